@@ -1,0 +1,149 @@
+"""What a backend must be: one coroutine that runs one attempt, behind one `open` that owns what lives longer.
+
+An attempt shows things through its `Client`, in order; returns when the turn is finished; raises `BackendFailure`
+for what it can name; stops politely once `turn.cancel_asked` is set; stops at once, leaving nothing behind, when
+it is cancelled. Nothing here waits and nothing here decides: `show`, `ask`, `tell` and `reached` only hand over.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
+
+from anyio import Event
+from msgspec import Raw, Struct
+
+from acp_broker.clock import Clock
+from acp_broker.core.names import BackendId, Phase, SessionId, StopReason, TurnId
+from acp_broker.wire.acp import Answer, Update
+
+
+class SessionSetup(Struct, frozen=True):
+    """What a session was opened with. Paths are absolute. `mcp_servers` hold secrets: memory only, never logged."""
+
+    session: SessionId
+    cwd: str
+    additional_directories: tuple[str, ...] = ()
+    mcp_servers: tuple[Raw, ...] = ()
+    # The capabilities and clientInfo of the frontend that the session works for, as it sent them.
+    client_capabilities: Raw = Raw(b"{}")
+    client_info: Raw | None = None
+    meta: Raw | None = None
+
+
+class TurnRequest(Struct, frozen=True):
+    """One attempt's order: the prompt's content blocks and `_meta` as the frontend sent them."""
+
+    turn: TurnId
+    attempt: int
+    prompt: Raw
+    cancel_asked: Event
+    meta: Raw | None = None
+
+
+class Finished(Struct, frozen=True):
+    """How a runtime ended a turn: its stop reason, and its whole answer as raw JSON (usage, `_meta`, unknown fields)."""
+
+    stop_reason: StopReason
+    answer: Raw = Raw(b"{}")
+
+
+class About(Struct, frozen=True):
+    """What an opened backend says of itself: the results of ACP `initialize` and `session/new`, raw JSON each.
+
+    `opened` is the whole `session/new` (or load, resume) result: modes, configOptions and what else it holds.
+    """
+
+    initialized: Raw = Raw(b"{}")
+    opened: Raw = Raw(b"{}")
+
+
+class Client(Protocol):
+    """The voice an attempt (or an opened backend between attempts) has. Calls keep their order and never wait."""
+
+    def reached(self, phase: Phase) -> None:
+        """The attempt is now in `phase`. `submitted` is said before the first byte of the prompt is written."""
+
+    def show(self, updates: Sequence[Update]) -> None:
+        """What one read brought, in order: one call per read, not per update."""
+
+    def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Asked":
+        """Put an agent's request to the frontend; `answered` is called exactly once, now or later.
+
+        `params["sessionId"]`, where present, is rewritten to the frontend's. When the attempt ends first, the
+        answer is ours: permission `cancelled`, everything else -32800.
+        """
+
+    def tell(self, method: str, params: dict[str, Raw] | None) -> None:
+        """Pass an extension notification (`_x`) on to the frontend that prompted."""
+
+
+class Asked(Protocol):
+    def withdraw(self) -> None:
+        """The agent no longer wants the answer (`$/cancel_request`): tell the frontend, answer with -32800."""
+
+
+class Backend(Protocol):
+    """One opened runtime of one session."""
+
+    about: About
+
+    async def run(self, turn: TurnRequest, client: Client) -> Finished:
+        """Run one attempt to its end.
+
+        Raises BackendFailure. After `turn.cancel_asked` it returns soon, whatever the stop reason. Cancelled, it
+        leaves nothing that can still act: the runtime is idle again or dead.
+        """
+
+    async def call(self, method: str, params: dict[str, Raw]) -> Raw:
+        """Pass one request that is no prompt (set_mode, set_config_option, authenticate, logout, `_x`) and return its
+        result. `sessionId`, where present, is rewritten to the runtime's own.
+
+        Raises RpcError as the runtime answered, BackendFailure when it cannot answer.
+        """
+
+    def tell(self, method: str, params: dict[str, Raw]) -> None:
+        """Pass one notification to the runtime; dropped when it is gone."""
+
+    async def gone(self) -> str:
+        """Wait until the runtime is no longer there; return why. Never returns for a runtime that cannot go."""
+
+
+class Tools(Protocol):
+    """What a backend is given at `open`; one per session and backend."""
+
+    backend: BackendId
+    clock: Clock
+    setup: SessionSetup
+    # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
+    environment: Mapping[str, str]
+    # Outside of any attempt: titles, command lists, usage; asks before the first turn.
+    between: Client
+
+    def reached(self, phase: Phase) -> None:
+        """`starting` or `opening` begins."""
+
+    def remember(self, runtime_session: str) -> None:
+        """The runtime's own id of this session, for `remembered` at the next open."""
+
+    def remembered(self) -> str | None:
+        """The runtime's own id of this session from an earlier open, if any."""
+
+    def log(self, event: str, **fields: str | float | None) -> None:
+        """One structured line in the broker's log, with session and backend added."""
+
+
+C_contra = TypeVar("C_contra", contravariant=True)
+
+
+class BackendKind(Protocol[C_contra]):
+    """A module of `backends/` (or of an outside package) that runs backends of one kind.
+
+    `config` is a frozen Struct whose tag is the kind's name. `check` looks, without starting anything, whether the
+    backend could start here: None, or one sentence that says what is missing and how to get it.
+    """
+
+    config: type
+
+    def check(self, config: C_contra, environment: Mapping[str, str]) -> str | None: ...
+
+    def open(self, config: C_contra, tools: Tools) -> AbstractAsyncContextManager[Backend]: ...

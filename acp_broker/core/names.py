@@ -1,0 +1,27 @@
+"""The ids of the domain. A bare `str` that is an id is a defect."""
+
+from typing import Literal, NewType
+
+from msgspec import Struct
+
+TurnId = NewType("TurnId", str)
+SessionId = NewType("SessionId", str)
+BackendId = NewType("BackendId", str)
+ProfileId = NewType("ProfileId", str)
+
+# The phases of an attempt, in order; each has its own limit. `retrying` is evidence that the agent's provider has
+# failed and the agent is trying again by itself: it shortens the wait for first output.
+Phase = Literal["leasing", "starting", "opening", "submitted", "retrying"]
+
+# ACP v1 schema, StopReason.
+StopReason = Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"]
+
+CommitPoint = Literal["first_output", "submitted"]
+
+
+class Candidate(Struct, frozen=True):
+    """A backend with one of its profile's credentials: what an attempt is started on."""
+
+    backend: BackendId
+    profile: ProfileId | None = None
+    model: str | None = None
