@@ -41,7 +41,7 @@ class TurnRequest(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """How a runtime ended a turn: its stop reason, and its whole answer as raw JSON (usage, `_meta`, unknown fields)."""
+    """How a runtime ended a turn: its stop reason, and its whole answer as raw JSON (`usage`, `_meta`, the rest)."""
 
     stop_reason: StopReason
     answer: Raw = Raw(b"{}")
@@ -147,3 +147,26 @@ class BackendKind(Protocol[C_contra]):
     def check(self, config: C_contra, environment: Mapping[str, str]) -> str | None: ...
 
     def open(self, config: C_contra, tools: Tools) -> AbstractAsyncContextManager[Backend]: ...
+
+
+class PhaseLimits(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """One backend's own limits, in milliseconds; None leaves the value of `limits` in config.json."""
+
+    starting_ms: int | None = None
+    opening_ms: int | None = None
+    first_output_ms: int | None = None
+    idle_ms: int | None = None
+    cancelling_ms: int | None = None
+    stopping_ms: int | None = None
+
+
+class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", tag_field="kind"):
+    """What every backend's entry in config.json may hold; a kind's own config inherits from it.
+
+    `modes` maps a mode of the session to the mode of this backend that draws the same permission boundary.
+    """
+
+    auth: str | None = None
+    model: str | None = None
+    limits: PhaseLimits | None = None
+    modes: dict[str, str] = {}
