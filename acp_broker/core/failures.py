@@ -4,6 +4,7 @@ A failure is data. What matters is not whether to retry but what the failure *sp
 candidate), this PROFILE (skip every candidate that uses it), or the whole TURN (nobody can help, or it is our fault).
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct
@@ -53,3 +54,36 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     code: str | None = None
     retry_after_s: float | None = None
     seen_at: Phase | None = None
+
+
+_SPENDS: Mapping[FailureKind, Spends] = {
+    FailureKind.UNREACHABLE: Spends.BACKEND,
+    FailureKind.CRASHED: Spends.BACKEND,
+    FailureKind.SILENT: Spends.BACKEND,
+    FailureKind.GARBLED: Spends.BACKEND,
+    FailureKind.OVERLOADED: Spends.BACKEND,
+    FailureKind.SERVER_ERROR: Spends.BACKEND,
+    # A model's limit: another backend, or another model, has room.
+    FailureKind.RATE_LIMITED: Spends.BACKEND,
+    FailureKind.MODEL_NOT_FOUND: Spends.BACKEND,
+    FailureKind.EMPTY_TURN: Spends.BACKEND,
+    FailureKind.UNSUPPORTED: Spends.BACKEND,
+    FailureKind.GUARDRAIL: Spends.BACKEND,
+    FailureKind.QUALITY: Spends.BACKEND,
+    # What nothing recognises moves on: staying would end a turn that another backend could have served.
+    FailureKind.UNCLASSIFIED: Spends.BACKEND,
+    FailureKind.AUTH_MISSING: Spends.PROFILE,
+    FailureKind.AUTH_REJECTED: Spends.PROFILE,
+    FailureKind.BILLING: Spends.PROFILE,
+    FailureKind.PROFILE_BUSY: Spends.PROFILE,
+    FailureKind.ACCOUNT_RATE_LIMITED: Spends.PROFILE,
+    FailureKind.BAD_REQUEST: Spends.TURN,
+    FailureKind.CONTEXT_OVERFLOW: Spends.TURN,
+    FailureKind.CANCELLED: Spends.TURN,
+    FailureKind.BROKER_FAULT: Spends.TURN,
+}
+
+
+def spends(kind: FailureKind) -> Spends:
+    """What a failure of this kind uses up."""
+    return _SPENDS[kind]
