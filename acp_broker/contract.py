@@ -7,13 +7,13 @@ it is cancelled. Nothing here waits and nothing here decides: `show`, `ask`, `te
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from anyio import Event
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from acp_broker.clock import Clock
-from acp_broker.core.names import BackendId, Phase, SessionId, StopReason, TurnId
+from acp_broker.core.names import BackendId, Phase, ProfileId, SessionId, StopReason, TurnId
 from acp_broker.wire.acp import Answer, Update
 
 
@@ -149,15 +149,19 @@ class BackendKind(Protocol[C_contra]):
     def open(self, config: C_contra, tools: Tools) -> AbstractAsyncContextManager[Backend]: ...
 
 
+# At most a day: what is longer was meant in another unit.
+Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
+
+
 class PhaseLimits(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """One backend's own limits, in milliseconds; None leaves the value of `limits` in config.json."""
 
-    starting_ms: int | None = None
-    opening_ms: int | None = None
-    first_output_ms: int | None = None
-    idle_ms: int | None = None
-    cancelling_ms: int | None = None
-    stopping_ms: int | None = None
+    starting_ms: Milliseconds | None = None
+    opening_ms: Milliseconds | None = None
+    first_output_ms: Milliseconds | None = None
+    idle_ms: Milliseconds | None = None
+    cancelling_ms: Milliseconds | None = None
+    stopping_ms: Milliseconds | None = None
 
 
 class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", tag_field="kind"):
@@ -166,7 +170,7 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     `modes` maps a mode of the session to the mode of this backend that draws the same permission boundary.
     """
 
-    auth: str | None = None
+    auth: ProfileId | None = None
     model: str | None = None
     limits: PhaseLimits | None = None
     modes: dict[str, str] = {}
