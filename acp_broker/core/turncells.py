@@ -1,0 +1,299 @@
+"""The cells of the turn machine's table: what each event does in each state where it does something.
+
+Every function is called by `turn.step` alone, through the table there, and gets the types that its cell names.
+`Withdraw` comes where an attempt's voice ends: at a cancel, at a stop, at its finish.
+"""
+
+from typing import TypeAlias, assert_never
+
+from msgspec.structs import replace
+
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import Candidate, Phase
+from acp_broker.core.turnrules import Miss, Rules, Run, Seconds, end_of_phase, next_candidate, others_left
+from acp_broker.core.turnwords import (
+    Accepted,
+    Arm,
+    AskCancel,
+    CancelAsked,
+    Cancelled,
+    Cancelling,
+    Command,
+    Committed,
+    Disarm,
+    Doubted,
+    Doubting,
+    DropHeld,
+    Ended,
+    Failed,
+    Finished,
+    Hold,
+    Kill,
+    Next,
+    Noted,
+    Reached,
+    Refusal,
+    Refuse,
+    Relay,
+    RelayHeld,
+    Reply,
+    Spoke,
+    Start,
+    State,
+    Stop,
+    Stopped,
+    Stopping,
+    Timer,
+    TimeUp,
+    Trying,
+    Waiting,
+    Withdraw,
+)
+
+Step: TypeAlias = tuple[State, tuple[Command, ...]]
+
+# Shared: the path of every relayed word builds nothing.
+_NOTHING: tuple[Command, ...] = ()
+_RELAY: tuple[Command, ...] = (Relay(),)
+_HOLD: tuple[Command, ...] = (Hold(),)
+
+# An attempt reaches a phase once and only goes forward, so that no limit can be had twice.
+_RANK: dict[Phase, int] = {"leasing": 0, "starting": 1, "opening": 2, "submitted": 3, "retrying": 4}
+
+
+# --- Waiting
+
+
+def begin(rules: Rules, _state: Waiting, _event: Accepted, now: Seconds) -> Step:
+    first = next_candidate(rules.candidates, ())
+    if first is None:
+        return Ended(), (Refuse((), committed=False),)
+    deadline = None if rules.limits.chain is None else now + rules.limits.chain
+    return _start(rules, 1, first, Run(deadline=deadline), Timer(), now)
+
+
+def call_off(_rules: Rules, _state: Waiting, _event: CancelAsked, _now: Seconds) -> Step:
+    return Ended(), (Reply("cancelled"),)
+
+
+# --- Trying and Doubting: nothing was shown
+
+
+def reach(rules: Rules, state: Trying, event: Reached, now: Seconds) -> Step:
+    if event.phase == rules.commit_point:
+        # The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
+        return _commit(rules, state, now, RelayHeld())
+    if _RANK[event.phase] <= _RANK[state.phase]:
+        return state, _NOTHING
+    at = end_of_phase(rules, state.run, state.candidate, event.phase, now)
+    armed = state.timer.at
+    if event.phase == "retrying" and armed is not None and (at is None or armed <= at):
+        return replace(state, phase=event.phase, since=now), _NOTHING
+    timer, timing = _set(state.timer, at)
+    return replace(state, phase=event.phase, since=now, timer=timer), timing
+
+
+def hold(_rules: Rules, state: Trying | Doubting, _event: Noted | Doubted, _now: Seconds) -> Step:
+    return state, _HOLD
+
+
+def doubt(rules: Rules, state: Trying, event: Doubted, now: Seconds) -> Step:
+    """Doubt pays only while somebody else could answer instead; otherwise the words are shown as they are."""
+    if state.run.is_over(now) or not others_left(rules.candidates, state.run.misses, state.candidate):
+        return commit(rules, state, event, now)
+    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).doubt)
+    return Doubting(state.attempt, state.candidate, state.run, timer), (Hold(), *timing)
+
+
+def commit(rules: Rules, state: Trying | Doubting, _event: Spoke | Doubted, now: Seconds) -> Step:
+    return _commit(rules, state, now, RelayHeld(), Relay())
+
+
+def believe(rules: Rules, state: Doubting, _event: TimeUp, now: Seconds) -> Step:
+    """Nothing has settled the doubt: what was held is taken for an answer."""
+    return _commit(rules, replace(state, timer=_rung(state.timer)), now, RelayHeld())
+
+
+def finish_unseen(rules: Rules, state: Trying, event: Finished, now: Seconds) -> Step:
+    if event.stop_reason == "end_turn" and not rules.empty_is_success:
+        failure = Failure(FailureKind.EMPTY_TURN, "ended the turn without showing anything", seen_at=state.phase)
+        return _give_up(rules, state, failure, now)
+    return finish_held(rules, state, event, now)
+
+
+def finish_held(rules: Rules, state: Trying | Doubting, event: Finished, now: Seconds) -> Step:
+    if event.stop_reason == "cancelled":
+        return _give_up(rules, state, _unasked_cancel(state), now)
+    return _finish(state, RelayHeld(), Withdraw(state.attempt), Reply(event.stop_reason))
+
+
+def fail(rules: Rules, state: Trying | Doubting, event: Failed, now: Seconds) -> Step:
+    return _give_up(rules, state, event.failure, now)
+
+
+def time_out(rules: Rules, state: Trying, _event: TimeUp, now: Seconds) -> Step:
+    until = now if state.timer.at is None else state.timer.at
+    text = f"no first output within {round(until - state.since, 3):g} s (phase {state.phase})"
+    return _give_up(rules, state, Failure(FailureKind.SILENT, text, seen_at=state.phase), now)
+
+
+def cancel(rules: Rules, state: Trying | Doubting, _event: CancelAsked, now: Seconds) -> Step:
+    return _ask(rules, state, now, RelayHeld())
+
+
+# --- Committed: its words are relayed
+
+
+def relay(rules: Rules, state: Committed, _event: Noted | Doubted | Spoke, now: Seconds) -> Step:
+    """The hot path: without an idle limit the state is the same object and nothing is built."""
+    if state.timer.at is None:
+        return state, _RELAY
+    timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
+    return replace(state, timer=timer), (Relay(), *timing)
+
+
+def finish(rules: Rules, state: Committed, event: Finished, now: Seconds) -> Step:
+    if event.stop_reason == "cancelled":
+        return _break_off(rules, state, _unasked_cancel(state), now)
+    return _finish(state, Withdraw(state.attempt), Reply(event.stop_reason))
+
+
+def fail_late(rules: Rules, state: Committed, event: Failed, now: Seconds) -> Step:
+    return _break_off(rules, state, event.failure, now)
+
+
+def idle_out(rules: Rules, state: Committed, _event: TimeUp, now: Seconds) -> Step:
+    limit = rules.limits_of(state.candidate).idle or 0.0
+    return _break_off(rules, state, Failure(FailureKind.SILENT, f"nothing for {limit:g} s", seen_at="submitted"), now)
+
+
+def cancel_late(rules: Rules, state: Committed, _event: CancelAsked, now: Seconds) -> Step:
+    return _ask(rules, state, now)
+
+
+# --- Cancelling: asked to end by itself
+
+
+def relay_last(_rules: Rules, state: Cancelling, _event: Noted | Doubted | Spoke, _now: Seconds) -> Step:
+    return state, _RELAY
+
+
+def let_end(_rules: Rules, state: Cancelling, _event: Finished, _now: Seconds) -> Step:
+    """ACP v1, prompt-turn: a cancelled prompt is answered `cancelled`, whatever reason its agent gives."""
+    return _finish(state, Withdraw(state.attempt), Reply("cancelled"))
+
+
+def stop_failed(rules: Rules, state: Cancelling, _event: Failed, now: Seconds) -> Step:
+    return _stop(rules, state, Cancelled(committed=True), now)
+
+
+def force_stop(_rules: Rules, state: Cancelling, _event: TimeUp, _now: Seconds) -> Step:
+    """It was asked politely already."""
+    stopping = Stopping(state.attempt, Cancelled(committed=True), _rung(state.timer))
+    return stopping, (Stop(state.attempt, politely=False),)
+
+
+# --- Stopping: nothing else happens until it is gone
+
+
+def kill(_rules: Rules, state: Stopping, _event: TimeUp, _now: Seconds) -> Step:
+    return replace(state, timer=_rung(state.timer)), (Kill(state.attempt),)
+
+
+def cancel_next(_rules: Rules, state: Stopping, _event: CancelAsked, _now: Seconds) -> Step:
+    committed = not isinstance(state.then, Next) and state.then.committed
+    return replace(state, then=Cancelled(committed)), _NOTHING
+
+
+def move_on(rules: Rules, state: Stopping, _event: Stopped, now: Seconds) -> Step:
+    timer, disarm = _set(state.timer, None)
+    match state.then:
+        case Next(candidate, run) if not run.is_over(now):
+            trying, commands = _start(rules, state.attempt + 1, candidate, run, timer, now)
+            return trying, (*disarm, *commands)
+        case Next(_, run):
+            return Ended(state.attempt), (*disarm, Refuse(run.misses, committed=False))
+        case Refusal(misses, committed):
+            return Ended(state.attempt, state.attempt if committed else None), (*disarm, Refuse(misses, committed))
+        case Cancelled(committed):
+            return Ended(state.attempt, state.attempt if committed else None), (*disarm, Reply("cancelled"))
+        case _:
+            assert_never(state.then)
+
+
+# --- Ended
+
+
+def relay_late(_rules: Rules, state: Ended, event: Noted, _now: Seconds) -> Step:
+    """Titles and usage may come after the answer; those of a lost attempt never count."""
+    return state, _RELAY if event.attempt == state.serving else _NOTHING
+
+
+# --- what the cells share
+
+
+def _set(timer: Timer, at: Seconds | None) -> tuple[Timer, tuple[Command, ...]]:
+    """The timer armed for `at`, or not armed; and the command that makes it so, if any is needed."""
+    if at is not None:
+        return Timer(timer.serial + 1, at), (Arm(timer.serial + 1, at),)
+    return _rung(timer), _NOTHING if timer.at is None else (Disarm(),)
+
+
+def _rung(timer: Timer) -> Timer:
+    return Timer(timer.serial)
+
+
+def _idle_end(rules: Rules, candidate: Candidate, now: Seconds) -> Seconds | None:
+    idle = rules.limits_of(candidate).idle
+    return None if idle is None else now + idle
+
+
+def _start(rules: Rules, attempt: int, candidate: Candidate, run: Run, timer: Timer, now: Seconds) -> Step:
+    timer, timing = _set(timer, end_of_phase(rules, run, candidate, "leasing", now))
+    return Trying(attempt, candidate, run, timer, "leasing", now), (Start(attempt, candidate), *timing)
+
+
+def _commit(rules: Rules, state: Trying | Doubting, now: Seconds, *words: Command) -> Step:
+    timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
+    return Committed(state.attempt, state.candidate, state.run.misses, timer), (*timing, *words)
+
+
+def _ask(rules: Rules, state: Trying | Doubting | Committed, now: Seconds, *words: Command) -> Step:
+    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).cancelling)
+    asking = (*words, AskCancel(state.attempt), Withdraw(state.attempt))
+    return Cancelling(state.attempt, state.candidate, timer), (*asking, *timing)
+
+
+def _give_up(rules: Rules, state: Trying | Doubting, failure: Failure, now: Seconds) -> Step:
+    """Nothing was shown: whoever the misses leave may try, until the chain's deadline."""
+    misses = (*state.run.misses, Miss(state.attempt, state.candidate, failure))
+    following = None if state.run.is_over(now) else next_candidate(rules.candidates, misses)
+    then = Refusal(misses, committed=False) if following is None else Next(following, replace(state.run, misses=misses))
+    return _stop(rules, state, then, now, DropHeld(), Withdraw(state.attempt))
+
+
+def _break_off(rules: Rules, state: Committed, failure: Failure, now: Seconds) -> Step:
+    misses = (*state.misses, Miss(state.attempt, state.candidate, failure))
+    return _stop(rules, state, Refusal(misses, committed=True), now, Withdraw(state.attempt))
+
+
+def _stop(
+    rules: Rules,
+    state: Trying | Doubting | Committed | Cancelling,
+    then: Next | Refusal | Cancelled,
+    now: Seconds,
+    *before: Command,
+) -> Step:
+    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).stopping)
+    return Stopping(state.attempt, then, timer), (*before, Stop(state.attempt, politely=True), *timing)
+
+
+def _finish(state: Trying | Doubting | Committed | Cancelling, *commands: Command) -> Step:
+    _, disarm = _set(state.timer, None)
+    return Ended(state.attempt, state.attempt), (*disarm, *commands)
+
+
+def _unasked_cancel(state: Trying | Doubting | Committed) -> Failure:
+    # A runtime that ends a turn had the prompt.
+    phase: Phase = state.phase if isinstance(state, Trying) else "submitted"
+    return Failure(FailureKind.CRASHED, "ended the turn as cancelled, which nobody asked for", seen_at=phase)

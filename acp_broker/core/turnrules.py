@@ -1,0 +1,130 @@
+"""The rules one turn is played by: who may be tried, in which order, and how long each may take."""
+
+from collections.abc import Sequence
+from typing import TypeAlias, assert_never
+
+from msgspec import Struct
+
+from acp_broker.core.failures import Failure, Spends, spends
+from acp_broker.core.names import BackendId, Candidate, CommitPoint, Phase
+
+# Of the turn's own stopwatch, which stands still while a frontend owes an answer.
+Seconds: TypeAlias = float
+
+# What a candidate gets at least, if its own limit is not shorter: enough to start a process and hear from it.
+LEAST_CHANCE: Seconds = 1.0
+
+_NEVER: Seconds = float("inf")
+
+
+class Limits(Struct, frozen=True):
+    """How long a candidate may take, in seconds. None: this limit is off.
+
+    `doubt`, `cancelling` and `stopping` cannot be off: nothing else is sure to end those states.
+    `chain` and `reserve` belong to the whole turn and are read from `Rules.limits` alone.
+    """
+
+    leasing: Seconds | None = 10.0
+    starting: Seconds | None = 60.0
+    opening: Seconds | None = 30.0
+    # From `submitted` to the first word.
+    first_output: Seconds | None = 120.0
+    # From the notice that the runtime is trying its own provider again; only ever shortens the wait.
+    retrying: Seconds | None = 2.0
+    # Between two words after the commit point. Off: an agent may run one command for an hour and say nothing.
+    idle: Seconds | None = None
+    doubt: Seconds = 0.25
+    # ACP v1, prompt-turn: the agent SHOULD stop "as soon as possible" after session/cancel.
+    cancelling: Seconds = 5.0
+    # From a polite stop to the kill.
+    stopping: Seconds = 0.5
+    # From `Accepted` to the moment after which nobody else is started.
+    chain: Seconds | None = 240.0
+    # Kept back from a candidate for each one that may still follow it.
+    reserve: Seconds = 20.0
+
+
+class Rules(Struct, frozen=True):
+    """What one turn is played by. The order of `candidates` is the plan.
+
+    `own_limits` holds the backends whose limits differ from `limits`. `empty_is_success`: a turn that ends with
+    nothing shown is an answer (a slash command, say), not a failure.
+    """
+
+    candidates: tuple[Candidate, ...]
+    commit_point: CommitPoint = "first_output"
+    limits: Limits = Limits()
+    empty_is_success: bool = False
+    own_limits: dict[BackendId, Limits] = {}
+
+    def limits_of(self, candidate: Candidate) -> Limits:
+        return self.own_limits.get(candidate.backend, self.limits)
+
+
+class Miss(Struct, frozen=True):
+    """One attempt that failed, on whom, and how."""
+
+    attempt: int
+    candidate: Candidate
+    failure: Failure
+
+
+class Run(Struct, frozen=True):
+    """How far the chain has come: the failed attempts, in order, and when starting another one ends (None: never)."""
+
+    misses: tuple[Miss, ...] = ()
+    deadline: Seconds | None = None
+
+    def is_over(self, now: Seconds) -> bool:
+        return self.deadline is not None and now >= self.deadline
+
+
+def next_candidate(candidates: Sequence[Candidate], misses: Sequence[Miss]) -> Candidate | None:
+    """The first candidate that no miss has used up, or None."""
+    return next((one for one in candidates if not any(_is_spent(one, miss) for miss in misses)), None)
+
+
+def others_left(candidates: Sequence[Candidate], misses: Sequence[Miss], current: Candidate) -> int:
+    """How many candidates might still follow `current`, if its failure spends nothing but itself."""
+    return sum(one != current and not any(_is_spent(one, miss) for miss in misses) for one in candidates)
+
+
+def end_of_phase(rules: Rules, run: Run, candidate: Candidate, phase: Phase, now: Seconds) -> Seconds | None:
+    """When a `phase` of `candidate` that begins now must be over; None for never.
+
+    The chain's deadline cuts it, less the reserve of all who may follow; LEAST_CHANCE is left in any case.
+    """
+    limit = _limit(rules.limits_of(candidate), phase)
+    length = _NEVER if limit is None else limit
+    deadline = _NEVER if run.deadline is None else run.deadline
+    share = deadline - rules.limits.reserve * others_left(rules.candidates, run.misses, candidate)
+    at = max(min(now + length, share), now + min(length, LEAST_CHANCE))
+    return None if at == _NEVER else at
+
+
+def _limit(limits: Limits, phase: Phase) -> Seconds | None:
+    match phase:
+        case "leasing":
+            return limits.leasing
+        case "starting":
+            return limits.starting
+        case "opening":
+            return limits.opening
+        case "submitted":
+            return limits.first_output
+        case "retrying":
+            return limits.retrying
+        case _:
+            assert_never(phase)
+
+
+def _is_spent(candidate: Candidate, miss: Miss) -> bool:
+    """Whether `miss` has used up `candidate`. A backend without a profile is its own profile: it logs itself in."""
+    match spends(miss.failure.kind):
+        case Spends.TURN:
+            return True
+        case Spends.BACKEND:
+            return candidate.backend == miss.candidate.backend
+        case Spends.PROFILE:
+            same_backend = candidate.backend == miss.candidate.backend
+            return candidate.profile == miss.candidate.profile and (same_backend or candidate.profile is not None)
