@@ -24,10 +24,35 @@ class SessionSetup(Struct, frozen=True):
     cwd: str
     additional_directories: tuple[str, ...] = ()
     mcp_servers: tuple[Raw, ...] = ()
-    # The capabilities and clientInfo of the frontend that the session works for, as it sent them.
-    client_capabilities: Raw = Raw(b"{}")
-    client_info: Raw | None = None
     meta: Raw | None = None
+
+
+class CancelAsked:
+    """Set once when the turn should end: look at it, wait for it, or be called."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when it is set; at once if it is. Costs no task, so a turn that is not cancelled pays nothing."""
+        if self._event.is_set():
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def set(self) -> None:
+        if not self._event.is_set():
+            self._event.set()
+            callbacks, self._callbacks = self._callbacks, []
+            for callback in callbacks:
+                callback()
 
 
 class TurnRequest(Struct, frozen=True):
@@ -36,7 +61,7 @@ class TurnRequest(Struct, frozen=True):
     turn: TurnId
     attempt: int
     prompt: Raw
-    cancel_asked: Event
+    cancel_asked: CancelAsked
     meta: Raw | None = None
 
 
@@ -45,6 +70,8 @@ class Finished(Struct, frozen=True):
 
     stop_reason: StopReason
     answer: Raw = Raw(b"{}")
+    # What was changed so that this runtime could take the prompt, one sentence each.
+    adapted: tuple[str, ...] = ()
 
 
 class About(Struct, frozen=True):
@@ -113,7 +140,13 @@ class Tools(Protocol):
 
     backend: BackendId
     clock: Clock
-    setup: SessionSetup
+    # None: only initialize, to learn what the runtime can do or to log it in. `run` is never called then.
+    setup: SessionSetup | None
+    # What the frontend can do and who it is, raw JSON as it sent them (ACP v1, initialization).
+    client_capabilities: Raw
+    client_info: Raw | None
+    # The ACP authentication method that succeeded for this backend before, to be repeated in a new process.
+    authenticated_by: str | None
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
     # Outside of any attempt: titles, command lists, usage; asks before the first turn.
