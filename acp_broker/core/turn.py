@@ -100,19 +100,20 @@ def step(rules: Rules, state: State, event: Event, now: Seconds) -> Step:
     `now` is what the turn's stopwatch shows. An event that changes nothing gives back the same state object. Raises
     Impossible.
     """
-    match event:
-        case Accepted() | CancelAsked():
-            pass
-        case TimeUp(serial):
-            if not isinstance(state, Waiting | Ended) and (state.timer.at is None or serial != state.timer.serial):
-                return state, ()
-        case _:
-            # The attempt number fences the past: late words of an older attempt say nothing, whatever the state.
-            if event.attempt < state.attempt:
-                return state, ()
-            if event.attempt > state.attempt:
-                raise Impossible(f"{type(event).__name__} of attempt {event.attempt}, but the last is {state.attempt}")
+    if event.attempt is None:
+        if isinstance(event, TimeUp) and not _rings(state, event.serial):
+            return state, ()
+    elif event.attempt < state.attempt:
+        # The attempt number fences the past: late words of an older attempt say nothing, whatever the state.
+        return state, ()
+    elif event.attempt > state.attempt:
+        raise Impossible(f"{type(event).__name__} of attempt {event.attempt}, but the last is {state.attempt}")
     return TABLE[type(state), type(event)](rules, state, event, now)  # type: ignore[arg-type]  # the key is their types
+
+
+def _rings(state: State, serial: int) -> bool:
+    """Whether the timer of `serial` is the armed one, or the table must say what a timer means here."""
+    return isinstance(state, Waiting | Ended) or (state.timer.at is not None and state.timer.serial == serial)
 
 
 def drop(_rules: Rules, state: State, _event: Event, _now: Seconds) -> Step:

@@ -29,6 +29,7 @@ from acp_broker.core.turnwords import (
     Finished,
     Hold,
     Kill,
+    Live,
     Next,
     Noted,
     Reached,
@@ -43,6 +44,7 @@ from acp_broker.core.turnwords import (
     Stop,
     Stopped,
     Stopping,
+    Then,
     Timer,
     TimeUp,
     Trying,
@@ -52,10 +54,14 @@ from acp_broker.core.turnwords import (
 
 Step: TypeAlias = tuple[State, tuple[Command, ...]]
 
-# Shared: the path of every relayed word builds nothing.
-_NOTHING: tuple[Command, ...] = ()
+# Shared, so that the path of every relayed word builds nothing.
 _RELAY: tuple[Command, ...] = (Relay(),)
 _HOLD: tuple[Command, ...] = (Hold(),)
+
+# A runtime that ends a turn had the prompt.
+_UNASKED_CANCEL = Failure(
+    FailureKind.CRASHED, "ended the turn as cancelled, which nobody asked for", seen_at="submitted"
+)
 
 # An attempt reaches a phase once and only goes forward, so that no limit can be had twice.
 _RANK: dict[Phase, int] = {"leasing": 0, "starting": 1, "opening": 2, "submitted": 3, "retrying": 4}
@@ -83,12 +89,13 @@ def reach(rules: Rules, state: Trying, event: Reached, now: Seconds) -> Step:
     if event.phase == rules.commit_point:
         # The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
         return _commit(rules, state, now, RelayHeld())
-    if _RANK[event.phase] <= _RANK[state.phase]:
-        return state, _NOTHING
+    # Where nobody else could answer instead, its own retries are the turn's last hope.
+    if _RANK[event.phase] <= _RANK[state.phase] or (event.phase == "retrying" and not _may_follow(rules, state, now)):
+        return state, ()
     at = end_of_phase(rules, state.run, state.candidate, event.phase, now)
     armed = state.timer.at
     if event.phase == "retrying" and armed is not None and (at is None or armed <= at):
-        return replace(state, phase=event.phase, since=now), _NOTHING
+        return replace(state, phase=event.phase, since=now), ()
     timer, timing = _set(state.timer, at)
     return replace(state, phase=event.phase, since=now, timer=timer), timing
 
@@ -99,7 +106,7 @@ def hold(_rules: Rules, state: Trying | Doubting, _event: Noted | Doubted, _now:
 
 def doubt(rules: Rules, state: Trying, event: Doubted, now: Seconds) -> Step:
     """Doubt pays only while somebody else could answer instead; otherwise the words are shown as they are."""
-    if state.run.is_over(now) or not others_left(rules.candidates, state.run.misses, state.candidate):
+    if not _may_follow(rules, state, now):
         return commit(rules, state, event, now)
     timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).doubt)
     return Doubting(state.attempt, state.candidate, state.run, timer), (Hold(), *timing)
@@ -123,7 +130,7 @@ def finish_unseen(rules: Rules, state: Trying, event: Finished, now: Seconds) ->
 
 def finish_held(rules: Rules, state: Trying | Doubting, event: Finished, now: Seconds) -> Step:
     if event.stop_reason == "cancelled":
-        return _give_up(rules, state, _unasked_cancel(state), now)
+        return _give_up(rules, state, _UNASKED_CANCEL, now)
     return _finish(state, RelayHeld(), Withdraw(state.attempt), Reply(event.stop_reason))
 
 
@@ -154,7 +161,7 @@ def relay(rules: Rules, state: Committed, _event: Noted | Doubted | Spoke, now: 
 
 def finish(rules: Rules, state: Committed, event: Finished, now: Seconds) -> Step:
     if event.stop_reason == "cancelled":
-        return _break_off(rules, state, _unasked_cancel(state), now)
+        return _break_off(rules, state, _UNASKED_CANCEL, now)
     return _finish(state, Withdraw(state.attempt), Reply(event.stop_reason))
 
 
@@ -202,7 +209,7 @@ def kill(_rules: Rules, state: Stopping, _event: TimeUp, _now: Seconds) -> Step:
 
 def cancel_next(_rules: Rules, state: Stopping, _event: CancelAsked, _now: Seconds) -> Step:
     committed = not isinstance(state.then, Next) and state.then.committed
-    return replace(state, then=Cancelled(committed)), _NOTHING
+    return replace(state, then=Cancelled(committed)), ()
 
 
 def move_on(rules: Rules, state: Stopping, _event: Stopped, now: Seconds) -> Step:
@@ -226,7 +233,7 @@ def move_on(rules: Rules, state: Stopping, _event: Stopped, now: Seconds) -> Ste
 
 def relay_late(_rules: Rules, state: Ended, event: Noted, _now: Seconds) -> Step:
     """Titles and usage may come after the answer; those of a lost attempt never count."""
-    return state, _RELAY if event.attempt == state.serving else _NOTHING
+    return state, _RELAY if event.attempt == state.serving else ()
 
 
 # --- what the cells share
@@ -236,11 +243,16 @@ def _set(timer: Timer, at: Seconds | None) -> tuple[Timer, tuple[Command, ...]]:
     """The timer armed for `at`, or not armed; and the command that makes it so, if any is needed."""
     if at is not None:
         return Timer(timer.serial + 1, at), (Arm(timer.serial + 1, at),)
-    return _rung(timer), _NOTHING if timer.at is None else (Disarm(),)
+    return _rung(timer), () if timer.at is None else (Disarm(),)
 
 
 def _rung(timer: Timer) -> Timer:
     return Timer(timer.serial)
+
+
+def _may_follow(rules: Rules, state: Trying, now: Seconds) -> bool:
+    """Whether somebody else could still answer instead of the current candidate."""
+    return not state.run.is_over(now) and others_left(rules.candidates, state.run.misses, state.candidate) > 0
 
 
 def _idle_end(rules: Rules, candidate: Candidate, now: Seconds) -> Seconds | None:
@@ -277,23 +289,11 @@ def _break_off(rules: Rules, state: Committed, failure: Failure, now: Seconds) -
     return _stop(rules, state, Refusal(misses, committed=True), now, Withdraw(state.attempt))
 
 
-def _stop(
-    rules: Rules,
-    state: Trying | Doubting | Committed | Cancelling,
-    then: Next | Refusal | Cancelled,
-    now: Seconds,
-    *before: Command,
-) -> Step:
+def _stop(rules: Rules, state: Live, then: Then, now: Seconds, *before: Command) -> Step:
     timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).stopping)
     return Stopping(state.attempt, then, timer), (*before, Stop(state.attempt, politely=True), *timing)
 
 
-def _finish(state: Trying | Doubting | Committed | Cancelling, *commands: Command) -> Step:
+def _finish(state: Live, *commands: Command) -> Step:
     _, disarm = _set(state.timer, None)
     return Ended(state.attempt, state.attempt), (*disarm, *commands)
-
-
-def _unasked_cancel(state: Trying | Doubting | Committed) -> Failure:
-    # A runtime that ends a turn had the prompt.
-    phase: Phase = state.phase if isinstance(state, Trying) else "submitted"
-    return Failure(FailureKind.CRASHED, "ended the turn as cancelled, which nobody asked for", seen_at=phase)

@@ -67,6 +67,9 @@ class Cancelling(Struct, frozen=True, tag=True):
     timer: Timer
 
 
+Live: TypeAlias = Trying | Doubting | Committed | Cancelling
+
+
 class Next(Struct, frozen=True, tag=True):
     """Once the attempt has stopped, start this candidate."""
 
@@ -108,11 +111,13 @@ class Ended(Struct, frozen=True, tag=True):
 State: TypeAlias = Waiting | Trying | Doubting | Committed | Cancelling | Stopping | Ended
 
 
-# --- events
+# --- events. `attempt` is None where the event is the turn's own.
 
 
 class Accepted(Struct, frozen=True, tag=True):
     """The prompt is written to the session's log; the turn may begin."""
+
+    attempt: ClassVar[None] = None
 
 
 class Reached(Struct, frozen=True, tag=True):
@@ -157,11 +162,14 @@ class Failed(Struct, frozen=True, tag=True):
 class TimeUp(Struct, frozen=True, tag=True):
     """The timer of this serial rang."""
 
+    attempt: ClassVar[None] = None
     serial: int
 
 
 class CancelAsked(Struct, frozen=True, tag=True):
     """The frontend cancelled the turn."""
+
+    attempt: ClassVar[None] = None
 
 
 class Stopped(Struct, frozen=True, tag=True):
