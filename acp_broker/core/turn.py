@@ -133,7 +133,7 @@ STATES: tuple[type[State], ...] = (
                  Waiting,     Trying,         Doubting,     Committed,    Cancelling,   Stopping,     Ended)
 _ROWS: dict[type[Event], tuple[Cell, ...]] = {
     Accepted:   (begin,       impossible,     impossible,   impossible,   impossible,   impossible,   impossible),
-    Reached:    (impossible,  reach,          drop,         drop,         drop,         drop,         drop),
+    Reached:    (impossible,  reach,          reach,        drop,         drop,         drop,         drop),
     Noted:      (impossible,  hold,           hold,         relay,        relay_last,   drop,         relay_late),
     Doubted:    (impossible,  doubt,          hold,         relay,        relay_last,   drop,         drop),
     Spoke:      (impossible,  commit,         commit,       relay,        relay_last,   drop,         drop),

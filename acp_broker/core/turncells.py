@@ -59,9 +59,8 @@ _RELAY: tuple[Command, ...] = (Relay(),)
 _HOLD: tuple[Command, ...] = (Hold(),)
 
 # A runtime that ends a turn had the prompt.
-_UNASKED_CANCEL = Failure(
-    FailureKind.CRASHED, "ended the turn as cancelled, which nobody asked for", seen_at="submitted"
-)
+_UNASKED = "ended the turn as cancelled, which nobody asked for"
+_UNASKED_CANCEL = Failure(FailureKind.CRASHED, _UNASKED, seen_at="submitted")
 
 # An attempt reaches a phase once and only goes forward, so that no limit can be had twice.
 _RANK: dict[Phase, int] = {"leasing": 0, "starting": 1, "opening": 2, "submitted": 3, "retrying": 4}
@@ -85,15 +84,16 @@ def call_off(_rules: Rules, _state: Waiting, _event: CancelAsked, _now: Seconds)
 # --- Trying and Doubting: nothing was shown
 
 
-def reach(rules: Rules, state: Trying, event: Reached, now: Seconds) -> Step:
+def reach(rules: Rules, state: Trying | Doubting, event: Reached, now: Seconds) -> Step:
     if event.phase == rules.commit_point:
         # The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
         return _commit(rules, state, now, RelayHeld())
-    # Where nobody else could answer instead, its own retries are the turn's last hope.
-    if _RANK[event.phase] <= _RANK[state.phase] or (event.phase == "retrying" and not _may_follow(rules, state, now)):
+    if isinstance(state, Doubting) or _RANK[event.phase] <= _RANK[state.phase]:
         return state, ()
-    at = end_of_phase(rules, state.run, state.candidate, event.phase, now)
-    armed = state.timer.at
+    if event.phase == "retrying" and not _may_follow(rules, state, now):
+        # Nobody else could answer instead: its own retries are the turn's last hope.
+        return state, ()
+    at, armed = end_of_phase(rules, state.run, state.candidate, event.phase, now), state.timer.at
     if event.phase == "retrying" and armed is not None and (at is None or armed <= at):
         return replace(state, phase=event.phase, since=now), ()
     timer, timing = _set(state.timer, at)
