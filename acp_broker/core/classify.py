@@ -1,0 +1,197 @@
+"""From what a runtime answered to a `Failure`: structure first, text last.
+
+Evidence is taken in order (a caller's own patterns, error types, HTTP statuses, the JSON-RPC code, a status in the
+text, the text) and each piece may only refine what the pieces before it said (`signs.FINER`). A caller's own pattern
+is a person's decision and is final. A number in text counts only beside a word such as "status" or "error code": an
+echoed prompt may hold any number. What nothing recognises is `unclassified`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from acp_broker.core import retry_after
+from acp_broker.core.evidence import Evidence, fold, gather, is_status
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import Phase
+from acp_broker.core.redact import plain
+from acp_broker.core.signs import FINER, RPC_CODES, STATUSES, TEXTS, WORDS, Pattern
+
+_REQUEST_CANCELLED = -32800
+
+# How much of the prose is searched: a reason stands at the beginning.
+_MAX_SEARCHED = 8_192
+# How many of an error's messages are shown: the agent's, the provider's, and their details.
+_MAX_TEXTS = 6
+
+# As in "last status: 429 Too Many Requests", "API Error: 529 {", "rejected (429)", "500 status code (no body)".
+# After a mere "Error:" no lower-case word may follow: "Error: 500 tests failed" counts things.
+_STATUS = re.compile(
+    r"\b(?:status|https?(?:/[\d.]{1,3})?|api error|code|rejected)(?:[ _]?code)?[\W_]{0,3}([45]\d\d)\b"
+    r"|\berror[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
+    r"|\b([45]\d\d) status code\b",
+    re.IGNORECASE,
+)
+
+# Numbers that Linux and macOS share; the others are shown as numbers.
+_SIGNALS: Mapping[int, str] = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    5: "SIGTRAP",
+    6: "SIGABRT",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    11: "SIGSEGV",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+    25: "SIGXFSZ",
+}
+
+# POSIX, Shell Command Language, 2.8.2: what a shell (or env, npx) answers for the command it should have started.
+_CANNOT_EXECUTE, _NOT_FOUND, _SIGNALLED = 126, 127, 128
+
+# Before the prompt, stderr speaks of the start itself; later it may hold the notes of hours.
+_BEFORE_PROMPT: frozenset[Phase | None] = frozenset({"leasing", "starting", "opening"})
+_REASONS_NOT_TO_START = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
+
+_ADVICE: Mapping[str, str] = {
+    "ENOENT": "no such program; install it, or write its full path into `command`",
+    "EACCES": "it may not be executed; check its permissions (chmod +x) and the path in `command`",
+    "EPERM": "it may not be executed; check what this user is allowed to run",
+    "ENOEXEC": "it is not a program for this machine; check its first line (#!) and its architecture",
+    "ENOTDIR": "a part of its path is not a folder; correct `command`",
+    "ELOOP": "its path is a circle of links; correct `command`",
+    "ETXTBSY": "it is being written just now; wait until its installation has finished",
+    "ECONNREFUSED": "nothing listens there; start it, or correct the address",
+    "ECONNRESET": "the other side closed the connection",
+    "EPIPE": "the other side closed the connection",
+    "ETIMEDOUT": "no answer from there; check the address and the network",
+    "EHOSTUNREACH": "that host cannot be reached; check the address and the network",
+    "ENETUNREACH": "that network cannot be reached; check the network",
+    "ENOTFOUND": "no host of that name; check the address",
+    "EAI_AGAIN": "the host's name could not be looked up; check the network",
+    "EAI_NONAME": "no host of that name; check the address",
+}
+
+
+class _Verdict(Struct, frozen=True):
+    kind: FailureKind | None = None
+    code: str | None = None
+
+
+def from_rpc_error(
+    code: int, message: str, data: bytes | None, *, seen_at: Phase | None, patterns: Sequence[Pattern] = ()
+) -> Failure:
+    """What a JSON-RPC error reply of an agent's means; `data` is raw JSON. Never raises."""
+    evidence = gather(message, data)
+    verdict = _weigh(evidence, code, patterns)
+    text = _prose(message, evidence)
+    if code == _REQUEST_CANCELLED:
+        text = f"cancelled, which nobody asked for: {text}"
+    return Failure(
+        kind=verdict.kind or FailureKind.UNCLASSIFIED,
+        text=plain(text) or f"error {code}",
+        code=verdict.code or str(code),
+        retry_after_s=evidence.wait_s or retry_after.of_text(text),
+        seen_at=seen_at,
+    )
+
+
+def from_text(text: str, *, seen_at: Phase | None = None, patterns: Sequence[Pattern] = ()) -> Failure | None:
+    """What a text that is known to be an error means; None when nothing in it is recognised. Never raises."""
+    evidence = gather(text[:_MAX_SEARCHED])
+    verdict = _weigh(evidence, None, patterns)
+    if verdict.kind is None:
+        return None
+    wait_s = evidence.wait_s or retry_after.of_text(text[:_MAX_SEARCHED])
+    return Failure(verdict.kind, plain(_prose("", evidence)), verdict.code, wait_s, seen_at)
+
+
+def from_exit(returncode: int | None, stderr_tail: str, *, seen_at: Phase | None) -> Failure:
+    """What the end of an agent's process means. `returncode` is as subprocess gives it: -N for signal N, None while
+    the process lives but has closed its output."""
+    kind = FailureKind.CRASHED
+    if seen_at in _BEFORE_PROMPT:
+        if returncode in (_CANNOT_EXECUTE, _NOT_FOUND):
+            kind = FailureKind.UNREACHABLE
+        elif (said := from_text(stderr_tail[-_MAX_SEARCHED:])) is not None and said.kind in _REASONS_NOT_TO_START:
+            kind = said.kind
+    end = _end(returncode)
+    # The last words of a dying process hold the reason.
+    tail = plain(stderr_tail[-_MAX_SEARCHED:], _MAX_SEARCHED)
+    room = 400
+    tail = tail if len(tail) <= room else f"…{tail[-room:]}"
+    return Failure(
+        kind, f"{end}: {tail}" if tail else end, None if returncode is None else str(returncode), None, seen_at
+    )
+
+
+def from_os_error(errno_name: str, text: str, *, seen_at: Phase | None) -> Failure:
+    """What the system answered when a program was to be started or a peer to be connected, with what to do about it.
+
+    Not for faults of our own (a full disk, no file handles left): those never walk the chain.
+    """
+    advice = _ADVICE.get(errno_name)
+    return Failure(FailureKind.UNREACHABLE, plain(f"{text}: {advice}" if advice else text), errno_name, None, seen_at)
+
+
+def _weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern]) -> _Verdict:
+    prose = "\n".join(evidence.texts)[:_MAX_SEARCHED]
+    for pattern in patterns:
+        if pattern.regex.search(prose):
+            return _Verdict(pattern.kind)
+    verdict = _Verdict()
+    for kind, code in _structure(evidence, rpc_code, prose):
+        if verdict.kind is None or kind in FINER.get(verdict.kind, ()):
+            verdict = _Verdict(kind, code)
+    for pattern in TEXTS:
+        fits = verdict.kind is None or pattern.kind is verdict.kind or pattern.kind in FINER.get(verdict.kind, ())
+        if fits and pattern.regex.search(prose):
+            return _Verdict(pattern.kind, verdict.code)
+    return verdict
+
+
+def _structure(evidence: Evidence, rpc_code: int | None, prose: str) -> Iterator[tuple[FailureKind, str]]:
+    """Each piece of structured evidence as (kind, code), the most exact first."""
+    for word in evidence.words:
+        kind = WORDS.get(fold(word))
+        if kind is not None:
+            yield kind, word
+    for status in evidence.statuses:
+        yield _of_status(status), str(status)
+    if rpc_code is not None:
+        if is_status(rpc_code):
+            yield _of_status(rpc_code), str(rpc_code)
+        elif rpc_code in RPC_CODES:
+            yield RPC_CODES[rpc_code], str(rpc_code)
+    for found in _STATUS.finditer(prose):
+        digits = found[1] or found[2] or found[3]
+        yield _of_status(int(digits)), digits
+
+
+def _of_status(status: int) -> FailureKind:
+    return STATUSES.get(status, FailureKind.BAD_REQUEST if status < 500 else FailureKind.SERVER_ERROR)
+
+
+def _prose(message: str, evidence: Evidence) -> str:
+    """The message, then what the data adds to it."""
+    said: list[str] = []
+    for text in evidence.texts[:_MAX_TEXTS] or (message,):
+        stripped = text.strip()
+        if stripped and not any(stripped in earlier for earlier in said):
+            said.append(stripped)
+    return ": ".join(said)
+
+
+def _end(returncode: int | None) -> str:
+    if returncode is None:
+        return "closed its output without exiting"
+    if returncode < 0:
+        return f"killed by {_SIGNALS.get(-returncode, f'signal {-returncode}')}"
+    signal = _SIGNALS.get(returncode - _SIGNALLED)
+    return f"exited with code {returncode} ({signal})" if signal else f"exited with code {returncode}"

@@ -1,0 +1,283 @@
+"""The tables by which a failure is recognised: literal, reviewed, each row with its source.
+
+Structure says the family; text may only choose a member of it (`FINER`). So a 503 whose page mentions a limit stays a
+server's error, while a 400 that says "prompt is too long" is what it says.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from acp_broker.core.evidence import fold
+from acp_broker.core.failures import FailureKind as Kind
+
+
+class Pattern(NamedTuple):
+    """Text in which `regex` is found means `kind`."""
+
+    regex: re.Pattern[str]
+    kind: Kind
+
+
+# Codes that a peer of ours uses for itself. HTTP statuses used as codes (gemini) are read by STATUSES.
+RPC_CODES: Mapping[int, Kind] = {
+    -32700: Kind.UNSUPPORTED,  # JSON-RPC 2.0, 5.1: it cannot read what we wrote; another backend may
+    -32600: Kind.UNSUPPORTED,  # JSON-RPC 2.0, 5.1: invalid request
+    -32601: Kind.UNSUPPORTED,  # JSON-RPC 2.0, 5.1: method not found
+    -32602: Kind.UNSUPPORTED,  # JSON-RPC 2.0, 5.1: invalid params; an ACP v2 agent answers `initialize` so
+    -32000: Kind.AUTH_MISSING,  # ACP v1, ErrorCode: authentication required
+    -32002: Kind.CRASHED,  # ACP v1, ErrorCode: resource not found; for a prompt, the session is lost
+    -32800: Kind.CRASHED,  # ACP v1, ErrorCode: request cancelled; nobody asked (a cancel of ours is no failure)
+    -31001: Kind.RATE_LIMITED,  # vibe
+    -31002: Kind.AUTH_REJECTED,  # vibe
+}
+
+# Statuses that mean more than their class; any other 4xx is BAD_REQUEST, any other 5xx SERVER_ERROR.
+STATUSES: Mapping[int, Kind] = {
+    401: Kind.AUTH_REJECTED,
+    402: Kind.BILLING,
+    403: Kind.AUTH_REJECTED,
+    404: Kind.MODEL_NOT_FOUND,
+    408: Kind.SERVER_ERROR,  # Bedrock ModelTimeoutException, OpenRouter timeout
+    409: Kind.SERVER_ERROR,  # Anthropic conflict_error, which its SDK retries
+    410: Kind.MODEL_NOT_FOUND,  # a model that was retired
+    413: Kind.CONTEXT_OVERFLOW,  # Anthropic request_too_large
+    424: Kind.SERVER_ERROR,  # Bedrock ModelErrorException
+    425: Kind.SERVER_ERROR,
+    429: Kind.RATE_LIMITED,
+    499: Kind.SERVER_ERROR,  # Gemini CANCELLED: cut off on the way, by nobody we know
+    529: Kind.OVERLOADED,  # Anthropic overloaded_error: capacity across all callers
+}
+
+# Machine-readable types, written as their owners write them; compared in one spelling (`evidence.fold`).
+_WORDS: Mapping[str, Kind] = {
+    # Anthropic, the error's `type`
+    "invalid_request_error": Kind.BAD_REQUEST,
+    "authentication_error": Kind.AUTH_REJECTED,
+    "billing_error": Kind.BILLING,
+    "permission_error": Kind.AUTH_REJECTED,
+    "not_found_error": Kind.MODEL_NOT_FOUND,
+    "request_too_large": Kind.CONTEXT_OVERFLOW,
+    "rate_limit_error": Kind.RATE_LIMITED,
+    "api_error": Kind.SERVER_ERROR,
+    "timeout_error": Kind.SERVER_ERROR,
+    "overloaded_error": Kind.OVERLOADED,
+    # Anthropic, `error_code` in its details
+    "linked_organization_billing_unavailable": Kind.BILLING,
+    "linked_organization_spend_limit_reached": Kind.BILLING,
+    "enforced_spend_limit_reached": Kind.BILLING,
+    "contract_spend_limit_reached": Kind.BILLING,
+    "organization_on_hold": Kind.BILLING,
+    "ramp_limit_exceeded": Kind.RATE_LIMITED,
+    # OpenAI, the error's `type` and `code`, Responses API included
+    "context_length_exceeded": Kind.CONTEXT_OVERFLOW,
+    "content_policy_violation": Kind.GUARDRAIL,
+    "invalid_prompt": Kind.GUARDRAIL,
+    "bio_policy": Kind.GUARDRAIL,
+    "misalignment_policy_violation": Kind.GUARDRAIL,
+    "invalid_api_key": Kind.AUTH_REJECTED,
+    "unsupported_country_region_territory": Kind.AUTH_REJECTED,
+    "model_not_found": Kind.MODEL_NOT_FOUND,
+    "rate_limit_exceeded": Kind.RATE_LIMITED,
+    "insufficient_quota": Kind.BILLING,
+    "credit_balance_exhausted": Kind.BILLING,
+    "organization_spend_limit_exceeded": Kind.BILLING,
+    "project_spend_limit_exceeded": Kind.BILLING,
+    "organization_usage_limit_exceeded": Kind.BILLING,
+    "server_error": Kind.SERVER_ERROR,
+    "service_unavailable_error": Kind.SERVER_ERROR,
+    "server_is_overloaded": Kind.OVERLOADED,
+    "slow_down": Kind.OVERLOADED,
+    # Gemini, Vertex: `status`, and the `reason` of a detail. INVALID_ARGUMENT and FAILED_PRECONDITION need the text.
+    "INVALID_ARGUMENT": Kind.BAD_REQUEST,
+    "FAILED_PRECONDITION": Kind.BAD_REQUEST,
+    "API_KEY_INVALID": Kind.AUTH_REJECTED,
+    "UNAUTHENTICATED": Kind.AUTH_REJECTED,
+    "PERMISSION_DENIED": Kind.AUTH_REJECTED,
+    "NOT_FOUND": Kind.MODEL_NOT_FOUND,
+    "RESOURCE_EXHAUSTED": Kind.RATE_LIMITED,
+    "INTERNAL": Kind.SERVER_ERROR,
+    "UNAVAILABLE": Kind.SERVER_ERROR,
+    "DEADLINE_EXCEEDED": Kind.SERVER_ERROR,
+    "Too Many Requests": Kind.RATE_LIMITED,  # google-genai puts the reason phrase into `status`
+    # Bedrock, the exception's name
+    "ValidationException": Kind.BAD_REQUEST,
+    "ServiceQuotaExceededException": Kind.BILLING,
+    "AccessDeniedException": Kind.AUTH_REJECTED,
+    "UnrecognizedClientException": Kind.AUTH_REJECTED,
+    "InvalidSignatureException": Kind.AUTH_REJECTED,
+    "IncompleteSignatureException": Kind.AUTH_REJECTED,
+    "ExpiredTokenException": Kind.AUTH_REJECTED,
+    "ResourceNotFoundException": Kind.MODEL_NOT_FOUND,
+    "ModelTimeoutException": Kind.SERVER_ERROR,
+    "ModelErrorException": Kind.SERVER_ERROR,
+    "ModelStreamErrorException": Kind.SERVER_ERROR,
+    "ThrottlingException": Kind.RATE_LIMITED,
+    "ModelNotReadyException": Kind.OVERLOADED,
+    "InternalServerException": Kind.SERVER_ERROR,
+    "ServiceUnavailableException": Kind.SERVER_ERROR,
+    # claude, `errorKind` in data (`unknown` says nothing: the text decides)
+    "rate_limit": Kind.RATE_LIMITED,
+    "overloaded": Kind.OVERLOADED,
+    "invalid_request": Kind.BAD_REQUEST,
+    "authentication_failed": Kind.AUTH_REJECTED,
+    "oauth_org_not_allowed": Kind.AUTH_REJECTED,
+    # codex: codex_error_info, codexErrorInfo. `other` says nothing; the keyed ones carry a status where they know it.
+    "context_window_exceeded": Kind.CONTEXT_OVERFLOW,
+    "usage_limit_exceeded": Kind.ACCOUNT_RATE_LIMITED,
+    "usage_limit_reached": Kind.ACCOUNT_RATE_LIMITED,
+    "server_overloaded": Kind.OVERLOADED,
+    "internal_server_error": Kind.SERVER_ERROR,
+    "unauthorized": Kind.AUTH_REJECTED,
+    "bad_request": Kind.BAD_REQUEST,
+    "http_connection_failed": Kind.SERVER_ERROR,
+    "response_stream_connection_failed": Kind.SERVER_ERROR,
+    "response_stream_disconnected": Kind.SERVER_ERROR,
+    "response_too_many_failed_attempts": Kind.SERVER_ERROR,
+    # opencode, `errorName` in data (its APIError is read as api_error above, which text may refine)
+    "ProviderAuthError": Kind.AUTH_REJECTED,
+    # Node and libuv, in `code`: the agent could not reach its provider
+    "ECONNREFUSED": Kind.UNREACHABLE,
+    "ECONNRESET": Kind.UNREACHABLE,
+    "ECONNABORTED": Kind.UNREACHABLE,
+    "ETIMEDOUT": Kind.UNREACHABLE,
+    "ENOTFOUND": Kind.UNREACHABLE,
+    "EAI_AGAIN": Kind.UNREACHABLE,
+    "EHOSTUNREACH": Kind.UNREACHABLE,
+    "ENETUNREACH": Kind.UNREACHABLE,
+    "EPIPE": Kind.UNREACHABLE,
+}
+WORDS: Mapping[str, Kind] = {fold(word): kind for word, kind in _WORDS.items()}
+
+# What later evidence may make of earlier: a proxy's 500 may wrap anything, a 401 is never a server's fault.
+FINER: Mapping[Kind, frozenset[Kind]] = {
+    Kind.BAD_REQUEST: frozenset(
+        {
+            Kind.CONTEXT_OVERFLOW,
+            Kind.BILLING,
+            Kind.ACCOUNT_RATE_LIMITED,
+            Kind.AUTH_REJECTED,
+            Kind.AUTH_MISSING,
+            Kind.MODEL_NOT_FOUND,
+            Kind.GUARDRAIL,
+            Kind.UNSUPPORTED,
+        }
+    ),
+    Kind.SERVER_ERROR: frozenset(
+        {
+            Kind.OVERLOADED,
+            Kind.RATE_LIMITED,
+            Kind.ACCOUNT_RATE_LIMITED,
+            Kind.BILLING,
+            Kind.AUTH_REJECTED,
+            Kind.CONTEXT_OVERFLOW,
+            Kind.MODEL_NOT_FOUND,
+            Kind.BAD_REQUEST,
+            Kind.UNREACHABLE,
+        }
+    ),
+    Kind.RATE_LIMITED: frozenset({Kind.ACCOUNT_RATE_LIMITED, Kind.BILLING, Kind.CONTEXT_OVERFLOW, Kind.OVERLOADED}),
+    # A 402 that names a window ("weekly limit") opens again by itself.
+    Kind.BILLING: frozenset({Kind.ACCOUNT_RATE_LIMITED}),
+    Kind.AUTH_REJECTED: frozenset({Kind.AUTH_MISSING, Kind.BILLING, Kind.MODEL_NOT_FOUND, Kind.GUARDRAIL}),
+    # -32000 is also the code that JSON-RPC libraries give to any error of the application's.
+    Kind.AUTH_MISSING: frozenset(
+        {Kind.AUTH_REJECTED, Kind.BILLING, Kind.ACCOUNT_RATE_LIMITED, Kind.RATE_LIMITED, Kind.OVERLOADED}
+    ),
+}
+
+
+def _patterns(*rows: tuple[Kind, str]) -> tuple[Pattern, ...]:
+    return tuple(Pattern(re.compile(regex, re.IGNORECASE), kind) for kind, regex in rows)
+
+
+# Read from the top; the first row that fits and is allowed decides. The exact come before the vague.
+TEXTS = _patterns(
+    # Before every limit: "quota of context is exhausted: prompt is too long" is no quota.
+    (Kind.CONTEXT_OVERFLOW, r"prompt is too long|input is too long"),  # Anthropic, claude; Bedrock
+    (Kind.CONTEXT_OVERFLOW, r"context[ _]?length[ _]?exceeded|maximum context length"),  # OpenAI, vLLM, goose
+    (Kind.CONTEXT_OVERFLOW, r"context[ _]?window[ _]?exceeded|exceeds? (?:the |this )?(?:model'?s? )?context window"),
+    (Kind.CONTEXT_OVERFLOW, r"ran out of room in the (?:model's )?context window"),  # codex
+    (Kind.CONTEXT_OVERFLOW, r"exceeds the context window of this model"),  # OpenAI
+    (Kind.CONTEXT_OVERFLOW, r"input token count .{0,40}exceeds the maximum"),  # Gemini
+    (
+        Kind.CONTEXT_OVERFLOW,
+        r"context size has been exceeded|exceeds the available context size",
+    ),  # LM Studio, llama.cpp
+    (Kind.CONTEXT_OVERFLOW, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
+    (Kind.CONTEXT_OVERFLOW, r"上下文过长"),  # OpenClaw, ERROR_PATTERNS
+    # Gemini words a limit per minute as OpenAI words an empty purse, and adds when to come back.
+    (Kind.RATE_LIMITED, r"exceeded your current quota[\s\S]{0,600}?retry in \d"),
+    (Kind.BILLING, r"credit balance|insufficient[ _](?:credits?|funds|balance|quota)|credits? (?:are |is )?exhausted"),
+    (Kind.BILLING, r"payment required|billing_error|billing hard limit|exceeded your current quota"),  # HTTP; OpenAI
+    (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
+    (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic
+    (Kind.BILLING, r"余额不足"),
+    (Kind.ACCOUNT_RATE_LIMITED, r"usage[ _]limit|(?:hit|reached) your (?:\w+ )?limit"),  # codex, claude
+    (Kind.ACCOUNT_RATE_LIMITED, r"(?:hourly|daily|weekly|monthly|session|\d-hour) (?:\w+ )?limit"),  # claude
+    (Kind.ACCOUNT_RATE_LIMITED, r"limit will reset|额度不足|已用尽"),
+    (Kind.GUARDRAIL, r"content_policy_violation|content management policy|content[ _]filter"),  # OpenAI, Azure
+    (Kind.GUARDRAIL, r"violat\w{0,5} .{0,40}polic(?:y|ies)|prohibited_content|guardrail_intervened"),  # Gemini, Bedrock
+    (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
+    (Kind.UNSUPPORTED, r"(?:image|audio)s?(?: inputs?| content)? (?:is|are) not supported"),
+    (Kind.AUTH_REJECTED, r"(?:invalid|incorrect|expired|revoked) (?:x-)?api[ _-]?key"),  # Anthropic, OpenAI, claude
+    (Kind.AUTH_REJECTED, r"api key (?:is )?(?:not valid|invalid|expired|revoked|disabled|deactivated)"),  # Gemini
+    (Kind.AUTH_REJECTED, r"authentication[ _]?error|authentication failed|failed to authenticate|认证失败"),
+    (Kind.AUTH_REJECTED, r"\bunauthorized\b|\bunauthenticated\b|\b403 forbidden\b|permission_(?:error|denied)"),
+    (
+        Kind.AUTH_REJECTED,
+        r"(?:oauth|access|bearer|refresh|auth)[ -]?token (?:\w+ ){0,3}(?:expired|revoked|invalid|failed)",
+    ),
+    (Kind.AUTH_REJECTED, r"invalid (?:bearer|access|refresh|auth|oauth)[ -]?token|oauth session expired"),
+    (Kind.AUTH_REJECTED, r"(?:account|organization) (?:has been |is )?(?:deactivated|disabled|suspended)"),
+    (Kind.AUTH_REJECTED, r"not allowed for this organization|must be a member of an organization|IP not authorized"),
+    (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in|run \W?/login"),
+    (Kind.AUTH_MISSING, r"(?:no|missing) (?:api[ _]key|credentials?)\b|didn't provide an api key"),  # OpenAI
+    (Kind.AUTH_MISSING, r"api[ _]key (?:is )?(?:missing|required|not (?:set|found|provided|configured))"),
+    (Kind.RATE_LIMITED, r"rate[ _-]?limit|too[ _]many[ _](?:concurrent )?requests|throttl(?:ed|ing)"),
+    (Kind.RATE_LIMITED, r"resource[ _](?:has been )?exhausted|quota (?:was |has been )?exceeded|quota_exceeded"),
+    (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown"),
+    (Kind.RATE_LIMITED, r"请求过于频繁|调用频率|频率限制"),
+    (
+        Kind.OVERLOADED,
+        r"overloaded|at capacity|over capacity|high demand|high load|slow_down|服务过载",
+    ),  # Anthropic, codex
+    (
+        Kind.OVERLOADED,
+        r"model (?:is |was )?(?:\w+ )?(?:loading|unloaded|not (?:yet )?(?:loaded|ready)|temporarily down)",
+    ),
+    (Kind.OVERLOADED, r"\bloading model\b"),  # llama.cpp
+    (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model"),
+    (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?(?:does not exist|not found|is not (?:available|supported))"),
+    (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?has been (?:retired|deprecated|removed)"),
+    (
+        Kind.MODEL_NOT_FOUND,
+        r"not have access to (?:the )?model|model identifier is invalid|on-demand throughput",
+    ),  # Bedrock
+    (Kind.CRASHED, r"\bexited with (?:code|signal)|\bpanicked at\b|agent (?:process )?(?:disconnected|exited|died)"),
+    (Kind.CRASHED, r"(?:unknown|invalid|no such) session|session .{0,80}?(?:not found|expired|does not exist)"),
+    (Kind.UNREACHABLE, r"\b(?:ECONN(?:REFUSED|RESET|ABORTED)|E?SOCKETTIMEDOUT|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EPIPE)\b"),
+    (Kind.UNREACHABLE, r"\b(?:EHOST(?:UNREACH|DOWN)|ENET(?:UNREACH|DOWN|RESET)|UND_ERR_\w{1,30})\b"),
+    (
+        Kind.UNREACHABLE,
+        r"fetch failed|socket hang up|network error|error sending request|\bspawn \S{1,200} E[A-Z]{3,10}\b",
+    ),
+    (
+        Kind.UNREACHABLE,
+        r"connection ?(?:error|refused|reset|closed|aborted|failed)|(?:unable|failed|could not) to connect",
+    ),
+    (Kind.UNREACHABLE, r"could not connect|name resolution|getaddrinfo|queue owner unavailable"),  # ...; acpx
+    (Kind.SERVER_ERROR, r"internal[ _]?server[ _]?error|server_error|server had an error|bad gateway"),
+    (
+        Kind.SERVER_ERROR,
+        r"gateway time-?out|service[ _]?(?:is )?(?:temporarily )?unavailable|temporarily (?:unavailable|down)",
+    ),
+    (Kind.SERVER_ERROR, r"upstream (?:connect )?error|provider returned error|stream disconnected|stream_read_error"),
+    (Kind.SERVER_ERROR, r"\btime(?:d )?out\b|APITimeoutError|deadline[ _]exceeded|operation was aborted"),
+    (Kind.SERVER_ERROR, r"without sending any chunks|\bterminated\b"),
+    (Kind.GARBLED, r"(?:is not valid|invalid|malformed) json|unexpected token .{1,20} in json|malformed[ _]response"),
+    (Kind.GARBLED, r"failed to (?:parse|decode) (?:the )?(?:json|response)|<!doctype html|<html"),
+    (Kind.EMPTY_TURN, r"empty (?:response|answer|reply)|response (?:was|is) empty"),  # qwen
+    # Last: it spends the whole turn.
+    (Kind.BAD_REQUEST, r"invalid_request_error|invalid request format|string should match pattern|\bBadRequestError\b"),
+)
