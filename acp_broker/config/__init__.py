@@ -1,0 +1,59 @@
+"""config.json: where it is, what may be in it, and everything that is wrong with it.
+
+`load` gives a Config or raises a ConfigError with every problem. Nothing here resolves a secret or starts anything.
+"""
+
+from acp_broker.config.credentials import (
+    AgentProfile,
+    ApiKeyProfile,
+    Auth,
+    EnvSecret,
+    ExecSecret,
+    FileSecret,
+    GoogleProfile,
+    KeyringSecret,
+    OAuthProfile,
+    Profile,
+    Secret,
+    SecretRef,
+    Secrets,
+    TokenProfile,
+    child_variable,
+    reference,
+)
+from acp_broker.config.load import Kinds, load
+from acp_broker.config.place import find, state_dir
+from acp_broker.config.schema import schema
+from acp_broker.config.shape import Acp, Config, Document, Frontends, Limits, Log, Notice, WebSocket
+
+__all__ = [
+    "Acp",
+    "AgentProfile",
+    "ApiKeyProfile",
+    "Auth",
+    "Config",
+    "Document",
+    "EnvSecret",
+    "ExecSecret",
+    "FileSecret",
+    "Frontends",
+    "GoogleProfile",
+    "KeyringSecret",
+    "Kinds",
+    "Limits",
+    "Log",
+    "Notice",
+    "OAuthProfile",
+    "Profile",
+    "Secret",
+    "SecretRef",
+    "Secrets",
+    "TokenProfile",
+    "WebSocket",
+    "child_variable",
+    "find",
+    "load",
+    "reference",
+    "schema",
+    "state_dir",
+]

@@ -1,0 +1,193 @@
+"""From a file to a Config, or to a ConfigError that lists every problem.
+
+The shape of everything, the names that stand for something declared elsewhere, and secrets written out are looked at
+in one pass each over the same JSON value, so that one wrong line never hides another.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct, ValidationError, structs
+
+from acp_broker.config.check import Check, Names, quoted, suggest
+from acp_broker.config.credentials import EnvSecret, ExecSecret, FileSecret, KeyringSecret
+from acp_broker.config.file import join, read, walk
+from acp_broker.config.place import at_home, find
+from acp_broker.config.shape import Acp, Config, Document
+from acp_broker.contract import BackendConfig
+from acp_broker.core.names import BackendId, ProfileId
+from acp_broker.errors import ConfigError, Problem
+
+T = TypeVar("T")
+# The name of a kind and the type of its entries in config.json. A type is fetched only when an entry uses it.
+Kinds = Mapping[str, type[BackendConfig]]
+
+# How well-known services begin their keys and tokens; JSON web tokens and PEM files begin with the last two.
+_SECRET = re.compile(
+    r"""(^|[\s=:"'])(sk-|sk_|gh[opsu]_|github_pat_|AIza|xox[abp]-|xai-|gsk_|ya29\.|AKIA|eyJ)[\w.-]{16,}|-----BEGIN """
+)
+_SOURCES: Mapping[type[Struct], str] = {
+    EnvSecret: "env",
+    FileSecret: "file",
+    ExecSecret: "exec",
+    KeyringSecret: "keyring",
+}
+# These two need no declaration: there is one environment and one keyring.
+_BUILT_IN = ("env", "keyring")
+# Shorter than this, a limit was probably meant in seconds.
+_SHORT_MS = 1_000
+
+
+def load(kinds: Kinds, *, path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read and check the config.json that `find` names.
+
+    Raises ConfigError with every problem of the file, and UsageError as `find` does.
+    """
+    source = find(path, environ)
+    try:
+        value, repeated = read(source)
+        return _config(kinds, _expanded(value, environ), repeated, source, environ)
+    except RecursionError as error:
+        raise ConfigError(str(source), [Problem("(file)", "is nested too deeply")]) from error
+
+
+def _config(kinds: Kinds, value: object, repeated: list[Problem], source: Path, environ: Mapping[str, str]) -> Config:
+    hook = partial(_decode_path, environ)
+    names: dict[object, Names] = {
+        BackendId: ("backend", _members(value, "backends")),
+        ProfileId: ("profile", _members(value, "auth", "profiles")),
+    }
+    check = Check(partial(_decode, hook), {BackendConfig: ("kind", kinds)}, names)
+    check.look(value, Document, "")
+    secrets = list(_secrets(value))
+    places = {problem.path for problem in secrets}
+    found = [*repeated, *check.problems, *_providers(value, check), *_commands(value)]
+    # Whatever else there is to say of a place with a secret in it could quote the secret.
+    problems = [*(problem for problem in found if problem.path not in places), *secrets]
+    if problems or not isinstance(value, dict):
+        raise ConfigError(str(source), problems)
+    try:
+        document = _decode(hook, {**value, "backends": {}}, Document)
+        backends = {
+            BackendId(name): _decode(hook, entry, kinds[entry["kind"]]) for name, entry in value["backends"].items()
+        }
+    except ValidationError as error:
+        raise ConfigError(str(source), [Problem("(file)", str(error))]) from error
+    return _settled(document, backends, source)
+
+
+def _settled(document: Document, backends: dict[BackendId, BackendConfig], source: Path) -> Config:
+    return Config(
+        source=source,
+        acp=_chained(document.acp),
+        backends=backends,
+        auth=document.auth,
+        secrets=document.secrets,
+        frontends=document.frontends,
+        limits=document.limits,
+        log=document.log,
+        warnings=(*_short_limits(document), *_shared_fates(document.acp, backends)),
+    )
+
+
+def _chained(acp: Acp) -> Acp:
+    """The chain as OpenClaw reads it: names trimmed, the first mention kept, the primary not its own fallback."""
+    chain = dict.fromkeys(BackendId(name.strip()) for name in (acp.backend, *acp.fallbacks))
+    backend, *fallbacks = chain
+    return structs.replace(acp, backend=backend, fallbacks=tuple(fallbacks))
+
+
+def _providers(value: object, check: Check) -> Iterator[Problem]:
+    """References to a provider that is not declared, or is declared to be something else."""
+    declared = _members(value, "secrets", "providers")
+    defaults = _members(value, "secrets", "defaults")
+    named = [(join("secrets.defaults", source), source, name) for source, name in defaults.items()]
+    for path, kind, secret in check.objects:
+        if source := _SOURCES.get(kind):
+            named.append((join(path, "provider"), source, secret.get("provider") or defaults.get(source, "default")))
+    for path, source, name in named:
+        provider = declared.get(name) if isinstance(name, str) else None
+        if isinstance(provider, dict):
+            if provider.get("source", source) != source:
+                yield Problem(path, f"{quoted(str(name))} is no provider for {source}; name one that is")
+        elif isinstance(name, str) and not (name == "default" and source in _BUILT_IN):
+            yield Problem(path, f"no secrets provider is called {quoted(name)}; {suggest(name, declared)}")
+
+
+def _commands(value: object) -> Iterator[Problem]:
+    for name, entry in _members(value, "backends").items():
+        match entry:
+            case {"command": [str(program), *_]} if "/" in program and not program.startswith("/"):
+                path = join("backends", name) + ".command[0]"
+                yield Problem(path, 'is a relative path; write an absolute one, "~/...", or a name found on $PATH')
+
+
+def _secrets(value: object) -> Iterator[Problem]:
+    kept = 'keep it in the environment or keyring and refer to it in auth.profiles: "key": "${ANTHROPIC_API_KEY}"'
+    for path, found in walk(value, ""):
+        if isinstance(found, str) and _SECRET.search(found):
+            yield Problem(path or "(file)", f"a secret is written out; {kept}")
+
+
+def _short_limits(document: Document) -> Iterator[Problem]:
+    for key, limit in (("firstOutputMs", document.limits.first_output_ms), ("chainMs", document.limits.chain_ms)):
+        if limit is not None and limit < _SHORT_MS:
+            yield Problem(f"limits.{key}", f"{limit} is in milliseconds; for seconds write {limit * 1000}")
+
+
+def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:
+    """Fallbacks that start the same program with the same environment and credential as one before them."""
+    first: dict[object, BackendId] = {}
+    for index, mention in enumerate((acp.backend, *acp.fallbacks), start=-1):
+        name = BackendId(mention.strip())
+        config = backends[name]
+        command, env = getattr(config, "command", None), getattr(config, "env", None)
+        other = first.setdefault((type(config), repr(command), repr(env), config.auth), name)
+        if other != name and command is not None:
+            found = f"{quoted(name)} has the command and credential of {quoted(other)}: one failure stops both"
+            yield Problem(f"acp.fallbacks[{index}]", found)
+
+
+def _expanded(value: object, environ: Mapping[str, str]) -> object:
+    """The document with `~` made the home folder in what backends start: the program and environment values."""
+    backends = {name: _expanded_entry(entry, environ) for name, entry in _members(value, "backends").items()}
+    return {**value, "backends": backends} if isinstance(value, dict) and backends else value
+
+
+def _expanded_entry(entry: object, environ: Mapping[str, str]) -> object:
+    expanded = dict(entry) if isinstance(entry, dict) else entry
+    if isinstance(expanded, dict):
+        match expanded.get("command"):
+            case [str(program), *arguments]:
+                expanded["command"] = [at_home(program, environ), *arguments]
+        match expanded.get("env"):
+            case dict(variables):
+                expanded["env"] = {
+                    name: at_home(text, environ) if isinstance(text, str) else text for name, text in variables.items()
+                }
+    return expanded
+
+
+def _members(value: object, *keys: str) -> dict[str, object]:
+    """The object found by following `keys`; an empty one where there is none, or something else."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _decode(hook: Callable[[type, object], object], value: object, shape: type[T]) -> T:
+    return msgspec.json.decode(json.dumps(value), type=shape, dec_hook=hook)
+
+
+def _decode_path(environ: Mapping[str, str], kind: type, value: object) -> object:
+    if kind is not Path:
+        raise NotImplementedError(kind)
+    path = Path(at_home(str(value), environ))
+    if not path.is_absolute():
+        raise ValueError("is a relative path")
+    return path

@@ -1,0 +1,129 @@
+"""The schema, the documentation and the sample say what the types say."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
+
+from acp_broker.config import Document, schema
+from acp_broker.config import credentials as c
+from acp_broker.config import shape as s
+from acp_broker.contract import BackendConfig, PhaseLimits
+from tests.support.config import KINDS, MINIMAL, loaded
+
+TOP = Path(__file__).parent.parent
+SAMPLE = TOP / "config.json"
+SHIPPED = TOP / "acp_broker" / "config.schema.json"
+
+SECTIONS: dict[str, type[Struct]] = {
+    "The whole file": Document,
+    "`acp`": s.Acp,
+    "`backends.ID`": BackendConfig,
+    "`backends.ID.limits`": PhaseLimits,
+    "`limits`": s.Limits,
+    "`auth`": c.Auth,
+    "`auth.profiles.ID` of type `api_key`": c.ApiKeyProfile,
+    "`auth.profiles.ID` of type `token`": c.TokenProfile,
+    "`auth.profiles.ID` of type `oauth`": c.OAuthProfile,
+    "`auth.profiles.ID` of type `google`": c.GoogleProfile,
+    "`auth.profiles.ID` of type `agent`": c.AgentProfile,
+    "`secrets`": c.Secrets,
+    "`secrets.providers.ID` of source `env`": c.EnvProvider,
+    "`secrets.providers.ID` of source `file`": c.FileProvider,
+    "`secrets.providers.ID` of source `exec`": c.ExecProvider,
+    "`secrets.providers.ID` of source `keyring`": c.KeyringProvider,
+    "`secrets.defaults`": c.SecretDefaults,
+    "`secrets.resolution`": c.SecretResolution,
+    "`frontends`": s.Frontends,
+    "`frontends.websocket`": s.WebSocket,
+    "`frontends.websocket.tls`": s.Tls,
+    "`log`": s.Log,
+}
+
+
+def default(field: FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default if field.default is not NODEFAULT else field.default_factory()
+    return "`{}`" if isinstance(value, Struct) else f"`{json.dumps(msgspec.to_builtins(value))}`"
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """Per heading with a table of keys: each key's default, as written."""
+    parts = re.split(r"^## (.+)$", (TOP / "docs" / "config.md").read_text(), flags=re.MULTILINE)[1:]
+    row = re.compile(r"^\| `([^`]+)` \| .+ \| (required|`[^|]+`) \|$", re.MULTILINE)
+    return {heading: dict(row.findall(body)) for heading, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_documentation_has_every_key_and_its_default(heading: str) -> None:
+    """A key that is not documented does not exist for a user; a wrong default misleads them."""
+    expected = {field.encode_name: default(field) for field in fields(SECTIONS[heading])}
+
+    assert expected == documented()[heading]
+
+
+def test_every_type_of_the_file_is_documented() -> None:
+    """A new section must not be forgotten: the schema knows them all."""
+    parts = schema({})["$defs"]
+    references = {"EnvSecret", "FileSecret", "ExecSecret", "KeyringSecret"}
+
+    assert {kind.__name__ for kind in SECTIONS.values()} - {"Document", "BackendConfig", "PhaseLimits"} == (
+        set(parts) - references - {"PhaseLimits"}
+    )
+
+
+def test_the_shipped_schema_is_the_one_that_the_types_give() -> None:
+    """To mend: acp-broker config schema > acp_broker/config.schema.json"""
+    assert json.loads(json.dumps(schema(KINDS))) == json.loads(SHIPPED.read_text())
+
+
+def test_the_schema_is_a_schema() -> None:
+    """Editors drop a broken one without a word."""
+    jsonschema.Draft202012Validator.check_schema(schema(KINDS))
+
+
+def test_the_sample_fits_the_schema() -> None:
+    """An editor that shows the sample with errors teaches distrust."""
+    errors = jsonschema.Draft202012Validator(json.loads(SHIPPED.read_text())).iter_errors(
+        json.loads(SAMPLE.read_text())
+    )
+
+    expected = []
+    assert expected == [error.message for error in errors]
+
+
+def test_the_sample_loads_without_a_warning(tmp_path: Path) -> None:
+    """It is what people copy."""
+    config = loaded(tmp_path, SAMPLE.read_bytes())
+
+    expected = (("codex", "gemini"), ())
+    assert expected == (config.acp.fallbacks, config.warnings)
+
+
+def test_the_sample_finds_its_schema() -> None:
+    """`$schema` is relative to the sample."""
+    found = (TOP / json.loads(SAMPLE.read_text())["$schema"]).resolve()
+
+    assert found == SHIPPED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {**MINIMAL, "acp": {"backend": "one", "fallback": []}},
+        {**MINIMAL, "backends": {"one": {"kind": "acp"}}},
+        {**MINIMAL, "backends": {"one": {"kind": "unheard-of"}}},
+        {**MINIMAL, "limits": {"chainMs": -1}},
+        {**MINIMAL, "log": {"file": "relative"}},
+        {**MINIMAL, "auth": {"profiles": {"a": {"type": "api_key", "key": "hunter2"}}}},
+    ],
+)
+def test_what_the_loader_refuses_the_schema_refuses(tmp_path: Path, content: dict[str, object]) -> None:
+    """The editor should say so before the broker does."""
+    assert not jsonschema.Draft202012Validator(schema(KINDS)).is_valid(content)
