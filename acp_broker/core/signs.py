@@ -231,7 +231,7 @@ TEXTS = _patterns(
     (Kind.AUTH_REJECTED, r"invalid (?:bearer|access|refresh|auth|oauth)[ -]?token|oauth session expired"),
     (Kind.AUTH_REJECTED, r"(?:account|organization) (?:has been |is )?(?:deactivated|disabled|suspended)"),
     (Kind.AUTH_REJECTED, r"not allowed for this organization|must be a member of an organization|IP not authorized"),
-    (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in|run \W?/login"),
+    (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in"),
     (Kind.AUTH_MISSING, r"(?:no|missing) (?:api[ _]key|credentials?)\b|didn't provide an api key"),  # OpenAI
     (Kind.AUTH_MISSING, r"api[ _]key (?:is )?(?:missing|required|not (?:set|found|provided|configured))"),
     (Kind.RATE_LIMITED, r"rate[ _-]?limit|too[ _]many[ _](?:concurrent )?requests|throttl(?:ed|ing)"),
