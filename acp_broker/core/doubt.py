@@ -6,9 +6,9 @@ back waits 250 ms at most. `is_retry_notice` knows the agent's own "trying again
 `judge` calls an answer a failure only if all of this holds:
 
 1. it ended as `end_turn` or `refusal`, and no `usage` says that a model has spoken;
-2. it has a failure notice's shape: an agent's exact wording (`_GOOSE`, `_SHAPES`), or an error label ("Error:",
-   "Request failed:", a provider's JSON) before something that `classify` recognises, or nothing but a provider's phrase ("Rate
-   limit exceeded. Please try again later."). Where `usage` is the habit and is missing, a recognised opening is enough;
+2. it has a failure notice's shape: an agent's exact wording (`_GOOSE`, `_SHAPES`); an error label ("Error:", "Request
+   failed:", a provider's JSON) before something that `classify` recognises; nothing but a provider's phrase ("Rate
+   limit exceeded. Please try again later."); or, where `usage` is the habit and is missing, a recognised opening;
 3. it does not explain ("means", "happens when", "you can fix"), ask, or lay out (fences, lists, headings, paragraphs),
    and it is short.
 
