@@ -4,24 +4,20 @@ A turn is one prompt on its way to one answer. The machine is told facts (events
 turn's stopwatch shows, and says what is to be done (commands). The runner does it, in order, before the next fact.
 Same rules, state, event and now: same answer; the log of a turn's events is the turn, and can be played again.
 
-    Waiting ---CancelAsked--------------------------------------------------------> Ended
-       | Accepted
-       v           Doubted
-    Trying -------------------> Doubting      words are held; somebody else may follow
-     ^  |  |                     |    |
-     |  |  '--Spoke--.     Spoke,|    |
-     |  |            |     TimeUp|    |
-     |  |            v           |    |
-     |  |         Committed <----'    |       words are relayed; nobody else is tried
-     |  |               |             |
-     |  |  CancelAsked in any of the three ---> Cancelling    asked to end by itself
-     |  |                                           |
-     |  |  Finished in any of the four -------------|------------------------------> Ended
-     |  |  Failed, TimeUp in any of the four        |
-     |  v                                           v
-     | Stopping <-----------------------------------'         must be gone before anything else happens
-     |  |
-     '--+-- Stopped: next candidate, or ------------------------------------------> Ended
+    Waiting --Accepted--> Trying --Doubted--> Doubting      nothing is shown, another candidate may follow
+                          ^   |                  |
+                          |   | Spoke            | Spoke, or the doubt's time is up
+                          |   v                  |
+                          |  Committed <---------'          its words are shown, nobody else is tried
+                          |
+                          |  from any of these three:
+                          |    CancelAsked ---> Cancelling  it is asked to end, nobody else is tried
+                          |  from any of these four:
+                          |    Finished -----------------------------------------------------.
+                          |    Failed, or its time is up ---> Stopping                        |
+                          |                                      | it must be gone first      |
+                          |                                      | Stopped                    v
+                          '---------- the next candidate --------+------ nobody else -----> Ended
 
 The laws, which the tests prove over every sequence of events:
 
