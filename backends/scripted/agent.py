@@ -57,7 +57,7 @@ class Agent:
         self._requests: dict[bytes, Request] = {}
         # Per session the prompts in order; the first one is playing.
         self._turns: dict[str, list[Request]] = {}
-        self._asked: dict[int, Callable[[Answer], None]] = {}
+        self._asked: dict[int | str, Callable[[Answer], None]] = {}
         self._next_id = 0
 
     def run(self) -> None:
@@ -70,13 +70,14 @@ class Agent:
     def ask(self, ask: Ask, answered: Callable[[Answer], None]) -> "Question":
         # Most real agents count their own requests from 0.
         number, self._next_id = self._next_id, self._next_id + 1
-        self._asked[number] = answered
-        self.send({"jsonrpc": "2.0", "id": number, "method": ask.method, "params": ask.params})
-        return Question(self, number)
+        own_id = number if self._script.request_ids == "numbers" else f"request-{number}"
+        self._asked[own_id] = answered
+        self.send({"jsonrpc": "2.0", "id": own_id, "method": ask.method, "params": ask.params})
+        return Question(self, own_id)
 
-    def forget(self, number: int) -> None:
-        self._asked.pop(number, None)
-        self.send({"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": number}})
+    def forget(self, own_id: int | str) -> None:
+        self._asked.pop(own_id, None)
+        self.send({"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": own_id}})
 
     def send(self, message: s.Object) -> None:
         self.loop.write(msgspec.json.encode(message) + b"\n")
@@ -113,8 +114,8 @@ class Agent:
 
     def _take_answer(self, message: _Message) -> None:
         # Clients exist that answer notifications, with the id null or none: nobody asked.
-        number = None if message.id == ABSENT else msgspec.json.decode(message.id)
-        answered = self._asked.pop(number, None) if isinstance(number, int) else None
+        own_id = None if message.id == ABSENT else msgspec.json.decode(message.id)
+        answered = self._asked.pop(own_id, None) if isinstance(own_id, int | str) else None
         if answered is not None:
             answered(message.result if message.error is None else _refusal(message.error))
 
@@ -195,9 +196,9 @@ def _refusal(error: _Error) -> RpcError:
 class Question:
     """A request that the client has not answered."""
 
-    def __init__(self, agent: Agent, number: int) -> None:
+    def __init__(self, agent: Agent, own_id: int | str) -> None:
         self._agent = agent
-        self._number = number
+        self._own_id = own_id
 
     def withdraw(self) -> None:
-        self._agent.forget(self._number)
+        self._agent.forget(self._own_id)

@@ -43,6 +43,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", om
     calls: dict[str, Steps] = {}
     unknown_session: Steps = (Fail(-32002, "Session not found"),)
     busy: Literal["queue", "reject", "cancelFirst", "failFirst", "overlap", "drop"] = "queue"
+    request_ids: Literal["numbers", "strings"] = "numbers"
 
 
 _decode = msgspec.json.Decoder(Script).decode

@@ -46,7 +46,7 @@ class Session:
     def set_mode(self, mode: str) -> bool:
         """Whether the script offers that mode; then it is the session's."""
         modes = (self._script.modes or {}).get("availableModes")
-        is_known = isinstance(modes, list) and mode in [known["id"] for known in modes]
+        is_known = isinstance(modes, list) and mode in [known.get("id") for known in modes if isinstance(known, dict)]
         if is_known:
             self._mode = mode
         return is_known

@@ -236,6 +236,9 @@ class Garbage(_Step, frozen=True, tag="garbage"):
     text: str = ""
     hex: str = ""
 
+    def __post_init__(self) -> None:
+        bytes.fromhex(self.hex)
+
 
 class BadJson(_Step, frozen=True, tag="badJson"):
     """A line on stdout that starts like a message and is none."""

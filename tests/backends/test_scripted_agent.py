@@ -81,6 +81,25 @@ def test_its_own_requests_count_from_zero(play):
     assert (first["id"], agent.read()["id"]) == (0, 1)
 
 
+def test_its_own_requests_may_have_strings_as_ids(play):
+    """goose's are UUIDs."""
+    agent = play({**turns([{"do": "readFile", "path": "a"}, {"do": "sayAnswer"}]), "requestIds": "strings"})
+    prompt = agent.prompt(agent.open())
+    asked = agent.read()
+    agent.send(id=asked["id"], result={"content": "words"})
+
+    assert (asked["id"], texts(agent.until_answer(prompt))) == ("request-0", ["words"])
+
+
+def test_bytes_that_are_none_are_refused_with_the_script(tmp_path):
+    """A mistake is found when the script is read, not in the middle of a drill."""
+    script = json.dumps(turns([{"do": "garbage", "hex": "zz"}]))
+    command = [sys.executable, "-m", "backends.scripted", "--script", script]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S)
+
+    assert "$.turns[0][0]" in done.stderr
+
+
 def test_a_cancel_ends_a_stalled_turn(play):
     """ACP v1, prompt-turn: the agent MUST answer with the stop reason `cancelled`."""
     agent = play(turns([say("a"), {"do": "stall"}]))
