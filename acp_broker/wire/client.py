@@ -1,0 +1,67 @@
+"""What a frontend declared in `initialize` that it can do (ACP v1, initialization, "Client Capabilities")."""
+
+import msgspec
+from msgspec import Raw, Struct
+
+
+class _Fs(Struct):
+    read: bool | None = msgspec.field(name="readTextFile", default=None)
+    write: bool | None = msgspec.field(name="writeTextFile", default=None)
+
+
+class _Elicitation(Struct):
+    form: dict[str, Raw] | None = None
+    url: dict[str, Raw] | None = None
+
+
+class _Auth(Struct):
+    terminal: bool | None = None
+
+
+class _Capabilities(Struct):
+    fs: _Fs | None = None
+    terminal: bool | None = None
+    elicitation: _Elicitation | None = None
+    auth: _Auth | None = None
+
+
+class Can(Struct, frozen=True):
+    """Omitted means unsupported: nothing is assumed of a client that declared nothing."""
+
+    read: bool = False
+    write: bool = False
+    terminal: bool = False
+    form: bool = False
+    url: bool = False
+    terminal_login: bool = False
+
+    def method(self, method: str) -> bool:
+        """Whether an agent may call this client method; elicitation is looked at by mode."""
+        match method:
+            case "session/request_permission":
+                return True
+            case "fs/read_text_file":
+                return self.read
+            case "fs/write_text_file":
+                return self.write
+            case _:
+                return self.terminal and method in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {"terminal/create", "terminal/output", "terminal/wait_for_exit", "terminal/kill", "terminal/release"}
+)
+
+
+def declared(capabilities: Raw) -> Can:
+    """Read `clientCapabilities`. Raises msgspec.ValidationError for one of another shape."""
+    said = msgspec.json.decode(capabilities, type=_Capabilities)
+    fs, elicitation = said.fs or _Fs(), said.elicitation or _Elicitation()
+    return Can(
+        read=bool(fs.read),
+        write=bool(fs.write),
+        terminal=bool(said.terminal),
+        form=elicitation.form is not None,
+        url=elicitation.url is not None,
+        terminal_login=bool(said.auth is not None and said.auth.terminal),
+    )

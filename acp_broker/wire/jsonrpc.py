@@ -1,0 +1,160 @@
+"""JSON-RPC 2.0 messages as ACP v1 uses them: one object per frame, ids of any form, the rest kept as raw JSON.
+
+`read` never raises: what is no message becomes a `Malformed` that says which error reply it deserves. The writers
+below return one whole line each, newline included.
+"""
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from acp_broker.errors import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR, RpcError
+from acp_broker.wire.framing import Overlong
+
+NULL = Raw(b"null")
+
+
+class Request(Struct, frozen=True):
+    """A call that must be answered. `id` is the peer's own JSON, echoed untouched."""
+
+    id: Raw
+    method: str
+    params: Raw | None
+
+
+class Notification(Struct, frozen=True):
+    method: str
+    params: Raw | None
+
+
+class Response(Struct, frozen=True):
+    """An answer to a request of ours; `id` is None where the peer sent null or none: nobody's, to be ignored."""
+
+    id: Raw | None
+    outcome: Raw | RpcError
+
+
+class Malformed(Struct, frozen=True):
+    """No message at all; deserves an error reply with `code` and `text` under `id`."""
+
+    code: int
+    text: str
+    id: Raw = NULL
+
+
+Message = Request | Notification | Response | Malformed
+
+
+class _Frame(Struct):
+    id: Raw | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class _Error(Struct):
+    code: int = INTERNAL_ERROR
+    message: str = ""
+    data: Raw | UnsetType = UNSET
+
+
+class _Id(Struct):
+    id: Raw = NULL
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_error = msgspec.json.Decoder(_Error).decode
+_id = msgspec.json.Decoder(_Id).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def given(raw: Raw | UnsetType) -> Raw | None:
+    """A member that may be left out; null counts as left out. (msgspec decodes no `Raw | None`.)"""
+    return None if raw is UNSET or raw == NULL else raw
+
+
+def read(line: bytes) -> Message:
+    """One line (or text frame) as a message."""
+    try:
+        if not line.isascii():
+            line.decode()
+        frame = _frame(line)
+    except msgspec.ValidationError:
+        return _no_message(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _no_json(line, error)
+    if frame.method is not UNSET:
+        params = None if frame.params is UNSET else frame.params
+        if frame.id is UNSET:
+            return Notification(frame.method, params)
+        return Request(frame.id, frame.method, params)
+    return _response(frame)
+
+
+def _response(frame: _Frame) -> Message:
+    id = given(frame.id)  # noqa: A001 - JSON-RPC's own word
+    if frame.error is not UNSET and frame.error != NULL:
+        return Response(id, read_error(frame.error))
+    if frame.result is not UNSET:
+        return Response(id, frame.result)
+    if frame.error is not UNSET:
+        return Response(id, RpcError(INTERNAL_ERROR, "the peer answered with neither result nor error"))
+    return Malformed(INVALID_REQUEST, "neither method nor result nor error", NULL if id is None else id)
+
+
+def read_error(raw: Raw) -> RpcError:
+    """JSON-RPC's error object; one of another shape becomes -32603 with the whole of it as `data`."""
+    try:
+        error = _error(raw)
+    except msgspec.DecodeError:
+        return RpcError(INTERNAL_ERROR, "error of an unknown shape", raw)
+    return RpcError(error.code, error.message, given(error.data))
+
+
+def _no_message(line: bytes) -> Malformed:
+    if line.lstrip()[:1] == b"[":
+        return Malformed(INVALID_REQUEST, "batches are not part of ACP")
+    try:
+        return Malformed(INVALID_REQUEST, "not a JSON-RPC 2.0 message: method must be a string", _id(line).id)
+    except msgspec.DecodeError:
+        return Malformed(INVALID_REQUEST, "not a JSON-RPC 2.0 message: expected an object")
+
+
+def _no_json(line: bytes, error: Exception) -> Malformed:
+    if isinstance(line, Overlong):
+        return Malformed(INVALID_REQUEST, "message is longer than the limit")
+    return Malformed(PARSE_ERROR, f"not JSON: {error}")
+
+
+def encode(value: object) -> Raw:
+    """Any plain value or Struct as raw JSON."""
+    return Raw(_encode(value))
+
+
+def request(id: int, method: str, params: object) -> bytes:  # noqa: A002 - JSON-RPC's own word
+    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}\n' % (id, _encode(method), _encode(params))
+
+
+def notification(method: str, params: object) -> bytes:
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}\n' % (_encode(method), _encode(params))
+
+
+def result(id: Raw, value: object) -> bytes:  # noqa: A002
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (bytes(id), _encode(value))
+
+
+def failure(id: Raw, error: RpcError) -> bytes:  # noqa: A002
+    body = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (bytes(id), _encode({**body, "data": error.data}))
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (bytes(id), _encode(body))
+
+
+def answer(id: Raw, outcome: Raw | RpcError) -> bytes:  # noqa: A002
+    """The reply to one request, whichever way it ended."""
+    return failure(id, outcome) if isinstance(outcome, RpcError) else result(id, outcome)
+
+
+def same_id(raw: Raw) -> bytes:
+    """An id in the form that two spellings of one id share: `"\\u0061"` and `"a"` are the same."""
+    return _encode(msgspec.json.decode(raw))
