@@ -1,0 +1,26 @@
+"""One connection to a peer, as the rest of the house sees it: lines in, lines out, nothing waits.
+
+A read is handed over as one batch, synchronously, from the event loop's own callback: what the peer sends costs no
+task hop. A write goes straight to the system; what does not fit is kept and written when there is room.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+OnLines = Callable[[list[bytes]], None]
+
+
+class Channel(Protocol):
+    """`pending` is the number of bytes written here that the system has not taken yet."""
+
+    @property
+    def pending(self) -> int: ...
+
+    def write(self, data: bytes) -> None:
+        """Send whole lines, in order, without waiting; dropped once the peer is gone."""
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call back each time `pending` falls to zero after it was more."""
+
+    async def run(self, on_lines: OnLines) -> None:
+        """Hand over what arrives, one call per read, until the peer is gone; a lost peer raises nothing."""

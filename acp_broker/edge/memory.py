@@ -1,0 +1,45 @@
+"""A Channel within this process: what `ask` and `demo` speak to the broker through."""
+
+from collections.abc import Callable
+
+from anyio import Event
+
+from acp_broker.edge.channel import OnLines
+
+
+class MemoryChannel:
+    """The broker's end of a connection; `say` and `close` are the frontend's, `on_lines` hears the broker."""
+
+    def __init__(self, on_lines: OnLines) -> None:
+        self._hears = on_lines
+        self._to_broker: list[bytes] = []
+        self._deliver: OnLines | None = None
+        self._closed = Event()
+
+    @property
+    def pending(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        self._hears(data.splitlines())
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """It is always drained."""
+
+    async def run(self, on_lines: OnLines) -> None:
+        self._deliver = on_lines
+        waiting, self._to_broker = self._to_broker, []
+        if waiting:
+            on_lines(waiting)
+        await self._closed.wait()
+
+    def say(self, data: bytes) -> None:
+        """Send one line to the broker."""
+        if self._deliver is None:
+            self._to_broker.append(data)
+        else:
+            self._deliver([data])
+
+    def close(self) -> None:
+        """The frontend leaves."""
+        self._closed.set()
