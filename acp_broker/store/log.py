@@ -1,0 +1,211 @@
+"""The session log: an append-only file that everything is written to before anybody is shown it.
+
+`append` collects, `commit` writes what was collected with one write and then tells the readers. A write that fails
+(a full disk, a folder that became read-only) is undone, named, and from then on the log is kept in memory alone: the
+running turn can finish, and whoever starts the next one asks `fault` first.
+"""
+
+import os
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from acp_broker.errors import StoreError
+from acp_broker.store import records
+
+# What is kept in memory for readers that keep up; one that falls further behind reads the file.
+TAIL_BYTES = 1024 * 1024
+# One read of the file for a reader that lags.
+READ_BYTES = 256 * 1024
+
+
+class Entry(Struct, gc=False):
+    """Frames that ended at position `end`, for frontend `to` or, None, for everybody."""
+
+    start: int
+    end: int
+    to: int | None
+    frames: bytes
+
+
+class SessionLog:
+    """One session's log. Positions are bytes from its beginning; they only grow."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.end = 0
+        self.fault: str | None = None
+        self._fd = -1
+        self._written = 0
+        # (position, file offset) of each stretch that is in the file without a gap; a failed write makes a new one.
+        self._stretches: list[tuple[int, int]] = [(0, 0)]
+        self._lines: list[bytes] = []
+        self._fresh: list[Entry] = []
+        self._tail: deque[Entry] = deque()
+        self._tail_bytes = 0
+        self._readers: list[Callable[[], None]] = []
+        self._on_write: Callable[[], None] | None = None
+
+    def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
+        """Make the file, readable by its owner alone, and write its first record. Raises StoreError."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot create the session log {self.path}: {error.strerror}") from error
+        self._on_write = on_write
+        self.append(first)
+        self.commit()
+        if self.fault is not None:
+            raise StoreError(self.fault)
+
+    def append(self, line: bytes, frames: bytes = b"", to: int | None = None) -> None:
+        """Add one record, and the frames that readers are shown of it after `commit`."""
+        start = self.end
+        self.end = start + len(line)
+        self._lines.append(line)
+        if frames:
+            self._fresh.append(Entry(start, self.end, to, frames))
+
+    def commit(self) -> None:
+        """Write what was appended, then let every reader advance. Never raises: a failed write sets `fault`."""
+        if not self._lines:
+            return
+        data = self._lines[0] if len(self._lines) == 1 else b"".join(self._lines)
+        self._lines.clear()
+        if self.fault is None:
+            self._write(data)
+        if self._fresh:
+            self._tail.extend(self._fresh)
+            self._tail_bytes += sum(len(entry.frames) for entry in self._fresh)
+            self._fresh.clear()
+            for reader in self._readers:
+                reader()
+            self._trim()
+
+    def recover(self) -> None:
+        """Try the disk again after a fault. Raises StoreError, with the fault's text, while it still fails.
+
+        What could not be written before is not in the file; a record says how many bytes that is.
+        """
+        if self.fault is None:
+            return
+        fault, self.fault = self.fault, None
+        lost = self.end - self._position(self._written)
+        self._stretches.append((self.end, self._written))
+        self.append(records.line("opened", format=records.FORMAT, lost=lost))
+        self.commit()
+        if self.fault is not None:
+            raise StoreError(fault)
+
+    def attach(self, reader: Callable[[], None]) -> None:
+        self._readers.append(reader)
+
+    def detach(self, reader: Callable[[], None]) -> None:
+        self._readers.remove(reader)
+
+    def read(self, position: int, reader: int) -> tuple[int, bytes]:
+        """The frames for frontend `reader` from `position` on, and the position after them.
+
+        From memory while it reaches back that far, else one stretch of the file. Returns the same position when
+        there is nothing more.
+        """
+        if position >= self.end:
+            return position, b""
+        tail = self._tail
+        if tail and position < tail[0].start:
+            return self._read_file(position, tail[0].start, reader)
+        fresh: list[bytes] = []
+        for entry in reversed(tail):
+            if entry.end <= position:
+                break
+            if entry.to is None or entry.to == reader:
+                fresh.append(entry.frames)
+        if len(fresh) == 1:
+            return self.end, fresh[0]
+        fresh.reverse()
+        return self.end, b"".join(fresh)
+
+    def records(self) -> Iterator[records.Record]:
+        """Every whole record in the file, from its beginning."""
+        return read_records(self.path)
+
+    def close(self) -> None:
+        """Write what is pending and close the file; closing twice does nothing."""
+        self.commit()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, data: bytes) -> None:
+        try:
+            taken = os.write(self._fd, data)
+            while taken < len(data):
+                taken += os.write(self._fd, data[taken:])
+        except OSError as error:
+            self.fault = f"cannot write the session log {self.path}: {error.strerror}"
+            # The part of a record that did fit is cut off: a reader never sees half of one.
+            _cut(self._fd, self._written)
+            return
+        self._written += len(data)
+        if self._on_write is not None:
+            self._on_write()
+
+    def _trim(self) -> None:
+        # Unwritten entries can be read nowhere else: while the disk fails, the tail keeps them all.
+        written_to = self._position(self._written)
+        while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1 and self._tail[0].end <= written_to:
+            self._tail_bytes -= len(self._tail.popleft().frames)
+
+    def _position(self, offset: int) -> int:
+        start, base = self._stretches[-1]
+        return start + offset - base
+
+    def _read_file(self, position: int, limit: int, reader: int) -> tuple[int, bytes]:
+        index = bisect_right(self._stretches, position, key=lambda stretch: stretch[0]) - 1
+        start, base = self._stretches[index]
+        if index + 1 < len(self._stretches):
+            after, end = self._stretches[index + 1]
+            if position - start >= end - base:  # in what a failed write left out
+                return after, b""
+            limit = min(limit, start + end - base)
+        offset = base + position - start
+        chunk = os.pread(self._fd, min(READ_BYTES, limit - position), offset)
+        while b"\n" not in chunk:
+            chunk += os.pread(self._fd, READ_BYTES, offset + len(chunk))
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        shown = [records.frames(records.read(line)) for line in whole.splitlines()]
+        parts = [item[1] for item in shown if item is not None and item[0] in (None, reader)]
+        return position + len(whole), b"".join(parts)
+
+
+def _cut(fd: int, size: int) -> None:
+    try:
+        os.ftruncate(fd, size)
+    except OSError:  # read-only by now: a torn last record is cut off by whoever reads the log
+        return
+
+
+def read_records(path: Path) -> Iterator[records.Record]:
+    """Every whole record of a log file, in order. A torn last line is left out.
+
+    Raises StoreError for a format that is newer than ours and for a line in the middle that is no record.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = records.read(line)
+            except msgspec.DecodeError as error:
+                if not file.read(1):
+                    return
+                raise StoreError(f"{path}, line {number}: no record of a session log: {error}") from error
+            if isinstance(record.format, int) and record.format > records.FORMAT:
+                raise StoreError(f"{path} was written by a newer acp-broker (format {record.format}); update this one")
+            yield record

@@ -1,0 +1,74 @@
+"""The lines of a session log: what each record holds, and the frames that a frontend is shown of it.
+
+One JSON object per line. `record` names its kind; `at` is wall time in seconds. The log is the truth: a frontend's
+frames are made from records and from nothing else, so that a cursor may read them from memory or from the file.
+
+    opened    format, session, cwd, broker: always the first line; `format` is what a reader must know
+    accepted  turn, at, prompt, meta, rules: the prompt that was taken, and the rules its machine steps by
+    step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
+              it showed, in order; `now` is the turn's stopwatch
+    shown     updates: shown outside of any step (settings, notices of our own)
+    sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
+    answer    to, turn, at, frame: the reply to the prompt
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+FORMAT = 1
+
+_OPEN = b'{"jsonrpc":"2.0","method":"session/update","params":'
+_BETWEEN = b"}\n" + _OPEN
+_CLOSE = b"}\n"
+
+
+class Record(Struct):
+    """Any record, read back; only the members its kind has are set."""
+
+    record: Literal["opened", "accepted", "step", "shown", "sent", "answer"]
+    at: float | UnsetType = UNSET
+    format: int | UnsetType = UNSET
+    session: str | UnsetType = UNSET
+    cwd: str | UnsetType = UNSET
+    turn: str | UnsetType = UNSET
+    now: float | UnsetType = UNSET
+    prompt: Raw | UnsetType = UNSET
+    rules: Raw | UnsetType = UNSET
+    event: Raw | UnsetType = UNSET
+    commands: Raw | UnsetType = UNSET
+    updates: list[Raw] | UnsetType = UNSET
+    to: int | UnsetType = UNSET
+    frame: Raw | UnsetType = UNSET
+
+
+read = msgspec.json.Decoder(Record).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def line(record: str, **members: object) -> bytes:
+    """One record as its line."""
+    return _encode({"record": record, **members}) + b"\n"
+
+
+def step_line(turn: str, now: float, event: bytes, commands: bytes, updates: list[bytes]) -> bytes:
+    """A step; `event` and `commands` are JSON already. Kept apart from `line`: it is written for every read."""
+    head = b'{"record":"step","turn":"%b","now":%.6f,"event":%b,"commands":%b' % (turn.encode(), now, event, commands)
+    if not updates:
+        return head + b"}\n"
+    return b"".join((head, b',"updates":[', b",".join(updates), b"]}\n"))
+
+
+def update_frames(updates: list[bytes]) -> bytes:
+    """The `session/update` notifications for these params, one line each."""
+    return b"".join((_OPEN, _BETWEEN.join(updates), _CLOSE))
+
+
+def frames(record: Record) -> tuple[int | None, bytes] | None:
+    """Whom a record is for (None: everybody) and the lines it becomes; None for what nobody is shown."""
+    if record.updates:
+        return None, update_frames([bytes(params) for params in record.updates])
+    if record.frame is not UNSET and record.to is not UNSET:
+        return record.to, bytes(record.frame) + b"\n"
+    return None
