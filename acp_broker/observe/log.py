@@ -1,0 +1,56 @@
+"""The broker's own log: one JSON object per line, to stderr for people who watch, to a file for `stdio`.
+
+A line never holds a secret or a prompt: callers pass names, numbers and texts that were redacted before.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from acp_broker.clock import Clock
+
+# A file past this size is set aside once, as NAME.1, when the log is opened.
+ROTATE_BYTES = 10 * 1024 * 1024
+
+Field = str | float | bool | None | list[str]
+
+
+class Log(Protocol):
+    def __call__(self, event: str, **fields: Field) -> None:
+        """Write one line. Never raises: a log that cannot be written must not end a turn."""
+
+
+class LineLog:
+    """Writes to a descriptor that it is given or opens itself."""
+
+    def __init__(self, clock: Clock, fd: int) -> None:
+        self._clock = clock
+        self._fd = fd
+
+    def __call__(self, event: str, **fields: Field) -> None:
+        known = {name: value for name, value in fields.items() if value is not None}
+        line = msgspec.json.encode({"at": round(self._clock.wall(), 3), "event": event, **known}) + b"\n"
+        try:
+            os.write(self._fd, line)
+        except OSError:
+            return
+
+
+def to_stderr(clock: Clock) -> LineLog:
+    return LineLog(clock, 2)
+
+
+def to_file(clock: Clock, path: Path) -> LineLog:
+    """Append to `path`, readable by its owner alone; falls back to stderr, with one line that says why."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > ROTATE_BYTES:
+            path.replace(path.with_name(path.name + ".1"))
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        print(f"acp-broker: cannot write the log {path}: {error.strerror}; logging to stderr", file=sys.stderr)  # noqa: T201
+        return to_stderr(clock)
+    return LineLog(clock, fd)
