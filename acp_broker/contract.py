@@ -135,6 +135,34 @@ class Backend(Protocol):
         """Wait until the runtime is no longer there; return why. Never returns for a runtime that cannot go."""
 
 
+class Child(Protocol):
+    """A child process that speaks lines; edge/process.py says what each member promises."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def run(self, on_lines: Callable[[list[bytes]], None]) -> None: ...
+
+    def stderr_tail(self) -> str: ...
+
+    async def wait(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+    async def stop(self, *, eof_grace_s: float, term_grace_s: float) -> None: ...
+
+
+class Spawn(Protocol):
+    """Starts a child that cannot outlive the broker. Raises BackendFailure."""
+
+    async def __call__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> Child: ...
+
+
 class Tools(Protocol):
     """What a backend is given at `open`; one per session and backend."""
 
@@ -149,6 +177,7 @@ class Tools(Protocol):
     authenticated_by: str | None
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
+    spawn: Spawn
     # Outside of any attempt: titles, command lists, usage; asks before the first turn.
     between: Client
 
