@@ -1,0 +1,162 @@
+"""One candidate asked to run one turn: the backend's voice in this turn, and its end.
+
+An attempt decides nothing. It hands what its backend says to the turn, which asks the machine.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import CancelScope
+from msgspec import Raw, Struct
+
+from acp_broker.broker.asks import Ask, nobodys_answer
+from acp_broker.broker.guard import guarded
+from acp_broker.broker.standby import Standby
+from acp_broker.contract import CancelAsked, Finished, TurnRequest
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import Candidate, Phase
+from acp_broker.errors import BackendFailure
+from acp_broker.wire.acp import Answer, Update
+
+if TYPE_CHECKING:
+    from acp_broker.broker.runner import Turn
+
+
+class _ToolCall(Struct):
+    status: str | None = None
+
+
+_tool_call = msgspec.json.Decoder(_ToolCall).decode
+# ACP v1 schema, ToolCallStatus: what is not one of these is unfinished.
+_FINISHED = frozenset({"completed", "failed"})
+
+
+class Attempt:
+    """The `contract.Client` of one `Backend.run`."""
+
+    def __init__(self, turn: "Turn", number: int, candidate: Candidate, standby: Standby) -> None:
+        self.number = number
+        self.candidate = candidate
+        self.standby = standby
+        self.began_at: float = turn.watch.now()
+        # Set once the attempt's task has ended: nothing of it can act any more.
+        self.is_over = False
+        self.is_stopping = False
+        self.finished: Finished | None = None
+        self.asks: list[Ask] = []
+        self.late: list[Update] = []
+        self.open_tools: dict[str, None] = {}
+        self._turn = turn
+        self._cancel = CancelAsked()
+        self._scope = CancelScope()
+        self._is_heard = True
+        self._is_running = False
+        self._is_killed = False
+
+    @property
+    def backend(self) -> str:
+        return self.candidate.backend
+
+    async def run(self) -> None:
+        """The attempt's task, from `Start` to its very end."""
+        outcome: Finished | Failure | None = None
+        with self._scope:
+            outcome = await guarded(self._work(), self._turn.log)
+        if outcome is None and self._is_killed:
+            # Killed while its runtime was being opened: the opening must not outlive it.
+            with CancelScope(shield=True):
+                if not self._is_running:
+                    await self.standby.abandon()
+        self.is_over = True
+        self._turn.attempt_over(self, outcome)
+
+    async def _work(self) -> Finished:
+        turn = self._turn
+        backend = self.standby.backend
+        if backend is None:
+            self._look()
+            backend = await self.standby.join(self)
+        await turn.session.fit(self.standby, backend)
+        if self._cancel.is_set():
+            return Finished("cancelled")
+        self._is_running = True
+        return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.meta), self)
+
+    def _look(self) -> None:
+        """Before a backup is started: is it there at all? Nothing is started to find out."""
+        missing = self.standby.runtime.check() if self.number > 1 else None
+        if missing is not None:
+            raise BackendFailure(Failure(FailureKind.UNREACHABLE, missing, seen_at="starting"))
+
+    def ask_cancel(self) -> None:
+        """Ask the backend to end the turn; one that is still being opened is left to open."""
+        self._cancel.set()
+        if not self._is_running:
+            self._scope.cancel()
+
+    def stop(self, *, politely: bool) -> None:
+        """Close its voice and end it; `Turn.attempt_over` follows."""
+        self._is_heard = False
+        self.is_stopping = True
+        if self._is_running and politely:
+            self._cancel.set()
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        self._is_heard = False
+        self._is_killed = True
+        self._scope.cancel()
+
+    def note_tools(self, update: Update, call: str) -> None:
+        """Keep count of the tool calls that are unfinished, by the id that frontends know."""
+        try:
+            status = _tool_call(update.params["update"]).status
+        except msgspec.DecodeError:
+            return
+        if status in _FINISHED:
+            self.open_tools.pop(call, None)
+        elif status is not None or update.kind == "tool_call":
+            self.open_tools[call] = None
+
+    # contract.Client
+
+    def reached(self, phase: Phase) -> None:
+        if self._is_heard:
+            self._turn.reached(self, phase)
+
+    def show(self, updates: Sequence[Update]) -> None:
+        if self._is_heard:
+            self._turn.heard(self, updates)
+
+    def show_late(self, updates: Sequence[Update]) -> None:
+        """What its runtime sends behind the answer; kept until the turn has its reply."""
+        if not self._is_heard:
+            return
+        if self.is_over:
+            self._turn.heard_late(self, updates)
+        else:
+            self.late.extend(updates)
+
+    def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Asked":
+        if not self._is_heard:
+            answered(nobodys_answer(method))
+            return Asked(self._turn, None)
+        return Asked(self._turn, self._turn.asked(self, method, params, answered))
+
+    def tell(self, method: str, params: dict[str, Raw] | None) -> None:
+        if self._is_heard:
+            self._turn.told(self, method, params)
+
+
+class Asked:
+    """contract.Asked: lets the agent take its question back."""
+
+    def __init__(self, turn: "Turn", ask: Ask | None) -> None:
+        self._turn = turn
+        self._ask = ask
+
+    def withdraw(self) -> None:
+        if self._ask is not None:
+            self._turn.take_back(self._ask)

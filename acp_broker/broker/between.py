@@ -1,0 +1,65 @@
+"""What an opened backend says outside of any attempt: settings reach the session, words belong to nobody."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from acp_broker.broker import settings
+from acp_broker.core.names import Phase
+from acp_broker.wire.acp import Answer, Update
+
+if TYPE_CHECKING:
+    from acp_broker.broker.asks import Ask
+    from acp_broker.broker.session import Session
+    from acp_broker.broker.standby import Standby
+
+
+class Between:
+    """The `contract.Client` of a backend between attempts."""
+
+    def __init__(self, session: "Session", standby: "Standby") -> None:
+        self._session = session
+        self._standby = standby
+
+    def reached(self, phase: Phase) -> None:
+        """Nobody waits for it."""
+
+    def show(self, updates: Sequence[Update]) -> None:
+        """The serving backend's late words go to its turn; else the selected backend's settings are shown."""
+        session, standby = self._session, self._standby
+        turn = session.turn or session.last
+        attempt = turn.attempt if turn is not None else None
+        if attempt is not None and attempt.standby is standby:
+            attempt.show_late(updates)
+            return
+        name = standby.runtime.candidate.backend
+        kept = [one for one in updates if one.kind in settings.KINDS and session.settings.take(name, one)]
+        session.show(kept, standby.life)
+        if len(kept) < len(updates):
+            kinds = sorted({one.kind for one in updates} - {one.kind for one in kept})
+            session.trace("words_outside_a_turn", session=session.id, backend=name, kinds=kinds)
+
+    def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "AskedBetween":
+        session = self._session
+        ask = session.desk.ask_between(session.frontend, self._standby.life, method, params, answered)
+        session.log.commit()
+        return AskedBetween(session, ask)
+
+    def tell(self, method: str, params: dict[str, Raw] | None) -> None:
+        session = self._session
+        session.desk.tell(session.frontend, self._standby.life, method, params)
+        session.log.commit()
+
+
+class AskedBetween:
+    """contract.Asked for a request outside of any turn."""
+
+    def __init__(self, session: "Session", ask: "Ask | None") -> None:
+        self._session = session
+        self._ask = ask
+
+    def withdraw(self) -> None:
+        if self._ask is not None:
+            self._session.desk.withdraw(self._ask)
+            self._session.log.commit()

@@ -1,0 +1,120 @@
+"""The chain of one broker: asks `core.plan` whom a turn may be tried on, and keeps what `core.health` learns."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from acp_broker.broker.policy import Policy
+from acp_broker.broker.settings import slash_command
+from acp_broker.broker.story import Passed
+from acp_broker.clock import Clock
+from acp_broker.core import health
+from acp_broker.core.health import Health
+from acp_broker.core.names import BackendId, Candidate
+from acp_broker.core.plan import Can, Needs, make_plan
+from acp_broker.core.turnrules import Miss, Rules
+from acp_broker.wire import agent, content
+
+if TYPE_CHECKING:
+    from acp_broker.broker.runner import Order
+    from acp_broker.broker.session import Session
+
+Known = Callable[[BackendId], agent.Initialized | None]
+
+
+class Chain:
+    """One health for all sessions: a backend that failed for one rests for all."""
+
+    def __init__(self, policy: Policy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._health = Health()
+        self._order = tuple(policy.runtimes[name].candidate for name in policy.order)
+        self._own_limits = {
+            name: runtime.limits for name, runtime in policy.runtimes.items() if runtime.limits != policy.limits
+        }
+        # A prompt that asks nothing special, while everybody is well: planned once.
+        self._usual = Rules(self._order, policy.commit_point, policy.limits, own_limits=self._own_limits)
+
+    def plan(self, session: "Session", order: "Order", known: Known) -> tuple[Rules, tuple[Passed, ...]]:
+        """The rules of a turn, and who was passed over for it and why."""
+        needs = _needs(session, order.prompt)
+        command = slash_command(order.prompt)
+        pin = session.settings.selected if command in session.settings.commands else None
+        if needs == _NOTHING and pin is None and not self._health.records:
+            return self._usual, ()
+        can = self._can(session, known) if needs != _NOTHING else {}
+        now, wall = self._clock.now(), self._clock.wall()
+        plan = make_plan(self._order, self._health, now, wall, needs, can, pin)
+        rules = Rules(
+            plan.candidates,
+            self._policy.commit_point,
+            self._policy.limits,
+            # A slash command may have nothing to say: an empty end is its success.
+            empty_is_success=pin is not None,
+            own_limits=self._own_limits,
+        )
+        return rules, tuple(Passed(one.candidate.backend, one.why.text) for one in plan.skipped)
+
+    def started(self, candidate: Candidate) -> None:
+        """A turn tries it. Where it comes back from a rest, others leave it alone until it is known how it went."""
+        if not self._health.records:
+            return
+        key, now, wall = health.key_of(candidate), self._clock.now(), self._clock.wall()
+        if health.condition(self._health, key, now, wall) == health.Ready(is_probe=True):
+            self._health = health.probe_started(self._health, key, now, wall)
+
+    def missed(self, miss: Miss) -> None:
+        key, now, wall = health.key_of(miss.candidate), self._clock.now(), self._clock.wall()
+        self._health = health.after_failure(self._health, key, miss.failure, now, wall)
+
+    def served(self, candidate: Candidate) -> None:
+        if self._health.records:
+            self._health = health.after_success(self._health, health.key_of(candidate))
+
+    def released(self, candidate: Candidate) -> None:
+        """Its turn was cancelled: nothing is known of it."""
+        if self._health.records:
+            self._health = health.probe_ended(self._health, health.key_of(candidate))
+
+    def exhausted(self, misses: tuple[Miss, ...]) -> None:
+        """The whole chain failed in one turn."""
+        pairs = [(health.key_of(miss.candidate), miss.failure) for miss in misses]
+        self._health = health.after_exhausted(self._health, pairs, self._clock.now(), self._clock.wall())
+
+    def logged_in(self, candidate: Candidate) -> None:
+        """The user has just authenticated with it: whatever it rested for is settled."""
+        self.served(candidate)
+
+    def rests(self, candidate: Candidate) -> float:
+        """Seconds until its rest is over; 0 for one that does not rest."""
+        found = health.condition(self._health, health.key_of(candidate), self._clock.now(), self._clock.wall())
+        return found.left_s if isinstance(found, health.Resting) else 0.0
+
+    def _can(self, session: "Session", known: Known) -> Mapping[BackendId, Can]:
+        # The selected backend draws its own modes; another one only those that config maps.
+        own = frozenset(filter(None, [session.settings.chosen_mode]))
+        return {
+            name: _able(known(name), own if name == session.settings.selected else frozenset(runtime.modes))
+            for name, runtime in self._policy.runtimes.items()
+        }
+
+
+_NOTHING = Needs()
+
+
+def _needs(session: "Session", prompt: Raw) -> Needs:
+    body = bytes(prompt)
+    kinds = content.kinds(prompt) if b'"image"' in body or b'"audio"' in body else frozenset[str]()
+    mode, directories = session.settings.chosen_mode, bool(session.setup.additional_directories)
+    if not kinds and mode is None and not directories:
+        return _NOTHING
+    return Needs("image" in kinds, "audio" in kinds, directories, mode)
+
+
+def _able(said: agent.Initialized | None, modes: frozenset[str]) -> Can:
+    if said is None:
+        return Can(modes=modes)
+    can = said.can
+    return Can(can.prompt.image, can.prompt.audio, can.session.additional_directories is not None, modes)

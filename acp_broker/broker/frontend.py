@@ -1,0 +1,133 @@
+"""One frontend's connection: the ACP agent that it believes to talk to.
+
+Every message is handled in the order it came, synchronously where nothing has to be waited for; a request that must
+wait runs as a task of this connection and answers when it is done.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import create_task_group
+from anyio.abc import TaskGroup
+from msgspec import Raw
+
+from acp_broker.broker import methods
+from acp_broker.broker.guard import guarded
+from acp_broker.broker.outbox import Outbox
+from acp_broker.broker.standby import Whom
+from acp_broker.core.failures import Failure
+from acp_broker.edge.channel import Channel
+from acp_broker.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, BrokerError, RpcError
+from acp_broker.wire import jsonrpc
+from acp_broker.wire.acp import Answer
+from acp_broker.wire.client import Can
+from acp_broker.wire.jsonrpc import Malformed, Notification, Request, Response
+
+if TYPE_CHECKING:
+    from acp_broker.broker.broker import Broker
+    from acp_broker.broker.session import Session
+
+
+class Frontend:
+    """An ACP client of ours. `can` and `whom` are what it declared; nothing before `initialize`."""
+
+    def __init__(self, broker: "Broker", channel: Channel, number: int, name: str) -> None:
+        self.broker = broker
+        self.number = number
+        self.name = name
+        self.can = Can()
+        self.whom = Whom()
+        self.is_initialized = False
+        self.outbox = Outbox(channel, number)
+        self._channel = channel
+        self._tasks: TaskGroup
+
+    async def serve(self) -> None:
+        """Answer until the frontend closes its side; then end what still runs for this connection."""
+        async with create_task_group() as self._tasks:
+            await self._channel.run(self._on_lines)
+            self._tasks.cancel_scope.cancel()
+
+    def close(self) -> None:
+        self.outbox.close()
+
+    def attend(self, session: "Session") -> None:
+        """See that what this session shows reaches this connection, from now on if it does not yet."""
+        if not self.outbox.is_attached(session.id):
+            self.outbox.attach(session.id, session.log, session.log.end)
+
+    def replay(self, frames: Iterable[bytes]) -> None:
+        """Send a session's past; whoever reads it slowly holds nobody up."""
+        for frame in frames:
+            self._channel.write(frame)
+
+    def _on_lines(self, lines: list[bytes]) -> None:
+        for line in lines:
+            match jsonrpc.read(line):
+                case Request() as request:
+                    self._on_request(request)
+                case Notification() as notification:
+                    self._on_notification(notification)
+                case Response(id, outcome):
+                    self._on_response(id, outcome)
+                case Malformed(code, text, id):
+                    self.broker.log("bad_message", frontend=self.name, why=text)
+                    self._channel.write(jsonrpc.failure(id, RpcError(code, text)))
+
+    def _on_request(self, request: Request) -> None:
+        try:
+            if not self.is_initialized and request.method != "initialize":
+                raise RpcError(INVALID_REQUEST, f"{request.method} came before initialize")
+            handler = methods.REQUESTS.get(request.method)
+            if handler is None:
+                handler = methods.extension(request.method)
+            if handler is None:
+                raise RpcError(METHOD_NOT_FOUND, f"{request.method}: this agent has no such method")
+            outcome = handler(self, request)
+        except BrokerError as error:
+            self.answer(request, self.broker.reply_to(error))
+        except msgspec.DecodeError as error:
+            self.answer(request, RpcError(INVALID_PARAMS, f"{request.method}: {error}"))
+        else:
+            if isinstance(outcome, Raw):
+                self.answer(request, outcome)
+            elif outcome is not None:
+                self._tasks.start_soon(self._answer_later, request, outcome)
+
+    async def _answer_later(self, request: Request, work: Awaitable["Raw | methods.Then"]) -> None:
+        outcome = await guarded(self._replied(work), self.broker.log)
+        if isinstance(outcome, Failure):
+            outcome = self.broker.reply_to_failure(outcome)
+        if isinstance(outcome, methods.Then):
+            self.answer(request, outcome.result)
+            outcome.then()
+        else:
+            self.answer(request, outcome)
+
+    async def _replied(self, work: Awaitable["Raw | methods.Then"]) -> "Raw | methods.Then | RpcError":
+        try:
+            return await work
+        except RpcError as error:
+            return error
+
+    def answer(self, request: Request, outcome: Answer) -> None:
+        self._channel.write(jsonrpc.answer(request.id, outcome))
+
+    def _on_notification(self, notification: Notification) -> None:
+        # JSON-RPC 2.0: a notification is never answered, whatever is wrong with it.
+        if not self.is_initialized:
+            return
+        handler: Callable[[Frontend, Notification], None] | None = methods.NOTIFICATIONS.get(notification.method)
+        if handler is None:
+            handler = methods.extension_notification(notification.method)
+        if handler is None:
+            return
+        try:
+            handler(self, notification)
+        except (BrokerError, msgspec.DecodeError) as error:
+            self.broker.log("bad_notification", frontend=self.name, method=notification.method, why=str(error))
+
+    def _on_response(self, id: Raw | None, outcome: Answer) -> None:  # noqa: A002 - JSON-RPC's own word
+        if not self.broker.asks.answer(self.number, id, outcome) and id is not None:
+            self.broker.log("answer_nobody_asked_for", frontend=self.name)

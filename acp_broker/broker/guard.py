@@ -1,0 +1,27 @@
+"""The one place where `except Exception` stands: a bug of ours, or of a kind's module, becomes a broker fault.
+
+It ends the turn with our name on it, never walks the chain, and leaves its traceback in the log.
+"""
+
+import traceback
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.errors import BackendFailure, StoreError
+from acp_broker.observe.log import Log
+
+T = TypeVar("T")
+
+
+async def guarded(work: Awaitable[T], log: Log) -> T | Failure:
+    """Await `work`; what it raises comes back as a Failure. Cancellation passes through."""
+    try:
+        return await work
+    except BackendFailure as error:
+        return error.failure
+    except StoreError as error:
+        return Failure(FailureKind.BROKER_FAULT, str(error))
+    except Exception as error:  # noqa: BLE001 - this is the place
+        log("broker_fault", error=repr(error), traceback=traceback.format_exc())
+        return Failure(FailureKind.BROKER_FAULT, f"a fault of ACP Broker itself: {error!r}; its log has the traceback")

@@ -1,0 +1,298 @@
+"""The ACP v1 agent methods that the broker answers: a closed set. One function per method.
+
+A handler returns the result, or None where the answer comes through the session's log (a prompt), or an awaitable
+where something has to be waited for. It raises RpcError for what the frontend did wrong; params of the wrong shape
+raise msgspec.DecodeError, which becomes -32602.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from acp_broker.broker.replay import replay_frames
+from acp_broker.broker.runner import Order
+from acp_broker.broker.session import Session
+from acp_broker.broker.standby import Whom
+from acp_broker.contract import SessionSetup
+from acp_broker.core.names import SessionId
+from acp_broker.errors import INVALID_PARAMS, INVALID_REQUEST, RESOURCE_NOT_FOUND, RpcError
+from acp_broker.wire import client, jsonrpc
+from acp_broker.wire.jsonrpc import Notification, Request
+
+if TYPE_CHECKING:
+    from acp_broker.broker.frontend import Frontend
+
+EMPTY = Raw(b"{}")
+
+
+class Then(Struct):
+    """A result, and what to do once it is sent: nothing of a session may overtake the answer that names it."""
+
+    result: Raw
+    then: Callable[[], None]
+
+
+Handler = Callable[["Frontend", Request], "Raw | Awaitable[Raw | Then] | None"]
+Listener = Callable[["Frontend", Notification], None]
+
+
+class _Initialize(Struct):
+    version: int = msgspec.field(name="protocolVersion")
+    capabilities: Raw = msgspec.field(name="clientCapabilities", default=EMPTY)
+    info: Raw | UnsetType = msgspec.field(name="clientInfo", default=UNSET)
+
+
+class _Block(Struct):
+    type: str
+
+
+class _Prompt(Struct):
+    session: str = msgspec.field(name="sessionId")
+    prompt: Raw
+    meta: Raw | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class _Open(Struct):
+    cwd: str
+    session: str | None = msgspec.field(name="sessionId", default=None)
+    mcp_servers: tuple[Raw, ...] = msgspec.field(name="mcpServers", default=())
+    directories: tuple[str, ...] | None = msgspec.field(name="additionalDirectories", default=None)
+    meta: Raw | UnsetType = msgspec.field(name="_meta", default=UNSET)
+
+
+class _OfSession(Struct):
+    session: str = msgspec.field(name="sessionId")
+
+
+class _MaybeOfSession(Struct):
+    session: str | None = msgspec.field(name="sessionId", default=None)
+
+
+class _SetMode(Struct):
+    session: str = msgspec.field(name="sessionId")
+    mode: str = msgspec.field(name="modeId")
+
+
+class _SetOption(Struct):
+    session: str = msgspec.field(name="sessionId")
+    option: str = msgspec.field(name="configId")
+    value: Raw
+
+
+class _List(Struct):
+    cwd: str | None = None
+
+
+class _Authenticate(Struct):
+    method: str = msgspec.field(name="methodId")
+
+
+class _Cancelled(Struct):
+    request: Raw = msgspec.field(name="requestId")
+
+
+_prompt = msgspec.json.Decoder(_Prompt).decode
+_blocks = msgspec.json.Decoder(list[_Block]).decode
+
+
+def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then] | Raw:
+    """ACP v1, initialization: we speak version 1, whichever is asked for."""
+    if frontend.is_initialized:
+        raise RpcError(INVALID_REQUEST, "initialize came twice on one connection")
+    params = msgspec.json.decode(_params(request), type=_Initialize)
+    frontend.can = client.declared(params.capabilities)
+    frontend.whom = Whom(params.capabilities, jsonrpc.given(params.info), frontend.broker.logins)
+    frontend.is_initialized = True
+    return frontend.broker.introduction(frontend)
+
+
+def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
+    params = msgspec.json.decode(_params(request), type=_Open)
+    setup = SessionSetup(
+        frontend.broker.new_id(), *_checked(params), mcp_servers=params.mcp_servers, meta=jsonrpc.given(params.meta)
+    )
+    session = frontend.broker.new_session(frontend, setup)
+    # Updates that come before this answer are in the log: the frontend is shown them after it.
+    start = session.log.end
+
+    async def opened() -> Then:
+        result = await frontend.broker.opened(session)
+        return Then(result, lambda: frontend.outbox.attach(session.id, session.log, start))
+
+    return opened()
+
+
+def load(frontend: "Frontend", request: Request) -> Raw:
+    """Replay the whole session from our log, then answer; the frontend is attached from there on."""
+    session, params = _reopened(frontend, request)
+    frontend.replay(replay_frames(session.log.records(), session.id))
+    return _attached(frontend, session, params)
+
+
+def resume(frontend: "Frontend", request: Request) -> Raw:
+    return _attached(frontend, *_reopened(frontend, request))
+
+
+def list_sessions(frontend: "Frontend", request: Request) -> Raw:
+    wanted = msgspec.json.decode(_params(request), type=_List).cwd
+    sessions = [
+        {"sessionId": session.id, "cwd": session.setup.cwd}
+        for session in frontend.broker.sessions.values()
+        if wanted is None or session.setup.cwd == wanted
+    ]
+    return jsonrpc.encode({"sessions": sessions})
+
+
+async def _close(frontend: "Frontend", session: Session) -> Raw:
+    await session.rest()
+    frontend.outbox.detach(session.id)
+    return EMPTY
+
+
+def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    return _close(frontend, _session(frontend, msgspec.json.decode(_params(request), type=_OfSession).session))
+
+
+def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
+    """ACP v1, session delete: deleting what is not there succeeds."""
+    name = SessionId(msgspec.json.decode(_params(request), type=_OfSession).session)
+    session = frontend.broker.sessions.get(name)
+    if session is None:
+        return EMPTY
+
+    async def deleted() -> Raw:
+        frontend.outbox.detach(session.id)
+        await frontend.broker.delete(session)
+        return EMPTY
+
+    return deleted()
+
+
+def prompt(frontend: "Frontend", request: Request) -> None:
+    """The answer comes through the session's log, after everything that belongs before it."""
+    params = _prompt(_params(request))
+    _blocks(params.prompt)
+    session = _session(frontend, params.session)
+    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, jsonrpc.given(params.meta))
+    frontend.attend(session)
+    session.prompt(order)
+
+
+def set_mode(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    params = msgspec.json.decode(_params(request), type=_SetMode)
+    return _session(frontend, params.session).set_mode(params.mode, _rest(request))
+
+
+def set_option(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    params = msgspec.json.decode(_params(request), type=_SetOption)
+    return _session(frontend, params.session).set_option(params.option, params.value, _rest(request))
+
+
+def authenticate(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    method = msgspec.json.decode(_params(request), type=_Authenticate).method
+    return frontend.broker.authenticate(frontend, method, _rest(request))
+
+
+def logout(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    return frontend.broker.logout(frontend, _rest(request))
+
+
+def extension(method: str) -> Handler | None:
+    """`_x`: to the backend that serves the session it names, else to this frontend's primary."""
+    return _extension if method.startswith("_") else None
+
+
+def _extension(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    rest = _rest(request)
+    session = frontend.broker.sessions.get(SessionId(_named(rest)))
+    return frontend.broker.extend(frontend, session, request.method, rest)
+
+
+def extension_notification(method: str) -> Listener | None:
+    return _extension_notification if method.startswith("_") else None
+
+
+def _extension_notification(frontend: "Frontend", notification: Notification) -> None:
+    rest = msgspec.json.decode(notification.params or EMPTY, type=dict[str, Raw])
+    session = frontend.broker.sessions.get(SessionId(_named(rest)))
+    if session is not None:
+        session.tell_backend(notification.method, rest)
+
+
+def cancel(frontend: "Frontend", notification: Notification) -> None:
+    params = msgspec.json.decode(notification.params or EMPTY, type=_OfSession)
+    _session(frontend, params.session).cancel()
+
+
+def cancel_request(frontend: "Frontend", notification: Notification) -> None:
+    """ACP v1, cancellation: of a prompt, it is a cancel of that prompt; anything else runs to its end."""
+    request = msgspec.json.decode(notification.params or EMPTY, type=_Cancelled).request
+    for session in tuple(frontend.broker.sessions.values()):
+        session.cancel_request(frontend.number, jsonrpc.same_id(request))
+
+
+REQUESTS: dict[str, Handler] = {
+    "initialize": initialize,
+    "authenticate": authenticate,
+    "logout": logout,
+    "session/new": new,
+    "session/load": load,
+    "session/resume": resume,
+    "session/list": list_sessions,
+    "session/close": close,
+    "session/delete": delete,
+    "session/prompt": prompt,
+    "session/set_mode": set_mode,
+    "session/set_config_option": set_option,
+}
+
+NOTIFICATIONS: dict[str, Listener] = {
+    "session/cancel": cancel,
+    "$/cancel_request": cancel_request,
+}
+
+
+def _params(request: Request) -> Raw:
+    return request.params if request.params is not None else EMPTY
+
+
+def _rest(request: Request) -> dict[str, Raw]:
+    """The params, member by member, to be passed on."""
+    return msgspec.json.decode(_params(request), type=dict[str, Raw])
+
+
+def _named(rest: dict[str, Raw]) -> str:
+    return msgspec.json.decode(jsonrpc.encode(rest), type=_MaybeOfSession).session or ""
+
+
+def _session(frontend: "Frontend", name: str) -> Session:
+    session = frontend.broker.sessions.get(SessionId(name))
+    if session is None:
+        raise RpcError(RESOURCE_NOT_FOUND, f"no session is called {name!r}", jsonrpc.encode({"sessionId": name}))
+    return session
+
+
+def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
+    directories = params.directories or ()
+    for path in (params.cwd, *directories):
+        if not PurePosixPath(path).is_absolute():
+            raise RpcError(INVALID_PARAMS, f"{path!r} is not an absolute path")
+    return params.cwd, directories
+
+
+def _reopened(frontend: "Frontend", request: Request) -> tuple[Session, _Open]:
+    params = msgspec.json.decode(_params(request), type=_Open)
+    session = _session(frontend, params.session or "")
+    cwd, _ = _checked(params)
+    if cwd != session.setup.cwd:
+        raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")
+    return session, params
+
+
+def _attached(frontend: "Frontend", session: Session, params: _Open) -> Raw:
+    session.reopen(frontend, params.directories or (), params.mcp_servers)
+    frontend.outbox.attach(session.id, session.log, session.log.end)
+    return jsonrpc.encode(session.settings.members())

@@ -1,0 +1,69 @@
+"""One frontend's side of the logs: a cursor per attached session, advanced as fast as the frontend reads.
+
+Agents are never held up by a slow frontend: what it has not read yet is in the session's log, in memory while it
+keeps up and in the file when it does not.
+"""
+
+from collections.abc import Callable
+
+from acp_broker.core.names import SessionId
+from acp_broker.edge.channel import Channel
+from acp_broker.store.log import SessionLog
+
+# A frontend with more than this unread gets no more until it has read it all: the rest waits in the log.
+FULL_BYTES = 256 * 1024
+
+
+class _Cursor:
+    def __init__(self, log: SessionLog, position: int, advance: Callable[[], None]) -> None:
+        self.log = log
+        self.position = position
+        self.advance = advance
+
+
+class Outbox:
+    """Writes what logs hold for frontend `reader` to its channel, each log in order."""
+
+    def __init__(self, channel: Channel, reader: int) -> None:
+        self._channel = channel
+        self._reader = reader
+        self._cursors: dict[SessionId, _Cursor] = {}
+        channel.when_drained(self._drained)
+
+    def attach(self, session: SessionId, log: SessionLog, position: int) -> None:
+        """Show everything of this log from `position` on; attaching again moves the cursor."""
+        self.detach(session)
+
+        def advance() -> None:
+            self._advance(cursor)
+
+        cursor = _Cursor(log, position, advance)
+        self._cursors[session] = cursor
+        log.attach(advance)
+        advance()
+
+    def is_attached(self, session: SessionId) -> bool:
+        return session in self._cursors
+
+    def detach(self, session: SessionId) -> None:
+        cursor = self._cursors.pop(session, None)
+        if cursor is not None:
+            cursor.log.detach(cursor.advance)
+
+    def close(self) -> None:
+        for session in tuple(self._cursors):
+            self.detach(session)
+
+    def _drained(self) -> None:
+        for cursor in tuple(self._cursors.values()):
+            self._advance(cursor)
+
+    def _advance(self, cursor: _Cursor) -> None:
+        channel = self._channel
+        while channel.pending <= FULL_BYTES:
+            position, frames = cursor.log.read(cursor.position, self._reader)
+            if position == cursor.position:
+                return
+            cursor.position = position
+            if frames:
+                channel.write(frames)

@@ -1,0 +1,26 @@
+"""What the operator decided, as plain values: made from config.json by `app`, read by the broker."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from acp_broker.broker.runtime import Runtime
+from acp_broker.core.names import BackendId, CommitPoint
+from acp_broker.core.turnrules import Limits
+
+
+class Policy(Struct, frozen=True):
+    """`order` is the primary, then the fallbacks. Times in seconds."""
+
+    order: tuple[BackendId, ...]
+    runtimes: Mapping[BackendId, Runtime]
+    commit_point: CommitPoint = "first_output"
+    notice: Literal["off", "meta", "message"] = "meta"
+    limits: Limits = Limits()
+    queued_prompts: int = 16
+    # How long `session/new` waits for the primary to open, and `initialize` for it to say what it can do.
+    session_new_s: float = 3.0
+    learn_s: float = 2.0
+    # How long a running turn may take to end by itself once its frontend is gone from stdio.
+    leave_s: float = 10.0

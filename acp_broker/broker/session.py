@@ -1,0 +1,304 @@
+"""One session: its log, its opened backends, its settings and its queue of prompts."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import Event
+from msgspec import Raw
+from msgspec.structs import replace
+
+from acp_broker.broker import settings as setting
+from acp_broker.broker.attempt import Attempt
+from acp_broker.broker.between import Between
+from acp_broker.broker.desk import Desk
+from acp_broker.broker.ids import CHUNKS, Ids
+from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.settings import Settings
+from acp_broker.broker.standby import Standby
+from acp_broker.contract import Backend, SessionSetup
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
+from acp_broker.core.turnrules import Miss
+from acp_broker.errors import BUSY, REQUEST_CANCELLED, BackendFailure, RpcError, StoreError
+from acp_broker.store import records
+from acp_broker.store.log import SessionLog
+from acp_broker.wire import jsonrpc
+from acp_broker.wire.acp import Answer, Update, message
+
+if TYPE_CHECKING:
+    from acp_broker.broker.broker import Broker
+    from acp_broker.broker.frontend import Frontend
+
+_TOOLS = frozenset({"tool_call", "tool_call_update"})
+
+
+class Session:
+    """Made by `Broker.new_session`. One prompt runs at a time; later ones wait in a bounded queue."""
+
+    def __init__(self, broker: "Broker", setup: SessionSetup, log: SessionLog, frontend: "Frontend") -> None:
+        self.broker = broker
+        self.id: SessionId = setup.session
+        self.setup = setup
+        self.log = log
+        self.clock = broker.clock
+        self.trace = broker.log
+        self.tasks = broker.tasks
+        self.ids = Ids(self.id)
+        self.desk = Desk(broker, self.id, self.ids, log)
+        self.settings = Settings(broker.selected)
+        # The frontend that the session works for: the one that opened it, then the one that prompted last.
+        self.frontend = frontend.number
+        self.whom = frontend.whom
+        self.turn: Turn | None = None
+        self.last: Turn | None = None
+        # Whose words a frontend saw last: a notice is due when it changes.
+        self.served_by: BackendId = broker.selected
+        self._queue: deque[Order] = deque()
+        self._standbys: dict[BackendId, Standby] = {}
+        self._fitted: dict[BackendId, int] = {}
+        # Settings on their way to the backend; prompts that come after them wait.
+        self._controls = 0
+        self._over = Event()
+
+    # --- prompts
+
+    def prompt(self, order: Order) -> None:
+        """Accept a prompt, now or in its turn. Raises RpcError when the queue is full, StoreError when it cannot be
+        kept."""
+        if self.turn is None and not self._controls and not self._queue:
+            self._begin(order)
+            return
+        limit = self.broker.policy.queued_prompts
+        if len(self._queue) >= limit:
+            raise RpcError(BUSY, f"{limit} prompts wait in this session already; wait for one, or cancel")
+        self._queue.append(order)
+
+    def cancel(self) -> None:
+        """ACP `session/cancel`: the running prompt and all that wait end `cancelled`."""
+        waiting, self._queue = self._queue, deque()
+        if self.turn is not None:
+            self.turn.cancel()
+        for order in waiting:
+            self._answer(order, Raw(b'{"stopReason":"cancelled"}'))
+        self.log.commit()
+
+    def cancel_request(self, frontend: int, request: bytes) -> None:
+        """ACP `$/cancel_request` of one prompt."""
+        turn = self.turn
+        if turn is not None and turn.order.frontend == frontend and jsonrpc.same_id(turn.order.request_id) == request:
+            turn.cancel()
+        for order in tuple(self._queue):
+            if order.frontend == frontend and jsonrpc.same_id(order.request_id) == request:
+                self._queue.remove(order)
+                self._answer(order, RpcError(REQUEST_CANCELLED, "cancelled while it waited"))
+        self.log.commit()
+
+    def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
+        """The turn has its reply; the next one begins."""
+        self.turn, self.last = None, turn
+        attempt = turn.attempt
+        if attempt is not None:
+            attempt.standby.rest()
+            if stop_reason is not None and stop_reason != "cancelled":
+                self.broker.served(attempt.candidate)
+        self.broker.turn_over(turn, stop_reason)
+        self._next()
+        self._over.set()
+        self._over = Event()
+
+    def _next(self) -> None:
+        """Begin the prompt that has waited longest, if nothing holds it up."""
+        while self._queue and self.turn is None and not self._controls:
+            order = self._queue.popleft()
+            try:
+                self._begin(order)
+            except (RpcError, StoreError) as error:
+                self._answer(order, self.broker.reply_to(error))
+
+    def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
+        self.broker.missed(self, turn, miss, then)
+
+    def _begin(self, order: Order) -> None:
+        self.log.recover()
+        rules, passed = self.broker.plan(self, order)
+        self.log.append(
+            records.line(
+                "accepted",
+                turn=order.turn,
+                at=self.clock.wall(),
+                prompt=order.prompt,
+                meta=order.meta,
+                rules=rules,
+            )
+        )
+        self.log.commit()
+        if self.log.fault is not None:
+            raise StoreError(self.log.fault)
+        self.frontend = order.frontend
+        self.turn = Turn(self, order, rules, passed)
+        self.turn.begin()
+
+    def _answer(self, order: Order, outcome: Answer) -> None:
+        frame = jsonrpc.answer(order.request_id, outcome)
+        line = records.line("answer", to=order.frontend, turn=order.turn, at=self.clock.wall(), frame=Raw(frame[:-1]))
+        self.log.append(line, frame, order.frontend)
+
+    # --- backends
+
+    def standby(self, candidate: Candidate) -> Standby:
+        """This session's opening of a candidate's backend; made when first asked for."""
+        standby = self._standbys.get(candidate.backend)
+        if standby is None:
+            standby = self.broker.standby(candidate.backend, self.setup, self.whom)
+            standby.between = Between(self, standby)
+            self._standbys[candidate.backend] = standby
+        return standby
+
+    def warm(self) -> Standby:
+        """Begin to open the selected backend."""
+        standby = self.standby(self.broker.candidate(self.settings.selected))
+        standby.warm()
+        return standby
+
+    async def fit(self, standby: Standby, backend: Backend) -> None:
+        """Bring a newly opened backend to the session's mode and options. Raises BackendFailure where it refuses."""
+        name = standby.runtime.candidate.backend
+        if self._fitted.get(name) == standby.life:
+            return
+        self._fitted[name] = standby.life
+        is_selected = name == self.settings.selected
+        if is_selected:
+            self.settings.opened(backend.about.opened)
+        mode = self.settings.chosen_mode
+        if mode is not None:
+            theirs = mode if is_selected else standby.runtime.modes.get(mode, mode)
+            await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
+        if is_selected:
+            for option, value in self.settings.wanted_options.items():
+                params = {"configId": jsonrpc.encode(option), "value": value}
+                await self._set(backend, "session/set_config_option", params)
+
+    async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> None:
+        try:
+            await backend.call(method, params)
+        except RpcError as error:
+            text = f"does not take {method}: {error.message}"
+            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error
+
+    async def rest(self) -> None:
+        """ACP `session/close`: cancel what runs or waits and close every backend; it can be taken up again."""
+        self.cancel()
+        for standby in self._standbys.values():
+            await standby.abandon()
+
+    async def end(self) -> None:
+        """Rest for good; the log stays."""
+        self.cancel()
+        for standby in self._standbys.values():
+            await standby.end()
+        self.log.close()
+
+    def reopen(self, frontend: "Frontend", directories: tuple[str, ...], servers: tuple[Raw, ...]) -> None:
+        """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on."""
+        self.frontend, self.whom = frontend.number, frontend.whom
+        self.setup = replace(self.setup, additional_directories=directories, mcp_servers=servers)
+        for standby in self._standbys.values():
+            standby.setup, standby.whom = self.setup, self.whom
+        self.warm()
+
+    # --- settings
+
+    async def set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
+        """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
+        result = await self._controlled("session/set_mode", rest, lambda: self.settings.choose_mode(mode))
+        if self.settings.modes is not None:
+            self.settings.modes.current = mode
+        return result
+
+    async def set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
+        """ACP `session/set_config_option`; answers with the whole list."""
+        if self.settings.sets_mode(option):
+            await self.set_mode(msgspec.json.decode(value, type=str), {"sessionId": Raw(b'""'), "modeId": value})
+        else:
+            choose = lambda: self.settings.choose_option(option, value)  # noqa: E731
+            result = await self._controlled("session/set_config_option", rest, choose)
+            self.settings.answered(result, option, value)
+        return jsonrpc.encode({"configOptions": self.settings.shown_options() or []})
+
+    async def _controlled(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
+        """A setting is on its way: prompts that come after it wait for it."""
+        standby = self.standby(self.broker.candidate(self.settings.selected))
+        self._controls += 1
+        try:
+            failure = await standby.opened()
+            if failure is None and standby.backend is not None:
+                await self.fit(standby, standby.backend)
+                return await standby.backend.call(method, params)
+            keep()
+            return Raw(b"{}")
+        except BackendFailure:
+            keep()
+            return Raw(b"{}")
+        finally:
+            self._controls -= 1
+            self._next()
+
+    def tell_backend(self, method: str, params: dict[str, Raw]) -> None:
+        """A frontend's extension notification: to the serving backend, else to the selected one."""
+        backend = self.serving().backend
+        if backend is not None:
+            backend.tell(method, params)
+
+    def open_standby(self, backend: BackendId) -> Standby | None:
+        """What this session has of a backend, if it ever asked for it."""
+        return self._standbys.get(backend)
+
+    async def idle(self) -> None:
+        """Wait until no turn runs and none waits."""
+        while self.turn is not None or self._queue:
+            await self._over.wait()
+
+    def serving(self) -> Standby:
+        """The standby of the running turn's attempt, else of the selected backend."""
+        attempt = self.turn.attempt if self.turn is not None else None
+        if attempt is not None:
+            return attempt.standby
+        return self.standby(self.broker.candidate(self.settings.selected))
+
+    # --- words
+
+    def voiced(self, attempt: Attempt, updates: Sequence[Update]) -> list[bytes]:
+        """Updates as params that frontends may see, in order; what they must not see is left out."""
+        life, voiced = attempt.standby.life, self.ids.voiced
+        shown: list[bytes] = []
+        for update in updates:
+            kind = update.kind
+            if kind in CHUNKS:
+                shown.append(voiced(update, life))
+                continue
+            if kind in setting.KINDS and not self.settings.take(attempt.candidate.backend, update):
+                continue
+            shown.append(voiced(update, life))
+            if kind in _TOOLS and update.tool_call_id is not None:
+                attempt.note_tools(update, self.ids.unique(life, update.tool_call_id))
+        return shown
+
+    def show(self, updates: Sequence[Update], life: int) -> None:
+        """Show something outside of any turn's step."""
+        shown = [self.ids.voiced(update, life) for update in updates]
+        if shown:
+            params = [Raw(one) for one in shown]
+            self.log.append(records.line("shown", updates=params), records.update_frames(shown))
+            self.log.commit()
+
+    def notice(self, candidate: Candidate, misses: Sequence[Miss]) -> list[bytes]:
+        """One message per transition, where the config asks for it: who answers now, and why."""
+        before, self.served_by = self.served_by, candidate.backend
+        if before == candidate.backend or self.broker.policy.notice != "message":
+            return []
+        why = " | ".join(f"{miss.candidate.backend}: {miss.failure.text}" for miss in misses)
+        text = f"[acp-broker] {candidate.backend} answers" + (f" ({why})" if why else f" again, after {before}")
+        update = message(text + "\n\n", messageId=self.ids.fresh())
+        return [self.ids.voiced(update, 0)]

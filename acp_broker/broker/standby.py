@@ -1,0 +1,245 @@
+"""One backend of one session, opened: started with the session or when first needed, kept open between turns.
+
+    closed --warm/join--> opening --> open --> closed      (ended by us, by an idle limit, or by its own death)
+
+A runtime that dies between turns is opened again after a pause, longer each time, so that the session stays warm; a
+turn that comes first opens it at once. Opening that fails stays failed until somebody joins again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+
+from anyio import CancelScope, Event, create_task_group
+from anyio.abc import TaskGroup
+from msgspec import Raw, Struct
+
+from acp_broker.broker.asks import unattended_answer
+from acp_broker.broker.guard import guarded
+from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
+from acp_broker.clock import Clock, Timer
+from acp_broker.contract import Backend, Client, SessionSetup
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import BackendId, Phase
+from acp_broker.errors import BackendFailure
+from acp_broker.observe.log import Log
+from acp_broker.wire import agent
+from acp_broker.wire.acp import Answer, Update
+
+# One number per opening in this process: what tells one life of a runtime from another (see `ids`).
+_LIVES = count(1)
+
+
+class Whom(Struct, frozen=True):
+    """Whom a backend is opened for: the frontend's `clientCapabilities` and `clientInfo`, and the logins that hold."""
+
+    capabilities: Raw = Raw(b"{}")
+    info: Raw | None = None
+    logins: Mapping[BackendId, str] = {}
+
+
+class Nobody:
+    """The `contract.Client` of a runtime that is opened without a session."""
+
+    def reached(self, phase: Phase) -> None:
+        """Nobody waits for it."""
+
+    def show(self, updates: Sequence[Update]) -> None:
+        """There is nobody to show it to."""
+
+    def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Nobody":  # noqa: ARG002
+        answered(unattended_answer(method))
+        return self
+
+    def withdraw(self) -> None:
+        """It was answered at once."""
+
+    def tell(self, method: str, params: dict[str, Raw] | None) -> None:
+        """There is nobody to tell."""
+
+
+class _Opening:
+    """One try at opening; `done` is set with either `backend` or `failure`."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "leasing"
+        self.done = Event()
+        self.close = Event()
+        self.closed = Event()
+        self.failure: Failure | None = None
+        self.listener: Client | None = None
+        self.scope = CancelScope()
+
+
+class _Tools:
+    """contract.Tools for one opening."""
+
+    def __init__(self, standby: "Standby", opening: _Opening) -> None:
+        self.backend: BackendId = standby.runtime.candidate.backend
+        self.clock: Clock = standby.clock
+        self.setup = standby.setup
+        self.client_capabilities = standby.whom.capabilities
+        self.client_info = standby.whom.info
+        self.authenticated_by = standby.whom.logins.get(self.backend)
+        self.environment = standby.runtime.environment
+        self.spawn = standby.runtime.spawn
+        self.between = standby.between
+        self._standby = standby
+        self._opening = opening
+
+    def reached(self, phase: Phase) -> None:
+        self._opening.phase = phase
+        if self._opening.listener is not None:
+            self._opening.listener.reached(phase)
+
+    def remember(self, runtime_session: str) -> None:
+        self._standby.runtime_session = runtime_session
+
+    def remembered(self) -> str | None:
+        return self._standby.runtime_session
+
+    def log(self, event: str, **fields: str | float | None) -> None:
+        self._standby.trace(event, **fields)
+
+
+class Standby:
+    """Opens, keeps and closes one runtime for one session. `life` is the number of its latest opening."""
+
+    def __init__(
+        self, runtime: Runtime, setup: SessionSetup | None, whom: Whom, tasks: TaskGroup, clock: Clock, log: Log
+    ) -> None:
+        self.runtime = runtime
+        self.setup = setup
+        self.whom = whom
+        self.between: Client = Nobody()
+        self.clock = clock
+        self.log = log
+        self.backend: Backend | None = None
+        self.life = 0
+        self.runtime_session: str | None = None
+        self._tasks = tasks
+        self._opening: _Opening | None = None
+        self._timer: Timer | None = None
+        self._deaths = 0
+        self._ended = False
+
+    def warm(self) -> None:
+        """Begin to open, unless it is open or opening."""
+        if self._opening is None and not self._ended:
+            self._cancel_timer()
+            self.life = next(_LIVES)
+            self._opening = opening = _Opening()
+            self._tasks.start_soon(self._live, opening)
+
+    async def join(self, attempt: Client) -> Backend:
+        """The open backend; opens it first where needed and tells `attempt` the phases. Raises BackendFailure.
+
+        Cancelled, it leaves the opening alone: `abandon` ends it.
+        """
+        self._cancel_timer()
+        if self.backend is not None:
+            return self.backend
+        self.warm()
+        opening = self._opening
+        assert opening is not None
+        opening.listener = attempt
+        if opening.phase != "leasing":
+            attempt.reached(opening.phase)
+        try:
+            await opening.done.wait()
+        finally:
+            opening.listener = None
+        if opening.failure is not None:
+            raise BackendFailure(opening.failure)
+        assert self.backend is not None
+        return self.backend
+
+    async def opened(self) -> Failure | None:
+        """Wait until the opening under way has ended; how it failed, or None."""
+        opening = self._opening
+        if opening is None:
+            return None
+        await opening.done.wait()
+        return opening.failure
+
+    async def abandon(self) -> None:
+        """End an opening or an open runtime now, and wait until nothing of it is left."""
+        opening = self._opening
+        if opening is None:
+            return
+        opening.close.set()
+        if not opening.done.is_set():
+            opening.scope.cancel()
+        await opening.closed.wait()
+
+    async def end(self) -> None:
+        """Abandon for good: nothing opens it again."""
+        self._ended = True
+        self._cancel_timer()
+        await self.abandon()
+
+    def trace(self, event: str, **fields: str | float | None) -> None:
+        """One line in the broker's log, with session and backend."""
+        session = self.setup.session if self.setup is not None else None
+        self.log(event, session=session, backend=self.runtime.candidate.backend, **fields)
+
+    def rest(self) -> None:
+        """A turn is over: close it after the idle limit, if it can come back with what it knows."""
+        self._deaths = 0
+        if self.backend is not None and agent.initialized(self.backend.about.initialized).can_come_back:
+            self._cancel_timer()
+            self._timer = self.clock.call_at(self.clock.now() + REAP_AFTER_S, self._reap)
+
+    async def _live(self, opening: _Opening) -> None:
+        died: str | Failure | None = None
+        with opening.scope:
+            died = await guarded(self._hold_open(opening), self.log)
+        self.backend = None
+        self._opening = None
+        was_open = opening.done.is_set()
+        if isinstance(died, Failure):
+            opening.failure = died
+        elif not was_open:
+            opening.failure = Failure(FailureKind.CANCELLED, "the opening was given up", seen_at=opening.phase)
+        opening.done.set()
+        opening.closed.set()
+        if was_open and died is not None and not opening.close.is_set():
+            self._died(died)
+
+    async def _hold_open(self, opening: _Opening) -> str | None:
+        """Returns why the runtime died, or None when it was closed."""
+        reason: str | None = None
+        async with self.runtime.open(_Tools(self, opening)) as backend:
+            self.backend = backend
+            opening.done.set()
+
+            async def watch() -> None:
+                nonlocal reason
+                reason = await backend.gone()
+                group.cancel_scope.cancel()
+
+            async with create_task_group() as group:
+                group.start_soon(watch)
+                await opening.close.wait()
+                group.cancel_scope.cancel()
+            self.backend = None
+        return reason
+
+    def _died(self, why: str | Failure) -> None:
+        text = why.text if isinstance(why, Failure) else why
+        pauses = self.runtime.restart_backoff_s
+        pause = pauses[min(self._deaths, len(pauses) - 1)]
+        self._deaths += 1
+        self.trace("backend_died", why=text, opens_again_in_s=None if self._ended else pause)
+        if not self._ended:
+            self._timer = self.clock.call_at(self.clock.now() + pause, self.warm)
+
+    def _reap(self) -> None:
+        self._timer = None
+        if self._opening is not None:
+            self.trace("backend_idle_closed")
+            self._opening.close.set()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

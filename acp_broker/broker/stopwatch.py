@@ -1,0 +1,58 @@
+"""A turn's own time: it stands still while a frontend owes an answer, and so do the turn's limits."""
+
+from collections.abc import Callable
+
+from acp_broker.clock import Clock, Timer
+
+
+class Stopwatch:
+    """Seconds since the turn was accepted, less the time spent waiting for people; one timer at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zero = clock.now()
+        self._stopped_at: float | None = None
+        self._owed = 0
+        self._timer: Timer | None = None
+        self._armed: tuple[float, Callable[[], None]] | None = None
+
+    def now(self) -> float:
+        return (self._clock.now() if self._stopped_at is None else self._stopped_at) - self._zero
+
+    def arm(self, at: float, callback: Callable[[], None]) -> None:
+        """Call back once `now() >= at`; replaces what was armed."""
+        self.disarm()
+        self._armed = (at, callback)
+        if self._stopped_at is None:
+            self._timer = self._clock.call_at(self._zero + at, self._ring)
+
+    def disarm(self) -> None:
+        self._armed = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def owe(self) -> None:
+        """A frontend owes one more answer: time stands still."""
+        self._owed += 1
+        if self._owed == 1:
+            self._stopped_at = self._clock.now()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def settle(self) -> None:
+        """One answer came, or is no longer wanted; with the last one time goes on."""
+        self._owed -= 1
+        if self._owed == 0 and self._stopped_at is not None:
+            self._zero += self._clock.now() - self._stopped_at
+            self._stopped_at = None
+            if self._armed is not None:
+                self._timer = self._clock.call_at(self._zero + self._armed[0], self._ring)
+
+    def _ring(self) -> None:
+        if self._armed is None:
+            return
+        callback = self._armed[1]
+        self._armed = self._timer = None
+        callback()

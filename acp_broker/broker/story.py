@@ -1,0 +1,127 @@
+"""What a frontend is told of a turn: the reply's `_meta`, and one clear error when nobody could answer.
+
+design.md, section 11. Every text here is read by people on a bad day: it names the backend, the reason and the next
+step. `data` stays small: Zed prints it under the message.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import BackendId, Candidate, StopReason, TurnId
+from acp_broker.core.turnrules import Miss
+from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFTER_COMMIT, RpcError
+
+OURS = "acp-broker"
+
+_NULL = Raw(b"null")
+_LOGGED_OUT = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
+
+
+class Tried(Struct, frozen=True, omit_defaults=True):
+    """One attempt, for the reply: whom, how it failed (None: it answered), how long it took in milliseconds."""
+
+    backend: BackendId
+    failure: str | None = None
+    text: str | None = None
+    ms: int = 0
+
+
+class Passed(Struct, frozen=True):
+    """A candidate that was left out of the plan, and why."""
+
+    backend: BackendId
+    why: str
+
+
+class Story(Struct, frozen=True, omit_defaults=True):
+    """`_meta["acp-broker"]` of a prompt's answer."""
+
+    turn: TurnId
+    backend: BackendId | None = None
+    model: str | None = None
+    attempts: tuple[Tried, ...] = ()
+    skipped: tuple[Passed, ...] = ()
+    # What was changed for this backend, in words: flattened resources, servers left out.
+    adapted: tuple[str, ...] = ()
+    # Why this turn could not be kept on the disk, if so.
+    unpersisted: str | None = None
+
+
+def answered(answer: Raw, stop_reason: StopReason, story: Story) -> Raw:
+    """The runtime's whole answer with our stop reason and our story merged into its `_meta`."""
+    members = _members(answer)
+    members["stopReason"] = _raw(stop_reason)
+    meta = _members(members.get("_meta", Raw(b"{}")))
+    meta[OURS] = _raw(story)
+    members["_meta"] = _raw(meta)
+    return _raw(members)
+
+
+def refused(misses: Sequence[Miss], *, committed: bool, story: Story) -> RpcError:
+    """The one error of a turn that nobody could answer."""
+    last = misses[-1]
+    if last.failure.kind is FailureKind.BROKER_FAULT:
+        return _error(BROKER_FAULT, last.failure.text, "broker_fault", misses, story)
+    if committed:
+        text = (
+            f"{_name(last.candidate)} failed after it had begun to answer: {last.failure.text}. "
+            "Nobody else was tried: its words were already shown"
+        )
+        return _error(FAILED_AFTER_COMMIT, text, "failed_after_commit", misses, story)
+    if all(miss.failure.kind in _LOGGED_OUT for miss in misses):
+        text = f"Authentication required: {_each(misses)}"
+        return _error(AUTH_REQUIRED, text, "auth_required", misses, story)
+    if len(misses) == 1:
+        text = f"{_name(last.candidate)}: {last.failure.text}"
+        return _error(_own_code(last.failure), text, last.failure.kind.value, misses, story)
+    return _error(EXHAUSTED, f"All ACP backends failed ({len(misses)}): {_each(misses)}", "exhausted", misses, story)
+
+
+def has_usage(answer: Raw) -> bool:
+    """Whether the runtime's answer says what the turn used: a witness that a model was asked."""
+    return _members(answer).get("usage", _NULL) != _NULL
+
+
+def nobody(story: Story) -> RpcError:
+    """No candidate was left to try: every one of them was passed over."""
+    why = " | ".join(f"{passed.backend}: {passed.why}" for passed in story.skipped) or "none is configured"
+    text = f"No ACP backend can take this prompt: {why}"
+    return RpcError(EXHAUSTED, text, _raw({"code": "no_candidate", "details": text}))
+
+
+def _error(code: int, text: str, name: str, misses: Sequence[Miss], story: Story) -> RpcError:
+    waits = [miss.failure.retry_after_s for miss in misses if miss.failure.retry_after_s is not None]
+    data: dict[str, object] = {"code": name, "details": text, "turn": story.turn, "attempts": story.attempts}
+    if waits:
+        data["retryAfter"] = min(waits)
+    if story.unpersisted is not None:
+        data["unpersisted"] = story.unpersisted
+    return RpcError(code, text, _raw(data))
+
+
+def _own_code(failure: Failure) -> int:
+    # A lone backend keeps its own JSON-RPC code, but for the one that acpx takes as leave to run the prompt again.
+    code = failure.code or ""
+    return int(code) if code.startswith("-") and code[1:].isdigit() and code != "-32603" else EXHAUSTED
+
+
+def _each(misses: Sequence[Miss]) -> str:
+    return " | ".join(f"{_name(miss.candidate)}: {miss.failure.text}" for miss in misses)
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile})"
+
+
+def _members(raw: Raw) -> dict[str, Raw]:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Raw])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
