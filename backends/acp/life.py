@@ -1,0 +1,278 @@
+"""One agent process and the session in it, from its start to its very end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+from anyio import CancelScope, Event, create_task_group, move_on_after
+from msgspec import Raw, Struct
+
+from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
+from acp_broker.core import classify
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import Phase
+from acp_broker.errors import BackendFailure, RpcError
+from acp_broker.wire import agent, content, jsonrpc
+from backends.acp.peer import Peer
+
+PROTOCOL_VERSION = 1
+# Some agents run messages as tasks and overlook a cancel that comes right behind the prompt.
+CANCEL_AGAIN_S = 0.05
+# After stdin closed, and after SIGTERM. acpx waits 1.5 s and 1 s; nobody waits for the words of an agent that leaves.
+EOF_GRACE_S = 0.5
+TERM_GRACE_S = 0.5
+# How long the exit status may take to follow the end of stdout.
+EXIT_GRACE_S = 0.2
+# session/set_mode and the like: agents answer in milliseconds; the first may wait for a server of theirs.
+CALL_LIMIT_S = 30.0
+
+
+class _Stopped(Struct):
+    reason: Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"] = msgspec.field(
+        name="stopReason"
+    )
+
+
+class _Named(Struct):
+    session: str = msgspec.field(name="sessionId")
+
+
+@asynccontextmanager
+async def living(command: Sequence[str], environment: Mapping[str, str], tools: Tools) -> AsyncIterator[Backend]:
+    """The agent, initialized and with its session open; ended, with all that belongs to it, on the way out."""
+    tools.reached("starting")
+    cwd = tools.setup.cwd if tools.setup is not None else None
+    process = await tools.spawn(command, env=environment, cwd=cwd)
+    life = Life(process, tools)
+    failure: BackendFailure | None = None
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(life.read)
+            try:
+                await life.begin()
+            except BackendFailure as error:
+                failure = error
+            else:
+                yield life
+            tasks.cancel_scope.cancel()
+    finally:
+        grace = EOF_GRACE_S if failure is None else 0.0
+        with CancelScope(shield=True):
+            await process.stop(eof_grace_s=grace, term_grace_s=TERM_GRACE_S)
+    if failure is not None:
+        raise failure
+
+
+class Life:
+    """contract.Backend for one agent process."""
+
+    def __init__(self, process: Child, tools: Tools) -> None:
+        self.about = About()
+        self._process = process
+        self._tools = tools
+        self._peer = Peer(process, tools.between, tools.log)
+        self._phase: Phase = "starting"
+        self._said = agent.Initialized()
+        self._adapted: tuple[str, ...] = ()
+        self._is_ended = Event()
+        self._end = Failure(FailureKind.CRASHED, "the agent ended")
+
+    # --- its life
+
+    async def read(self) -> None:
+        """Read the agent to its end, end what is left of it, then fail whoever waits for it."""
+        garbled: Failure | None = None
+
+        def on_lines(lines: list[bytes]) -> None:
+            nonlocal garbled
+            try:
+                self._peer.on_lines(lines)
+            except BackendFailure as error:
+                garbled = error.failure
+                self._process.kill()
+
+        try:
+            await self._process.run(on_lines)
+            with move_on_after(EXIT_GRACE_S):
+                await self._process.wait()
+            exited = self._process.returncode
+            with CancelScope(shield=True):
+                await self._process.stop(eof_grace_s=0, term_grace_s=0)
+            self._end = garbled or classify.from_exit(exited, self._process.stderr_tail(), seen_at=self._phase)
+        finally:
+            self._peer.fail(self._end)
+            self._is_ended.set()
+
+    async def gone(self) -> str:
+        await self._is_ended.wait()
+        return self._end.text
+
+    async def begin(self) -> None:
+        """initialize, log in again where that was done before, then open the session. Raises BackendFailure."""
+        capabilities, info = self._tools.client_capabilities, self._tools.client_info
+        params = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities}
+        result = await self._asked("initialize", params if info is None else {**params, "clientInfo": info})
+        try:
+            self._said = agent.initialized(result)
+        except msgspec.DecodeError as error:
+            raise BackendFailure(self._garbled(f"answered initialize with something else: {error}")) from error
+        version = self._said.version
+        if version is not None and version != PROTOCOL_VERSION:
+            text = f"speaks ACP version {version}; acp-broker speaks version {PROTOCOL_VERSION}"
+            raise BackendFailure(Failure(FailureKind.GARBLED, text, code=str(version), seen_at="starting"))
+        if self._tools.authenticated_by is not None:
+            await self._asked("authenticate", {"methodId": self._tools.authenticated_by})
+        opened = Raw(b"{}")
+        if self._tools.setup is not None:
+            self._phase = "opening"
+            self._tools.reached("opening")
+            opened = await self._open()
+        self.about = About(result, opened)
+
+    async def _open(self) -> Raw:
+        """The result of the session's opening: the runtime's own session again where it has one, else a new one."""
+        params = self._session_params()
+        known = self._tools.remembered()
+        if known is not None and self._said.can_come_back:
+            try:
+                return await self._come_back(known, params)
+            except BackendFailure as error:
+                if self._is_ended.is_set():
+                    raise
+                self._tools.log("session_not_taken_up", why=error.failure.text)
+        self._peer.listener, self._peer.session = self._tools.between, None
+        opened = await self._asked("session/new", params)
+        try:
+            session = msgspec.json.decode(opened, type=_Named).session
+        except msgspec.DecodeError as error:
+            raise BackendFailure(self._garbled(f"answered session/new without a session id: {error}")) from error
+        self._tools.remember(session)
+        self._peer.named(jsonrpc.encode(session))
+        return opened
+
+    async def _come_back(self, session: str, params: dict[str, object]) -> Raw:
+        method = "session/resume" if self._said.can.session.resume is not None else "session/load"
+        # What is replayed was shown before: it is swallowed.
+        self._peer.listener, self._peer.session = None, jsonrpc.encode(session)
+        result = await self._asked(method, {**params, "sessionId": session})
+        self._peer.listener = self._tools.between
+        return result if result != jsonrpc.NULL else Raw(b"{}")
+
+    def _session_params(self) -> dict[str, object]:
+        setup = self._tools.setup
+        assert setup is not None
+        servers, left_out = _servers(setup.mcp_servers, self._said.can.mcp)
+        self._adapted = tuple(f"MCP server {name} was left out: this agent cannot reach it" for name in left_out)
+        params: dict[str, object] = {"cwd": setup.cwd, "mcpServers": servers}
+        if setup.meta is not None:
+            params["_meta"] = setup.meta
+        if setup.additional_directories:
+            if self._said.can.session.additional_directories is None:
+                text = "cannot work in additional directories"
+                raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
+            params["additionalDirectories"] = setup.additional_directories
+        return params
+
+    async def _asked(self, method: str, params: object) -> Raw:
+        try:
+            return await self._peer.ask(method, params)
+        except RpcError as error:
+            raise BackendFailure(_classified(error, self._phase)) from error
+
+    def _garbled(self, text: str) -> Failure:
+        return Failure(FailureKind.GARBLED, text, seen_at=self._phase)
+
+    # --- contract.Backend
+
+    async def run(self, turn: TurnRequest, client: Client) -> Finished:
+        prompt, adapted = self._fitting(turn.prompt)
+        self._phase = "submitted"
+        self._peer.listener = client
+        client.reached("submitted")
+        params: dict[str, object] = {"sessionId": self._peer.session, "prompt": prompt}
+        if turn.meta is not None:
+            params["_meta"] = turn.meta
+        # The words behind the answer are not the attempt's: they go elsewhere from that very line on.
+        answer = self._peer.ask("session/prompt", params, self._hush)
+        turn.cancel_asked.then(self._cancel)
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            self._process.kill()
+            with CancelScope(shield=True):
+                await self._is_ended.wait()
+            raise
+        except RpcError as error:
+            if turn.cancel_asked.is_set():
+                return Finished("cancelled")
+            raise BackendFailure(_classified(error, "submitted")) from error
+        try:
+            reason = msgspec.json.decode(result, type=_Stopped).reason
+        except msgspec.DecodeError as error:
+            raise BackendFailure(self._garbled(f"answered the prompt without a stop reason: {error}")) from error
+        return Finished(reason, result, adapted)
+
+    def _hush(self) -> None:
+        self._peer.listener = self._tools.between
+
+    def _cancel(self) -> None:
+        """ACP v1, prompt-turn, "Cancellation"."""
+        params = {"sessionId": self._peer.session}
+        self._peer.tell("session/cancel", params)
+        clock = self._tools.clock
+        clock.call_at(clock.now() + CANCEL_AGAIN_S, lambda: self._peer.tell("session/cancel", params))
+
+    def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
+        """The prompt as this agent can take it. Raises BackendFailure (unsupported)."""
+        can = self._said.can.prompt
+        if b'"resource"' not in bytes(prompt) and b'"image"' not in bytes(prompt) and b'"audio"' not in bytes(prompt):
+            return prompt, self._adapted
+        kinds = content.kinds(prompt)
+        for kind, is_taken in (("image", can.image), ("audio", can.audio)):
+            if kind in kinds and not is_taken:
+                raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"takes no {kind} content", seen_at="opening"))
+        if "resource" not in kinds or can.embedded:
+            return prompt, self._adapted
+        flat, count = content.flattened(prompt)
+        return flat, (*self._adapted, f"{count} embedded resources were sent as text")
+
+    async def call(self, method: str, params: dict[str, Raw]) -> Raw:
+        own = params if self._peer.session is None else {**params, "sessionId": self._peer.session}
+        if "sessionId" not in params:
+            own = params if method not in _OF_A_SESSION else own
+        with move_on_after(CALL_LIMIT_S):
+            return await self._peer.ask(method, own)
+        raise BackendFailure(Failure(FailureKind.SILENT, f"did not answer {method} within {CALL_LIMIT_S:g} s"))
+
+    def tell(self, method: str, params: dict[str, Raw]) -> None:
+        if "sessionId" in params and self._peer.session is not None:
+            params["sessionId"] = self._peer.session
+        self._peer.tell(method, params)
+
+
+_OF_A_SESSION = frozenset({"session/set_mode", "session/set_config_option"})
+
+
+def _classified(error: RpcError, phase: Phase) -> Failure:
+    data = bytes(error.data) if error.data is not None else None
+    return classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
+
+
+class _Server(Struct):
+    type: str | None = None
+    name: str = "(unnamed)"
+
+
+def _servers(servers: Sequence[Raw], can: agent.Mcp) -> tuple[list[Raw], list[str]]:
+    """The MCP servers that the agent can reach, and the names of the others. stdio is for every agent."""
+    taken: list[Raw] = []
+    left_out: list[str] = []
+    for raw in servers:
+        server = msgspec.json.decode(raw, type=_Server)
+        if (server.type == "http" and not can.http) or (server.type == "sse" and not can.sse):
+            left_out.append(server.name)
+        else:
+            taken.append(raw)
+    return taken, left_out

@@ -1,0 +1,223 @@
+"""JSON-RPC with one agent process: its answers find our questions, its words go to whoever listens.
+
+    agent --lines of one read--> Peer --|-- session/update, in order, one `show` per read --> listener
+                                        |-- requests   --> listener.ask --> the answer, under the agent's own id
+                                        `-- responses  --> the question of ours that waits for it
+
+Everything is handled in the order it came, on the reader's own stack: no task per message.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from acp_broker.contract import Asked, Client
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
+from acp_broker.wire import jsonrpc
+from acp_broker.wire.acp import Answer, Update
+from acp_broker.wire.framing import Overlong
+
+# An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
+MOST_ODD_LINES = 200
+
+
+class Line(Protocol):
+    """Where lines to the agent go."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class _Frame(Struct):
+    id: Raw | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class _Head(Struct):
+    """What is read of an update; the rest of it is passed on as it is."""
+
+    kind: str = msgspec.field(name="sessionUpdate", default="")
+    message: str | None = msgspec.field(name="messageId", default=None)
+    tool_call: str | None = msgspec.field(name="toolCallId", default=None)
+
+
+class _Cancelled(Struct):
+    request: Raw = msgspec.field(name="requestId")
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_head = msgspec.json.Decoder(_Head).decode
+
+
+class Peer:
+    """`listener` hears what the agent says; None swallows it (a replay)."""
+
+    def __init__(self, line: Line, listener: Client | None, log: "Log") -> None:
+        self.listener = listener
+        self.session: Raw | None = None
+        self._line = line
+        self._log = log
+        self._last_id = 0
+        self._questions: dict[int, tuple[asyncio.Future[Raw], Callable[[], None] | None]] = {}
+        self._asked: dict[bytes, Asked] = {}
+        self._early: list[Update] = []
+        self._odd_lines = 0
+        self._failure: Failure | None = None
+
+    def ask(self, method: str, params: object, then: Callable[[], None] | None = None) -> asyncio.Future[Raw]:
+        """Ask the agent; the future gives its result or raises RpcError, or BackendFailure once it is gone.
+
+        `then` is called on the very line of the answer, before what follows it is read.
+        """
+        future: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_looked_at)
+        if self._failure is not None:
+            future.set_exception(BackendFailure(self._failure))
+            return future
+        # Ids from 0, as the agents' own SDKs count them.
+        number, self._last_id = self._last_id, self._last_id + 1
+        self._questions[number] = future, then
+        self._line.write(jsonrpc.request(number, method, params))
+        return future
+
+    def tell(self, method: str, params: object) -> None:
+        self._line.write(jsonrpc.notification(method, params))
+
+    def fail(self, failure: Failure) -> None:
+        """The agent is gone: every open question fails, and every later one."""
+        self._failure = failure
+        questions, self._questions = self._questions, {}
+        for future, _ in questions.values():
+            if not future.done():
+                future.set_exception(BackendFailure(failure))
+
+    def named(self, session: Raw) -> None:
+        """The agent's id of the session is known: what came before it is heard now."""
+        self.session = session
+        early, self._early = self._early, []
+        mine = [update for update in early if update.params.get("sessionId") == session]
+        if mine and self.listener is not None:
+            self.listener.show(mine)
+
+    def on_lines(self, lines: list[bytes]) -> None:
+        """One read of the agent. Raises BackendFailure (garbled) for an agent that speaks something else."""
+        batch: list[Update] = []
+        for line in lines:
+            try:
+                frame = _frame(line)
+                if frame.method == "session/update" and frame.id is UNSET:
+                    params = _members(frame.params or b"{}")
+                    head = _head(params["update"])
+                    if params.get("sessionId") == self.session:
+                        batch.append(Update(head.kind, params, head.message, head.tool_call))
+                    else:
+                        self._not_ours(Update(head.kind, params, head.message, head.tool_call))
+                    continue
+            except (msgspec.DecodeError, KeyError):
+                self._odd(line)
+                continue
+            if batch:
+                batch = self._show(batch)
+            self._message(line)
+        if batch:
+            self._show(batch)
+
+    def _show(self, batch: list[Update]) -> list[Update]:
+        if self.listener is not None:
+            self.listener.show(batch)
+        return []
+
+    def _not_ours(self, update: Update) -> None:
+        # goose and vibe speak before the answer that carries the session's id.
+        if self.session is None and len(self._early) < MOST_ODD_LINES:
+            self._early.append(update)
+
+    def _message(self, line: bytes) -> None:
+        match jsonrpc.read(line):
+            case jsonrpc.Request(id, method, params):
+                self._requested(id, method, params)
+            case jsonrpc.Notification(method, params):
+                self._notified(method, params)
+            case jsonrpc.Response(id, outcome):
+                self._answered(id, outcome)
+            case jsonrpc.Malformed():
+                self._odd(line)
+
+    def _requested(self, id: Raw, method: str, params: Raw | None) -> None:  # noqa: A002 - JSON-RPC's own word
+        key = bytes(id)
+
+        def answered(outcome: Answer) -> None:
+            self._asked.pop(key, None)
+            self._line.write(jsonrpc.answer(id, outcome))
+
+        try:
+            members = _members(params) if params is not None else {}
+        except msgspec.DecodeError as error:
+            answered(RpcError(INVALID_PARAMS, f"{method}: {error}"))
+            return
+        if self.listener is None:
+            answered(RpcError(INVALID_PARAMS, f"{method}: nobody listens while a session is being loaded"))
+            return
+        is_answered = False
+
+        def once(outcome: Answer) -> None:
+            nonlocal is_answered
+            is_answered = True
+            answered(outcome)
+
+        asked = self.listener.ask(method, members, once)
+        if not is_answered:
+            self._asked[key] = asked
+
+    def _notified(self, method: str, params: Raw | None) -> None:
+        if method == "$/cancel_request":
+            asked = self._asked.get(bytes(msgspec.json.decode(params or b"{}", type=_Cancelled).request))
+            if asked is not None:
+                asked.withdraw()
+        elif method.startswith("_") or method == "elicitation/complete":
+            if self.listener is not None:
+                self.listener.tell(method, _members(params) if params is not None else None)
+        else:
+            self._log("agent_notification", method=method)
+
+    def _answered(self, id: Raw | None, outcome: Answer) -> None:  # noqa: A002
+        key = bytes(id) if id is not None else b""
+        question = self._questions.pop(int(key), None) if key.isdigit() else None
+        if question is None:
+            return
+        future, then = question
+        if then is not None:
+            then()
+        if future.done():
+            return
+        if isinstance(outcome, RpcError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _odd(self, line: bytes) -> None:
+        """A line that is no message: logged and skipped, never answered."""
+        self._odd_lines += 1
+        start = line[:200].decode(errors="replace")
+        if isinstance(line, Overlong):
+            raise BackendFailure(Failure(FailureKind.GARBLED, f"sent a message that is too long: {start[:80]}..."))
+        if self._odd_lines > MOST_ODD_LINES:
+            raise BackendFailure(Failure(FailureKind.GARBLED, f"does not speak JSON-RPC; it says {start[:80]!r}"))
+        self._log("agent_odd_line", line=start)
+
+
+def _looked_at(future: "asyncio.Future[Raw]") -> None:
+    """A question that nobody waits for any more may fail in peace."""
+    if not future.cancelled():
+        future.exception()
+
+
+class Log(Protocol):
+    def __call__(self, event: str, **fields: str | float | None) -> None: ...
