@@ -1,0 +1,56 @@
+"""`acp-broker ask PROMPT`: one turn through the chain, streamed to the terminal."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+
+from acp_broker.app import kinds, running
+from acp_broker.cli.client import Client, Content, Shown
+from acp_broker.config import Config, load
+from acp_broker.errors import BrokerError
+
+_OUT = Console(highlight=False, markup=False, soft_wrap=True)
+_ERR = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def run(path: Path | None, environ: Mapping[str, str], prompt: str) -> int:
+    """The answer goes to stdout, the story of the turn to stderr. 1 when nobody could answer."""
+    try:
+        config = load(kinds(), path=path, environ=environ)
+        return anyio.run(_ask, config, environ, prompt)
+    except BrokerError as error:
+        _ERR.print(f"acp-broker: {error}", style="red")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _ask(config: Config, environ: Mapping[str, str], prompt: str) -> int:
+    async with running(config, environ) as broker, Client(broker, _show) as client:
+        result = await client.prompt(prompt)
+    _OUT.print()
+    _ERR.print(_story(result), style="dim")
+    return 0
+
+
+def _show(update: Shown) -> None:
+    if update.kind == "agent_message_chunk" and isinstance(update.content, Content):
+        _OUT.print(update.content.text, end="")
+        sys.stdout.flush()
+    elif update.kind == "agent_thought_chunk" and isinstance(update.content, Content):
+        _ERR.print(update.content.text, end="", style="dim italic")
+    elif update.kind == "tool_call" and isinstance(update.title, str):
+        _ERR.print(f"\n[{update.title}]", style="cyan")
+
+
+def _story(result: dict[str, object]) -> str:
+    """One line: who answered, and who failed before."""
+    meta = result.get("_meta")
+    told = meta.get("acp-broker") if isinstance(meta, dict) else None
+    if not isinstance(told, dict):
+        return str(result.get("stopReason"))
+    failed = [f"{one['backend']} failed ({one['failure']})" for one in told.get("attempts", ()) if "failure" in one]
+    return ", ".join([*failed, f"{told.get('backend')} answered", str(result.get("stopReason"))])

@@ -1,0 +1,118 @@
+"""The command line: `acp-broker COMMAND`. Each command's module is imported when it is run, so that stdio is fast."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from acp_broker import __version__
+
+USAGE = """\
+usage: acp-broker [--config FILE] COMMAND
+
+  stdio                  be an ACP agent on stdin and stdout: what an editor starts
+  ask PROMPT             run one turn and stream it to the terminal
+  config check           say everything that is wrong with config.json
+  config schema          print its JSON Schema
+  config path            print where it is looked for
+  login BACKEND METHOD   run an agent's own login in this terminal
+
+  --config FILE          this config.json, not the user's
+  --version              print the version
+  --help                 print this
+
+Docs: docs/config.md. The config is never looked for in the current folder.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status: 0 it worked, 1 it did not, 2 the command line is wrong."""
+    if sys.platform == "win32":
+        print("acp-broker runs on Linux and macOS; on Windows, use it inside WSL", file=sys.stderr)
+        return 1
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        config = _take_config(words)
+    except ValueError as error:
+        return _wrong(str(error))
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"acp-broker {__version__}")
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        return _wrong(f"no command is called {words[0]!r}")
+    return command(config, words[1:])
+
+
+def _stdio(config: Path | None, words: list[str]) -> int:
+    if words:
+        return _wrong(f"stdio takes no arguments, got {' '.join(words)!r}")
+    from acp_broker.cli import stdio  # noqa: PLC0415 - each command pays for its own imports
+
+    return stdio.run(config, os.environ)
+
+
+def _ask(config: Path | None, words: list[str]) -> int:
+    if len(words) != 1:
+        return _wrong("ask takes one argument, the prompt; quote it")
+    from acp_broker.cli import ask  # noqa: PLC0415
+
+    return ask.run(config, os.environ, words[0])
+
+
+def _login(config: Path | None, words: list[str]) -> int:
+    if len(words) != 2:
+        return _wrong("login takes two arguments: the backend, and its authentication method")
+    from acp_broker.cli import login  # noqa: PLC0415
+
+    return login.run(config, os.environ, *words)
+
+
+def _config(config: Path | None, words: list[str]) -> int:
+    from acp_broker.app import kinds  # noqa: PLC0415
+    from acp_broker.cli import config as command  # noqa: PLC0415
+
+    match words:
+        case ["check"]:
+            return command.check(kinds(), config, os.environ)
+        case ["schema"]:
+            return command.schema(kinds())
+        case ["path"]:
+            return command.path(config, os.environ)
+        case _:
+            return _wrong("config takes one of: check, schema, path")
+
+
+COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
+    "stdio": _stdio,
+    "ask": _ask,
+    "login": _login,
+    "config": _config,
+}
+
+
+def _take_config(words: list[str]) -> Path | None:
+    """Take `--config FILE` or `--config=FILE` out of the words, wherever it stands."""
+    for index, word in enumerate(words):
+        if word == "--config":
+            if index + 1 == len(words):
+                raise ValueError("--config needs a file")
+            path = words[index + 1]
+            del words[index : index + 2]
+            return Path(path)
+        if word.startswith("--config="):
+            del words[index]
+            return Path(word.removeprefix("--config="))
+    return None
+
+
+def _wrong(why: str) -> int:
+    print(f"acp-broker: {why}\n\n{USAGE}", end="", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""`acp-broker stdio`: the broker in this process, speaking ACP on stdin and stdout."""
+
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+
+from acp_broker.app import kinds, running
+from acp_broker.config import Config, load
+from acp_broker.edge.stdio import StdioChannel, claim
+from acp_broker.errors import BrokerError
+
+
+def run(path: Path | None, environ: Mapping[str, str]) -> int:
+    """Serve one frontend until it closes stdin, or until a signal ends us. Problems are said on stderr: 1."""
+    read_fd, write_fd = claim()
+    try:
+        config = load(kinds(), path=path, environ=environ)
+        anyio.run(_serve, config, environ, read_fd, write_fd)
+    except BrokerError as error:
+        print(f"acp-broker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write_fd: int) -> None:
+    async with running(config, environ) as broker, anyio.create_task_group() as tasks:
+        channel = StdioChannel(read_fd, write_fd, config.limits.max_message_bytes)
+        tasks.start_soon(_stop_on_signal, channel)
+        await broker.serve(channel, "stdio")
+        await channel.drained()
+        tasks.cancel_scope.cancel()
+
+
+async def _stop_on_signal(channel: StdioChannel) -> None:
+    """SIGTERM and SIGINT are the frontend's way of closing its side."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for _ in signals:
+            channel.stop()
