@@ -96,6 +96,14 @@ def test_members_of_the_chain_that_fail_together_are_warned_of(tmp_path: Path) -
     assert (Problem("acp.fallbacks[2]", finding),) == config.warnings
 
 
+def test_backends_without_a_program_give_no_warning(tmp_path: Path) -> None:
+    """What they share is not known here."""
+    backends = {"one": {"kind": "silent"}, "two": {"kind": "silent"}}
+
+    warnings = loaded(tmp_path, {"acp": {"backend": "one", "fallbacks": ["two"]}, "backends": backends}).warnings
+    assert not warnings
+
+
 @pytest.mark.parametrize("own", [{"command": ["other"]}, {"env": {"AGENT_HOME": "~/other"}}, {"auth": "login"}])
 def test_members_of_the_chain_that_differ_in_what_can_fail_give_no_warning(
     tmp_path: Path, own: dict[str, object]
@@ -202,6 +210,16 @@ KEPT = 'keep it in the environment or keyring and refer to it in auth.profiles: 
             "limits.first_output_ms",
             'there is no such key; did you mean "firstOutputMs"?',
         ),
+        (
+            with_(limits={"idleMs": 10**40}),
+            "limits.idleMs",
+            "expected a whole number from 0 to 86400000, got a longer number",
+        ),
+        (
+            with_(acp={"backend": "x" * 100}),
+            "acp.backend",
+            f'no backend is called "{"x" * 64}..."; known: one',
+        ),
         (with_(log={"file": "a.log"}), "log.file", 'expected an absolute path, or one that begins with "~/"'),
         (with_(frontends={"websocket": {"host": "0.0.0.0", "token": "${T}"}}), "frontends.websocket", EXPOSED),
         (
@@ -237,6 +255,14 @@ def test_a_problem_has_its_place_and_says_what_to_write(
 ) -> None:
     """The message is all that a person has; nobody should need the documentation to act on it."""
     assert [Problem(path, finding)] == problems(tmp_path, content)
+
+
+def test_a_name_with_a_line_break_does_not_break_the_line(tmp_path: Path) -> None:
+    """A message that config.json can lay out as it likes can be made to lie."""
+    content = with_(acp={"backend": "x"}, backends={"one": {"kind": "silent"}, "a\nb": {"kind": "silent"}})
+
+    expected = Problem("acp.backend", r'no backend is called "x"; known: "a\nb", one')
+    assert expected == problems(tmp_path, content)[0]
 
 
 class Leaf(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="leaf"):
@@ -362,7 +388,7 @@ def test_profiles_and_references_of_every_source_are_read(tmp_path: Path) -> Non
     """OpenClaw's `secrets` block can be taken over as it is."""
     secrets = {
         "providers": {
-            "default": {"source": "env", "allowlist": ["ANTHROPIC_API_KEY"]},
+            "environment": {"source": "env", "allowlist": ["ANTHROPIC_API_KEY"]},
             "files": {"source": "file", "path": "~/secrets.json", "mode": "json", "timeoutMs": 5000},
             "vault": {"source": "exec", "command": "/usr/local/bin/vault-read", "passEnv": ["HOME"]},
         },
@@ -372,14 +398,12 @@ def test_profiles_and_references_of_every_source_are_read(tmp_path: Path) -> Non
     profiles = {
         "anthropic:me@example.org": {"type": "api_key", "key": {"source": "file", "id": "/anthropic/key"}},
         "vaulted": {"type": "token", "token": {"source": "exec", "provider": "vault", "id": "work/key"}},
-        "ring": {"type": "api_key", "key": {"source": "keyring", "provider": "default2", "id": "anthropic/work"}},
+        "ring": {"type": "api_key", "key": {"source": "keyring", "provider": "default", "id": "anthropic/work"}},
         "login": {"type": "agent"},
     }
-    secrets["providers"]["default2"] = {"source": "keyring"}  # type: ignore[index]
-
     config = loaded(tmp_path, with_(secrets=secrets, auth={"profiles": profiles}))
 
-    assert (4, AgentProfile()) == (len(config.secrets.providers), config.auth.profiles["login"])
+    assert (3, AgentProfile()) == (len(config.secrets.providers), config.auth.profiles["login"])
 
 
 # --- the file itself ------------------------------------------------------------------------------------------------
