@@ -24,7 +24,8 @@ class SessionSetup(Struct, frozen=True):
     cwd: str
     additional_directories: tuple[str, ...] = ()
     mcp_servers: tuple[Raw, ...] = ()
-    meta: Raw | None = None
+    # What else the request held (`_meta`, members that we do not know): passed on untouched.
+    rest: Mapping[str, Raw] = {}
 
 
 class CancelAsked:
@@ -56,13 +57,13 @@ class CancelAsked:
 
 
 class TurnRequest(Struct, frozen=True):
-    """One attempt's order: the prompt's content blocks and `_meta` as the frontend sent them."""
+    """One attempt's order: the prompt's content blocks, and what else the request held (`_meta`, unknown members)."""
 
     turn: TurnId
     attempt: int
     prompt: Raw
     cancel_asked: CancelAsked
-    meta: Raw | None = None
+    rest: Mapping[str, Raw] = {}
 
 
 class Finished(Struct, frozen=True):

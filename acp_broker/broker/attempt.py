@@ -81,7 +81,7 @@ class Attempt:
         if self._cancel.is_set():
             return Finished("cancelled")
         self._is_running = True
-        return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.meta), self)
+        return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.rest), self)
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""

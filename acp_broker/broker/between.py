@@ -34,10 +34,10 @@ class Between:
             attempt.show_late(updates)
             return
         name = standby.runtime.candidate.backend
-        kept = [one for one in updates if one.kind in settings.KINDS and session.settings.take(name, one)]
-        session.show(kept, standby.life)
-        if len(kept) < len(updates):
-            kinds = sorted({one.kind for one in updates} - {one.kind for one in kept})
+        known = [one for one in updates if one.kind in settings.KINDS]
+        session.show([shown for one in known for shown in session.settings.taken(name, one)], standby.life)
+        if len(known) < len(updates):
+            kinds = sorted({one.kind for one in updates} - settings.KINDS)
             session.trace("words_outside_a_turn", session=session.id, backend=name, kinds=kinds)
 
     def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "AskedBetween":

@@ -1,27 +1,25 @@
 """The broker: who is connected, which sessions there are, and what all of them share."""
 
 import secrets
-from collections.abc import Awaitable, Mapping
 from functools import partial
 
 import msgspec
-from anyio import create_task_group, move_on_after
+from anyio import CancelScope, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
 from acp_broker import __version__
-from acp_broker.broker import introduction, story
+from acp_broker.broker import story
 from acp_broker.broker.asks import Asks
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
-from acp_broker.broker.learnt import Learnt, Lesson
-from acp_broker.broker.methods import Then
 from acp_broker.broker.policy import Policy
+from acp_broker.broker.reception import Reception
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.session import Session
-from acp_broker.broker.standby import Nobody, Standby, Whom
+from acp_broker.broker.standby import Standby, Whom
 from acp_broker.clock import Clock
-from acp_broker.contract import Backend, SessionSetup
+from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason, TurnId
 from acp_broker.core.turnrules import Miss, Rules
@@ -31,8 +29,6 @@ from acp_broker.errors import (
     BROKER_FAULT,
     EXHAUSTED,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
     BackendFailure,
     BrokerError,
     RpcError,
@@ -41,7 +37,7 @@ from acp_broker.errors import (
 from acp_broker.observe.log import Log
 from acp_broker.store import records
 from acp_broker.store.files import StateFolder
-from acp_broker.wire import agent, jsonrpc
+from acp_broker.wire import jsonrpc
 
 
 class Broker:
@@ -55,12 +51,9 @@ class Broker:
         self.asks = Asks()
         self.frontends: dict[int, Frontend] = {}
         self.sessions: dict[SessionId, Session] = {}
-        # Logins that succeeded: backend -> the agent's own method id, repeated in each of its new processes.
-        self.logins: dict[BackendId, str] = {}
+        self.chain = Chain(policy, clock)
+        self.reception = Reception(self)
         self.tasks: TaskGroup
-        self._chain = Chain(policy, clock)
-        self._learnt = Learnt(folder, log)
-        self._probes: dict[BackendId, Standby] = {}
         self._connected = 0
 
     @property
@@ -75,11 +68,12 @@ class Broker:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for session in tuple(self.sessions.values()):
-            await session.end()
-        for probe in self._probes.values():
-            await probe.end()
-        await self.folder.sync_now()
+        with CancelScope(shield=True):
+            async with create_task_group() as ending:
+                ending.start_soon(self.reception.end)
+                for session in self.sessions.values():
+                    ending.start_soon(session.end)
+            await self.folder.sync_now()
         self.tasks.cancel_scope.cancel()
         await self.tasks.__aexit__(None, None, None)
 
@@ -137,16 +131,15 @@ class Broker:
             failure = await standby.opened()
         result = Raw(b"{}")
         if standby.backend is not None:
-            await self._keep(standby.runtime.candidate.backend, session.whom, standby.backend)
+            self.reception.learn(standby.runtime, session.whom, standby.backend)
             result = standby.backend.about.opened
             await session.fit(standby, standby.backend)
         else:
             why = failure.text if failure is not None else "still opening"
             self.log("opened_without_primary", session=session.id, why=why, waited=waited.cancelled_caught)
-            lesson = self._learnt.of(standby.runtime, session.whom.capabilities)
-            if lesson is not None:
-                result = lesson.opened
-                session.settings.opened(result)
+            result = self.reception.learnt_opening(standby.runtime, session.whom)
+            session.settings.opened(result)
+        session.is_announced = True
         members = msgspec.json.decode(result, type=dict[str, Raw])
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
@@ -159,11 +152,11 @@ class Broker:
     # --- turns
 
     def plan(self, session: Session, order: Order) -> tuple[Rules, tuple[story.Passed, ...]]:
-        return self._chain.plan(session, order, partial(self._known, session))
+        return self.chain.plan(session, order, partial(self.reception.known, session.whom))
 
     def missed(self, session: Session, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         """An attempt failed: remember it, and say it."""
-        self._chain.missed(miss)
+        self.chain.missed(miss)
         failure = miss.failure
         self.log(
             "attempt_failed",
@@ -180,17 +173,17 @@ class Broker:
         )
 
     def started(self, candidate: Candidate) -> None:
-        self._chain.started(candidate)
+        self.chain.started(candidate)
 
     def served(self, candidate: Candidate) -> None:
-        self._chain.served(candidate)
+        self.chain.served(candidate)
 
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         if stop_reason is None:
-            self._chain.exhausted(turn.misses)
+            self.chain.exhausted(turn.misses)
         attempt = turn.attempt
         if attempt is not None and stop_reason == "cancelled":
-            self._chain.released(attempt.candidate)
+            self.chain.released(attempt.candidate)
         tried = attempt.candidate.backend if attempt is not None else None
         self.log(
             "turn_over",
@@ -208,87 +201,6 @@ class Broker:
 
     def standby(self, backend: BackendId, setup: SessionSetup | None, whom: Whom) -> Standby:
         return Standby(self.policy.runtimes[backend], setup, whom, self.tasks, self.clock, self.log)
-
-    def introduction(self, frontend: Frontend) -> Awaitable[Raw | Then] | Raw:
-        """The result of `initialize`: honest about the primary, at once where it is known from earlier runs."""
-        if self._learnt.of(self.policy.runtimes[self.selected], frontend.whom.capabilities) is not None:
-            return self._introduced(frontend)
-        return self._introduce(frontend)
-
-    async def _introduce(self, frontend: Frontend) -> Raw:
-        probe = self._probe(self.selected, frontend.whom)
-        probe.warm()
-        with move_on_after(self.policy.learn_s):
-            await probe.opened()
-        if probe.backend is not None:
-            await self._keep(self.selected, frontend.whom, probe.backend)
-        return self._introduced(frontend)
-
-    def _introduced(self, frontend: Frontend) -> Raw:
-        known: dict[BackendId, agent.Initialized] = {}
-        for name, runtime in self.policy.runtimes.items():
-            lesson = self._learnt.of(runtime, frontend.whom.capabilities)
-            if lesson is not None:
-                known[name] = agent.initialized(lesson.initialized)
-        return introduction.result(self.selected, known, terminal_login=frontend.can.terminal_login)
-
-    def _known(self, session: Session, backend: BackendId) -> agent.Initialized | None:
-        lesson = self._learnt.of(self.policy.runtimes[backend], session.whom.capabilities)
-        return agent.initialized(lesson.initialized) if lesson is not None else None
-
-    async def _keep(self, name: BackendId, whom: Whom, backend: Backend) -> None:
-        about = backend.about
-        members = msgspec.json.decode(about.opened, type=dict[str, Raw])
-        members.pop("sessionId", None)
-        lesson = Lesson(about.initialized, jsonrpc.encode(members))
-        if self._learnt.keep(self.policy.runtimes[name], whom.capabilities, lesson):
-            self.tasks.start_soon(self._learnt.save)
-
-    def _probe(self, name: BackendId, whom: Whom) -> Standby:
-        probe = self._probes.get(name)
-        if probe is None:
-            probe = self._probes[name] = self.standby(name, None, whom)
-        return probe
-
-    async def auth_methods(self, backend: BackendId) -> tuple[Raw, ...]:
-        """The authentication methods that a backend advertises. Raises BackendFailure."""
-        opened = await self._probe(backend, Whom(Raw(b'{"auth":{"terminal":true}}'))).join(Nobody())
-        return agent.initialized(opened.about.initialized).auth_methods
-
-    async def authenticate(self, frontend: Frontend, method: str, rest: Mapping[str, Raw]) -> Raw:
-        """`backend/method`, as `initialize` advertised it: asked of that backend, and remembered for its processes."""
-        name, _, own = method.partition("/")
-        backend = BackendId(name)
-        if backend not in self.policy.runtimes or not own:
-            raise RpcError(INVALID_PARAMS, f"no authentication method is called {method!r}")
-        result = await self._call(frontend, backend, "authenticate", {**rest, "methodId": jsonrpc.encode(own)})
-        self.logins[backend] = own
-        self._chain.logged_in(self.candidate(backend))
-        return result
-
-    async def logout(self, frontend: Frontend, rest: Mapping[str, Raw]) -> Raw:
-        self.logins.pop(self.selected, None)
-        return await self._call(frontend, self.selected, "logout", dict(rest))
-
-    async def extend(self, frontend: Frontend, session: Session | None, method: str, rest: dict[str, Raw]) -> Raw:
-        """An extension request: to the backend that serves the session, else to this frontend's primary."""
-        if session is None:
-            return await self._call(frontend, self.selected, method, rest)
-        standby = session.serving()
-        failure = await standby.opened()
-        if standby.backend is None:
-            why = failure.text if failure is not None else "it is not open"
-            raise RpcError(METHOD_NOT_FOUND, f"{method}: {standby.runtime.candidate.backend} cannot be asked: {why}")
-        return await standby.backend.call(method, rest)
-
-    async def _call(self, frontend: Frontend, name: BackendId, method: str, params: dict[str, Raw]) -> Raw:
-        """Ask a backend that belongs to no session: one that is open for this frontend, else one opened for it."""
-        for session in self.sessions.values():
-            standby = session.open_standby(name)
-            if standby is not None and standby.backend is not None:
-                return await standby.backend.call(method, params)
-        backend = await self._probe(name, frontend.whom).join(Nobody())
-        return await backend.call(method, params)
 
     # --- errors
 

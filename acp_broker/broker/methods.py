@@ -52,7 +52,6 @@ class _Block(Struct):
 class _Prompt(Struct):
     session: str = msgspec.field(name="sessionId")
     prompt: Raw
-    meta: Raw | UnsetType = msgspec.field(name="_meta", default=UNSET)
 
 
 class _Open(Struct):
@@ -60,7 +59,6 @@ class _Open(Struct):
     session: str | None = msgspec.field(name="sessionId", default=None)
     mcp_servers: tuple[Raw, ...] = msgspec.field(name="mcpServers", default=())
     directories: tuple[str, ...] | None = msgspec.field(name="additionalDirectories", default=None)
-    meta: Raw | UnsetType = msgspec.field(name="_meta", default=UNSET)
 
 
 class _OfSession(Struct):
@@ -98,22 +96,21 @@ _prompt = msgspec.json.Decoder(_Prompt).decode
 _blocks = msgspec.json.Decoder(list[_Block]).decode
 
 
-def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then] | Raw:
+def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     """ACP v1, initialization: we speak version 1, whichever is asked for."""
     if frontend.is_initialized:
         raise RpcError(INVALID_REQUEST, "initialize came twice on one connection")
     params = msgspec.json.decode(_params(request), type=_Initialize)
     frontend.can = client.declared(params.capabilities)
-    frontend.whom = Whom(params.capabilities, jsonrpc.given(params.info), frontend.broker.logins)
+    frontend.whom = Whom(params.capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins)
     frontend.is_initialized = True
-    return frontend.broker.introduction(frontend)
+    return frontend.broker.reception.introduction(frontend)
 
 
 def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     params = msgspec.json.decode(_params(request), type=_Open)
-    setup = SessionSetup(
-        frontend.broker.new_id(), *_checked(params), mcp_servers=params.mcp_servers, meta=jsonrpc.given(params.meta)
-    )
+    rest = _others(request, "cwd", "mcpServers", "additionalDirectories")
+    setup = SessionSetup(frontend.broker.new_id(), *_checked(params), params.mcp_servers, rest)
     session = frontend.broker.new_session(frontend, setup)
     # Updates that come before this answer are in the log: the frontend is shown them after it.
     start = session.log.end
@@ -176,7 +173,8 @@ def prompt(frontend: "Frontend", request: Request) -> None:
     params = _prompt(_params(request))
     _blocks(params.prompt)
     session = _session(frontend, params.session)
-    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, jsonrpc.given(params.meta))
+    rest = _others(request, "sessionId", "prompt")
+    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, rest)
     frontend.attend(session)
     session.prompt(order)
 
@@ -193,11 +191,11 @@ def set_option(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 
 def authenticate(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     method = msgspec.json.decode(_params(request), type=_Authenticate).method
-    return frontend.broker.authenticate(frontend, method, _rest(request))
+    return frontend.broker.reception.authenticate(frontend, method, _rest(request))
 
 
 def logout(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    return frontend.broker.logout(frontend, _rest(request))
+    return frontend.broker.reception.logout(frontend, _rest(request))
 
 
 def extension(method: str) -> Handler | None:
@@ -208,7 +206,7 @@ def extension(method: str) -> Handler | None:
 def _extension(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     rest = _rest(request)
     session = frontend.broker.sessions.get(SessionId(_named(rest)))
-    return frontend.broker.extend(frontend, session, request.method, rest)
+    return frontend.broker.reception.extend(frontend, session, request.method, rest)
 
 
 def extension_notification(method: str) -> Listener | None:
@@ -262,6 +260,14 @@ def _params(request: Request) -> Raw:
 def _rest(request: Request) -> dict[str, Raw]:
     """The params, member by member, to be passed on."""
     return msgspec.json.decode(_params(request), type=dict[str, Raw])
+
+
+def _others(request: Request, *read: str) -> dict[str, Raw]:
+    """The params' members besides those that we read."""
+    rest = _rest(request)
+    for name in read:
+        rest.pop(name, None)
+    return rest
 
 
 def _named(rest: dict[str, Raw]) -> str:

@@ -10,7 +10,7 @@ done. One read of an agent after the commit point is one event, one record, one 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,13 +77,13 @@ _UNCOMMITTED = (Waiting, Trying, Doubting)
 
 
 class Order(Struct, frozen=True):
-    """A prompt as it was accepted: from whom, under which request id, with what in it."""
+    """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members."""
 
     turn: TurnId
     frontend: int
     request_id: Raw
     prompt: Raw
-    meta: Raw | None = None
+    rest: Mapping[str, Raw] = {}
 
 
 class Turn:
@@ -94,7 +94,7 @@ class Turn:
         self.id = order.turn
         self.order = order
         self.prompt = order.prompt
-        self.meta = order.meta
+        self.rest = order.rest
         self.rules = rules
         self.log = session.trace
         self.watch: Stopwatch = Stopwatch(session.clock)

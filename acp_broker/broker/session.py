@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event
+from anyio import Event, create_task_group
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -57,9 +57,12 @@ class Session:
         self.served_by: BackendId = broker.selected
         self._queue: deque[Order] = deque()
         self._standbys: dict[BackendId, Standby] = {}
-        self._fitted: dict[BackendId, int] = {}
+        # Per backend the life that was fitted, and the mode it was fitted to.
+        self._fitted: dict[BackendId, tuple[int, str | None]] = {}
         # Settings on their way to the backend; prompts that come after them wait.
         self._controls = 0
+        # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
+        self.is_announced = False
         self._over = Event()
 
     # --- prompts
@@ -129,7 +132,7 @@ class Session:
                 turn=order.turn,
                 at=self.clock.wall(),
                 prompt=order.prompt,
-                meta=order.meta,
+                rest=order.rest,
                 rules=rules,
             )
         )
@@ -165,20 +168,31 @@ class Session:
     async def fit(self, standby: Standby, backend: Backend) -> None:
         """Bring a newly opened backend to the session's mode and options. Raises BackendFailure where it refuses."""
         name = standby.runtime.candidate.backend
-        if self._fitted.get(name) == standby.life:
-            return
-        self._fitted[name] = standby.life
-        is_selected = name == self.settings.selected
-        if is_selected:
+        fitted = self._fitted.get(name, (0, None))
+        if name != self.settings.selected:
+            await self._fit_mode(standby, backend, fitted)
+        elif fitted[0] != standby.life:
+            told = self.settings.shown_options()
             self.settings.opened(backend.about.opened)
-        mode = self.settings.chosen_mode
-        if mode is not None:
-            theirs = mode if is_selected else standby.runtime.modes.get(mode, mode)
-            await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
-        if is_selected:
+            if self.is_announced and self.settings.shown_options() != told:
+                self.show([self.settings.options_update()], standby.life)
+            mode = self.settings.chosen_mode
+            if mode is not None:
+                await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(mode)})
             for option, value in self.settings.wanted_options.items():
                 params = {"configId": jsonrpc.encode(option), "value": value}
                 await self._set(backend, "session/set_config_option", params)
+            self._fitted[name] = standby.life, mode
+
+    async def _fit_mode(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
+        """A fallback follows the session's mode, there and back: by the mode that config maps it to."""
+        mode = self.settings.chosen_mode
+        if fitted == (standby.life, mode) or (fitted[0] != standby.life and mode is None):
+            return
+        theirs = standby.runtime.modes.get(mode) if mode is not None else setting.mode_of(backend.about.opened)
+        if theirs is not None:
+            await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
+        self._fitted[standby.runtime.candidate.backend] = standby.life, mode
 
     async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> None:
         try:
@@ -190,14 +204,16 @@ class Session:
     async def rest(self) -> None:
         """ACP `session/close`: cancel what runs or waits and close every backend; it can be taken up again."""
         self.cancel()
-        for standby in self._standbys.values():
-            await standby.abandon()
+        async with create_task_group() as tasks:
+            for standby in self._standbys.values():
+                tasks.start_soon(standby.abandon)
 
     async def end(self) -> None:
         """Rest for good; the log stays."""
         self.cancel()
-        for standby in self._standbys.values():
-            await standby.end()
+        async with create_task_group() as tasks:
+            for standby in self._standbys.values():
+                tasks.start_soon(standby.end)
         self.log.close()
 
     def reopen(self, frontend: "Frontend", directories: tuple[str, ...], servers: tuple[Raw, ...]) -> None:
@@ -278,7 +294,9 @@ class Session:
             if kind in CHUNKS:
                 shown.append(voiced(update, life))
                 continue
-            if kind in setting.KINDS and not self.settings.take(attempt.candidate.backend, update):
+            if kind in setting.KINDS:
+                taken = self.settings.taken(attempt.candidate.backend, update)
+                shown += [voiced(one, life) for one in taken]
                 continue
             shown.append(voiced(update, life))
             if kind in _TOOLS and update.tool_call_id is not None:

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, RpcError
+from acp_broker.wire import acp
 from acp_broker.wire.acp import Update
 
 # Updates that replace what a frontend knows of the session's settings.
@@ -112,15 +113,28 @@ class Settings:
         own = self.options or []
         return option == MODE_OPTION and self.modes is not None and not any(_is_mode(one) for one in own)
 
-    def take(self, backend: BackendId, update: Update) -> bool:
-        """Keep what an update of one of KINDS says; whether it may be shown."""
+    def taken(self, backend: BackendId, update: Update) -> tuple[Update, ...]:
+        """Keep what an update of one of KINDS says; what a frontend is shown of it: a fallback's lists never."""
         if update.kind == "usage_update":
-            return True
+            return (update,)
         if backend != self.selected:
-            return False
+            return ()
         if update.kind != "session_info_update":
             self._keep(update)
-        return True
+        if self.shown_options() is self.options:
+            return (update,)
+        # There is an option of our making for the mode: it is in every list, and follows the mode.
+        match update.kind:
+            case "config_option_update":
+                return (self.options_update(),)
+            case "current_mode_update":
+                return (update, self.options_update())
+            case _:
+                return (update,)
+
+    def options_update(self) -> Update:
+        """The whole list of options, as a `config_option_update`."""
+        return acp.update("config_option_update", configOptions=self.shown_options() or [])
 
     def choose_mode(self, mode: str) -> None:
         """The user's choice while the backend cannot be asked. Raises RpcError for a mode it does not have."""
@@ -174,6 +188,15 @@ class Settings:
             "options": values,
         }
         return Raw(_encode(option))
+
+
+def mode_of(opened: Raw) -> str | None:
+    """The mode that a `session/new` result says its session is in."""
+    try:
+        modes = _decode(opened, type=_Opened).modes
+    except msgspec.DecodeError:
+        return None
+    return modes.current if modes is not None else None
 
 
 def _is_mode(option: Raw) -> bool:

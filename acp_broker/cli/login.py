@@ -54,7 +54,7 @@ async def _find(
         runtime = broker.policy.runtimes.get(backend)
         if runtime is None:
             raise UsageError(f"{backend} is neither acp.backend nor in acp.fallbacks of {config.source}")
-        for raw in await broker.auth_methods(backend):
+        for raw in await broker.reception.auth_methods(backend):
             found = _read(raw)
             if found is not None and found.id == method:
                 env = found.env if isinstance(found.env, dict) else {one.name: one.value for one in found.env}

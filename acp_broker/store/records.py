@@ -4,7 +4,7 @@ One JSON object per line. `record` names its kind; `at` is wall time in seconds.
 frames are made from records and from nothing else, so that a cursor may read them from memory or from the file.
 
     opened    format, session, cwd, broker: always the first line; `format` is what a reader must know
-    accepted  turn, at, prompt, meta, rules: the prompt that was taken, and the rules its machine steps by
+    accepted  turn, at, prompt, rest, rules: the prompt that was taken, and the rules its machine steps by
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)

@@ -165,9 +165,7 @@ class Life:
         assert setup is not None
         servers, left_out = _servers(setup.mcp_servers, self._said.can.mcp)
         self._adapted = tuple(f"MCP server {name} was left out: this agent cannot reach it" for name in left_out)
-        params: dict[str, object] = {"cwd": setup.cwd, "mcpServers": servers}
-        if setup.meta is not None:
-            params["_meta"] = setup.meta
+        params: dict[str, object] = {**setup.rest, "cwd": setup.cwd, "mcpServers": servers}
         if setup.additional_directories:
             if self._said.can.session.additional_directories is None:
                 text = "cannot work in additional directories"
@@ -191,9 +189,7 @@ class Life:
         self._phase = "submitted"
         self._peer.listener = client
         client.reached("submitted")
-        params: dict[str, object] = {"sessionId": self._peer.session, "prompt": prompt}
-        if turn.meta is not None:
-            params["_meta"] = turn.meta
+        params = {**turn.rest, "sessionId": self._peer.session, "prompt": prompt}
         # The words behind the answer are not the attempt's: they go elsewhere from that very line on.
         answer = self._peer.ask("session/prompt", params, self._hush)
         turn.cancel_asked.then(self._cancel)
