@@ -3,11 +3,12 @@
 import os
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from acp_broker.config import (
     AgentProfile,
@@ -191,6 +192,11 @@ KEPT = 'keep it in the environment or keyring and refer to it in auth.profiles: 
             "expected an id of letters, digits and ._- (64 at most)",
         ),
         (
+            with_(backends={"one": {"kind": "acp", "command": []}}),
+            "backends.one.command",
+            'names no program; write ["claude-agent-acp"]',
+        ),
+        (
             with_(backends={"one": {"kind": "acp", "command": ["./agent"]}}),
             "backends.one.command[0]",
             'is a relative path; write an absolute one, "~/...", or a name found on $PATH',
@@ -284,6 +290,7 @@ class Rich(BackendConfig, frozen=True, tag="rich"):
     colour: Colour | dict[str, int] = Colour.RED
     low: int = 0
     high: int = 9
+    pair: Annotated[tuple[str, ...], Meta(min_length=2)] = ("a", "b")
 
     def __post_init__(self) -> None:
         if self.low > self.high:
@@ -305,6 +312,7 @@ class Rich(BackendConfig, frozen=True, tag="rich"):
         ),
         ({"colour": "blue"}, [Problem("backends.b.colour", "invalid enum value 'blue'")]),
         ({"low": 10}, [Problem("backends.b", "low must not be above high")]),
+        ({"pair": ["a"]}, [Problem("backends.b.pair", "expected array of length >= 2")]),
     ],
 )  # fmt: skip
 def test_what_a_kind_takes_is_checked_as_deeply(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import jsonschema
@@ -10,20 +11,29 @@ import pytest
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
-from acp_broker.config import Document, schema
+from acp_broker.config import Document, load, schema
 from acp_broker.config import credentials as c
 from acp_broker.config import shape as s
 from acp_broker.contract import BackendConfig, PhaseLimits
-from tests.support.config import KINDS, MINIMAL, loaded
+from acp_broker.errors import ConfigError
+from backends import KINDS as MODULES
+from backends.acp import AcpConfig
+from backends.scripted import ScriptedConfig
+from tests.support.config import write
 
 TOP = Path(__file__).parent.parent
 SAMPLE = TOP / "config.json"
 SHIPPED = TOP / "acp_broker" / "config.schema.json"
 
+# Without what other packages on this machine bring.
+KINDS: dict[str, type[BackendConfig]] = {name: import_module(module).config for name, module in MODULES.items()}
+
 SECTIONS: dict[str, type[Struct]] = {
     "The whole file": Document,
     "`acp`": s.Acp,
     "`backends.ID`": BackendConfig,
+    "`backends.ID` of kind `acp`": AcpConfig,
+    "`backends.ID` of kind `scripted`": ScriptedConfig,
     "`backends.ID.limits`": PhaseLimits,
     "`limits`": s.Limits,
     "`auth`": c.Auth,
@@ -63,19 +73,27 @@ def documented() -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_the_documentation_has_every_key_and_its_default(heading: str) -> None:
     """A key that is not documented does not exist for a user; a wrong default misleads them."""
-    expected = {field.encode_name: default(field) for field in fields(SECTIONS[heading])}
+    kind = SECTIONS[heading]
+    common = fields(BackendConfig) if kind is not BackendConfig and issubclass(kind, BackendConfig) else ()
+    expected = {field.encode_name: default(field) for field in fields(kind)[len(common) :]}
 
     assert expected == documented()[heading]
 
 
 def test_every_type_of_the_file_is_documented() -> None:
-    """A new section must not be forgotten: the schema knows them all."""
+    """A new section must not be forgotten: the schema of a file without backends knows the others."""
     parts = schema({})["$defs"]
-    references = {"EnvSecret", "FileSecret", "ExecSecret", "KeyringSecret"}
+    known = {kind.__name__ for kind in SECTIONS.values()}
+    undocumented = [name for name in parts if name not in known and not name.endswith("OrAnother")]
 
-    assert {kind.__name__ for kind in SECTIONS.values()} - {"Document", "BackendConfig", "PhaseLimits"} == (
-        set(parts) - references - {"PhaseLimits"}
-    )
+    references = ["EnvSecret", "FileSecret", "ExecSecret", "KeyringSecret"]
+    assert references == undocumented
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_documented(kind: str) -> None:
+    """A kind without a table could not be used."""
+    assert f"`backends.ID` of kind `{kind}`" in documented()
 
 
 def test_the_shipped_schema_is_the_one_that_the_types_give() -> None:
@@ -100,7 +118,7 @@ def test_the_sample_fits_the_schema() -> None:
 
 def test_the_sample_loads_without_a_warning(tmp_path: Path) -> None:
     """It is what people copy."""
-    config = loaded(tmp_path, SAMPLE.read_bytes())
+    config = load(KINDS, path=write(tmp_path, SAMPLE.read_bytes()), environ={"HOME": "/home/u"})
 
     expected = (("codex", "gemini"), ())
     assert expected == (config.acp.fallbacks, config.warnings)
@@ -111,6 +129,9 @@ def test_the_sample_finds_its_schema() -> None:
     found = (TOP / json.loads(SAMPLE.read_text())["$schema"]).resolve()
 
     assert found == SHIPPED
+
+
+MINIMAL = {"acp": {"backend": "one"}, "backends": {"one": {"kind": "scripted"}}}
 
 
 @pytest.mark.parametrize(
@@ -126,4 +147,7 @@ def test_the_sample_finds_its_schema() -> None:
 )
 def test_what_the_loader_refuses_the_schema_refuses(tmp_path: Path, content: dict[str, object]) -> None:
     """The editor should say so before the broker does."""
+    with pytest.raises(ConfigError):
+        load(KINDS, path=write(tmp_path, content), environ={})
+
     assert not jsonschema.Draft202012Validator(schema(KINDS)).is_valid(content)

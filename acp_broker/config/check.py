@@ -82,7 +82,8 @@ class Check:
             reason, _, inside = str(error).removesuffix("`").partition(" - at `$")
             wanted = expected(shape) if json_type(shape) in _SCALAR and not inside else None
             seen = "" if isinstance(value, str) else f", got {got(value)}"
-            self.add(path + inside, f"expected {wanted}{seen}" if wanted else f"{reason[:1].lower()}{reason[1:]}")
+            said = f"{reason[:1].lower()}{reason[1:]}".replace("`", "")
+            self.add(path + inside, f"expected {wanted}{seen}" if wanted else said)
 
     def _object(self, value: dict[str, object], fitting: list[object], path: str) -> None:
         kinds = [one for one in map(bare, fitting) if is_struct(one)]
@@ -128,11 +129,12 @@ class Check:
             self.leaf(value, kind, path)
 
     def _array(self, value: list[object], shape: object, path: str) -> None:
-        of = _arguments(shape, tuple) or _arguments(shape, list)
-        if len(of) == 1 or of[1:] == (...,):
-            for index, item in enumerate(value):
-                self.look(item, of[0], f"{path}[{index}]")
-        else:
+        of, before = _arguments(shape, tuple) or _arguments(shape, list), len(self.problems)
+        knows = len(of) == 1 or of[1:] == (...,)
+        for index, item in enumerate(value if knows else ()):
+            self.look(item, of[0], f"{path}[{index}]")
+        # An annotation can bound the length.
+        if not knows or (shape is not bare(shape) and len(self.problems) == before):
             self.leaf(value, shape, path)
 
     def _string(self, value: str, shape: object, path: str) -> None:
@@ -142,7 +144,7 @@ class Check:
                 self.add(path, f"no {what} is called {quoted(value)}; {suggest(value.strip(), known)}")
         elif (values := _arguments(shape, Literal)) and value not in values:
             self.add(path, f"no such value: {quoted(value)}; {suggest(value, map(str, values))}")
-        else:
+        elif shape is not str:
             self.leaf(value, shape, path)
 
 

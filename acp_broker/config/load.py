@@ -122,6 +122,8 @@ def _providers(value: object, check: Check) -> Iterator[Problem]:
 def _commands(value: object) -> Iterator[Problem]:
     for name, entry in _members(value, "backends").items():
         match entry:
+            case {"command": []}:
+                yield Problem(join("backends", name) + ".command", 'names no program; write ["claude-agent-acp"]')
             case {"command": [str(program), *_]} if "/" in program and not program.startswith("/"):
                 path = join("backends", name) + ".command[0]"
                 yield Problem(path, 'is a relative path; write an absolute one, "~/...", or a name found on $PATH')
