@@ -34,6 +34,9 @@ _STATUS = re.compile(
     re.IGNORECASE,
 )
 
+# Further apart than _STATUS reaches: the end of one text and the beginning of the next are no neighbours.
+_APART = "\n\n\n\n"
+
 # Numbers that Linux and macOS share; the others are shown as numbers.
 _SIGNALS: Mapping[int, str] = {
     1: "SIGHUP",
@@ -141,7 +144,7 @@ def from_os_error(errno_name: str, text: str, *, seen_at: Phase | None) -> Failu
 
 
 def _weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern]) -> _Verdict:
-    prose = "\n".join(evidence.texts)[:_MAX_SEARCHED]
+    prose = _APART.join(evidence.texts)[:_MAX_SEARCHED]
     for pattern in patterns:
         if pattern.regex.search(prose):
             return _Verdict(pattern.kind)

@@ -29,7 +29,6 @@ _MAX_CHARS = 4_000
 # Without an agent's exact wording: a label and a sentence or two.
 _MAX_LABELLED = 1_000
 _MAX_BARE = 300
-_MAX_RETRY_NOTICE = 400
 
 # Marks that stand before a notice. Quotes, backticks and ">" are not among them: who quotes, talks about it.
 _MARKS = " \t\r\n*_[(!•■❌⛔⚠️✖🚫🔴"
@@ -112,8 +111,6 @@ _GOOSE = re.compile(
 _SHAPES: tuple[tuple[re.Pattern[str], FailureKind], ...] = tuple(
     (re.compile(shape), kind)
     for shape, kind in (
-        # goose
-        (r"Network error: ", FailureKind.UNREACHABLE),
         # claude
         (r"(?:Please run /login · )?API Error(?::| \()", FailureKind.UNCLASSIFIED),
         (r"Invalid API key · |OAuth (?:token|session) [\w ]{3,40} · ", FailureKind.AUTH_REJECTED),
@@ -172,9 +169,8 @@ def looks_like_failure(text: str) -> bool:
 
 def is_retry_notice(text: str) -> bool:
     """Whether a chunk is an agent's own word that it tries its provider again: a note, and evidence."""
-    if len(text) > _MAX_RETRY_NOTICE or not text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_RETRY_OPENINGS):
-        return False
-    return _RETRY.fullmatch(text.strip(_MARKS)) is not None
+    opens_so = text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_RETRY_OPENINGS)
+    return opens_so and _RETRY.fullmatch(text.strip(_MARKS)) is not None
 
 
 def judge(words: str, stop_reason: StopReason, usage_present: bool | None) -> Failure | None:  # noqa: FBT001

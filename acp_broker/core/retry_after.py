@@ -20,7 +20,7 @@ _BARE = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*")
 
 # "Please try again in 6m0s", "Please retry in 34.07s", "resets in 5 minutes", "try again in 3 days 6 hours 57 minutes"
 _ASKED = re.compile(
-    r"\b(?:try again|retry(?:ing)?|resets?|reset|available(?: again)?|wait)(?:[\s-](?:in|after))?[\s:=\"']{1,3}(?=\d)",
+    r"\b(?:try again|retry(?:ing)?|resets?|reset|available(?: again)?|wait)(?:[\s-](?:in|after))?[\s:=\"']{1,3}",
     re.IGNORECASE,
 )
 _BARE_AFTER = re.compile(r"retry[\s-]after[\s:=\"']{1,3}$", re.IGNORECASE)

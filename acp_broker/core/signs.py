@@ -196,9 +196,11 @@ TEXTS = _patterns(
     # Before every limit: "quota of context is exhausted: prompt is too long" is no quota.
     (Kind.CONTEXT_OVERFLOW, r"prompt is too long|input is too long"),  # Anthropic, claude; Bedrock
     (Kind.CONTEXT_OVERFLOW, r"context[ _]?length[ _]?exceeded|maximum context length"),  # OpenAI, vLLM, goose
-    (Kind.CONTEXT_OVERFLOW, r"context[ _]?window[ _]?exceeded|exceeds? (?:the |this )?(?:model'?s? )?context window"),
+    (
+        Kind.CONTEXT_OVERFLOW,
+        r"context[ _]?window[ _]?exceeded|exceeds? (?:the |this )?(?:model'?s? )?context window",
+    ),  # OpenAI
     (Kind.CONTEXT_OVERFLOW, r"ran out of room in the (?:model's )?context window"),  # codex
-    (Kind.CONTEXT_OVERFLOW, r"exceeds the context window of this model"),  # OpenAI
     (Kind.CONTEXT_OVERFLOW, r"input token count .{0,40}exceeds the maximum"),  # Gemini
     (
         Kind.CONTEXT_OVERFLOW,

@@ -88,6 +88,13 @@ AGENTS = [
         {"message": "x", "codexErrorInfo": {"httpConnectionFailed": {"httpStatusCode": 503}}},
         K.SERVER_ERROR,
     ),
+    (
+        "codex2",
+        -32603,
+        "Internal error",
+        {"codexErrorInfo": {"responseStreamDisconnected": {"httpStatusCode": None}}},
+        K.SERVER_ERROR,
+    ),
     ("codex2", -32603, "Internal error", {"codexErrorInfo": "contextWindowExceeded"}, K.CONTEXT_OVERFLOW),
     ("codex2", -32000, "Authentication required", None, K.AUTH_MISSING),
     ("gemini", 401, "invalid x-api-key", None, K.AUTH_REJECTED),
@@ -210,6 +217,8 @@ PROVIDERS = [
     ({"error": {"code": 404, "message": "No endpoints found that support image input"}}, K.MODEL_NOT_FOUND),
     ({"code": "ECONNREFUSED", "message": "connect ECONNREFUSED 127.0.0.1:1"}, K.UNREACHABLE),
     ({"statusCode": 401}, K.AUTH_REJECTED),
+    ({"status": 429, "error": {"type": "insufficient_quota"}}, K.BILLING),
+    ({"status": 503, "error": {"type": "authentication_error"}}, K.AUTH_REJECTED),
     ({"status": "429"}, K.RATE_LIMITED),
     ({"status": 418}, K.BAD_REQUEST),
     ({"status": 599}, K.SERVER_ERROR),
@@ -260,7 +269,106 @@ SENTENCES = [
     ("HTTP/1.1 529", K.OVERLOADED),
     ("500 status code (no body)", K.SERVER_ERROR),
     ("BadRequestError", K.BAD_REQUEST),
+    ("Context length exceeded: too many messages", K.CONTEXT_OVERFLOW),
+    ("This model's maximum context length is 8192 tokens.", K.CONTEXT_OVERFLOW),
+    ("Your input exceeds the context window of this model.", K.CONTEXT_OVERFLOW),
+    ("litellm.ContextWindowExceededError: x", K.CONTEXT_OVERFLOW),
+    ("413 Request Entity Too Large", K.CONTEXT_OVERFLOW),
+    ("the request exceeds the available context size", K.CONTEXT_OVERFLOW),
+    ("You have reached your project's monthly spending limit", K.BILLING),
+    ("This request requires more credits, or fewer max_tokens.", K.BILLING),
+    ("Key limit exceeded (total limit).", K.BILLING),
+    ("402 Payment Required", K.BILLING),
+    ("Your limit will reset at 3pm", K.ACCOUNT_RATE_LIMITED),
+    ("5-hour limit reached", K.ACCOUNT_RATE_LIMITED),
+    ("额度不足", K.ACCOUNT_RATE_LIMITED),
+    ("The response was filtered due to Azure's content management policy", K.GUARDRAIL),
+    ("this prompt violates our usage policies", K.GUARDRAIL),
+    ("image input is not supported", K.UNSUPPORTED),
+    ("litellm.AuthenticationError: x", K.AUTH_REJECTED),
+    ("认证失败", K.AUTH_REJECTED),
+    ("HTTP 401 Unauthorized", K.AUTH_REJECTED),
+    ("unauthorized", K.AUTH_REJECTED),
+    ("OAuth token has expired", K.AUTH_REJECTED),
+    ("OAuth access token has been revoked", K.AUTH_REJECTED),
+    ("Invalid bearer token", K.AUTH_REJECTED),
+    ("This organization has been disabled.", K.AUTH_REJECTED),
+    ("You must be a member of an organization to use the API", K.AUTH_REJECTED),
+    ("You didn't provide an API key.", K.AUTH_MISSING),
+    ("No credentials found for provider x", K.AUTH_MISSING),
+    ("Missing API key", K.AUTH_MISSING),
+    ("API key is not set", K.AUTH_MISSING),
+    ("Please log in first", K.AUTH_MISSING),
+    ("Limit of tokens per minute (TPM) passed", K.RATE_LIMITED),
+    ("request was throttled", K.RATE_LIMITED),
+    ("Loading model", K.OVERLOADED),
+    ("model is not ready yet", K.OVERLOADED),
+    ("Unknown model: x", K.MODEL_NOT_FOUND),
+    ("The model `x` has been deprecated", K.MODEL_NOT_FOUND),
+    ("Invocation of model ID x with on-demand throughput isn't supported", K.MODEL_NOT_FOUND),
+    ("Unknown session: s1", K.CRASHED),
+    ("session s1 not found", K.CRASHED),
+    ("thread 'main' panicked at src/main.rs:1:1", K.CRASHED),
+    ("connect EHOSTUNREACH 10.0.0.1:443", K.UNREACHABLE),
+    ("UND_ERR_CONNECT_TIMEOUT", K.UNREACHABLE),
+    ("socket hang up", K.UNREACHABLE),
+    ("Could not connect to 127.0.0.1:9", K.UNREACHABLE),
+    ("500 Internal Server Error", K.SERVER_ERROR),
+    ("The server had an error while processing your request.", K.SERVER_ERROR),
+    ("502 Bad Gateway", K.SERVER_ERROR),
+    ("504 Gateway Time-out", K.SERVER_ERROR),
+    ("upstream connect error or disconnect/reset before headers", K.SERVER_ERROR),
+    ("stream disconnected before completion: idle", K.SERVER_ERROR),
+    ("request ended without sending any chunks", K.SERVER_ERROR),
+    ("terminated", K.SERVER_ERROR),
+    ("Failed to parse JSON", K.GARBLED),
+    ("<html><body>hello</body></html>", K.GARBLED),
 ]
+
+# The words of signs.py a second time, by meaning: both must be wrong alike for a slip to pass.
+MEANINGS = {
+    K.BAD_REQUEST: "invalid_request_error INVALID_ARGUMENT FAILED_PRECONDITION ValidationException bad_request",
+    K.AUTH_REJECTED: "authentication_error permission_error invalid_api_key unsupported_country_region_territory "
+    "API_KEY_INVALID UNAUTHENTICATED PERMISSION_DENIED AccessDeniedException UnrecognizedClientException "
+    "InvalidSignatureException IncompleteSignatureException ExpiredTokenException authentication_failed "
+    "oauth_org_not_allowed unauthorized ProviderAuthError",
+    K.BILLING: "billing_error linked_organization_billing_unavailable linked_organization_spend_limit_reached "
+    "enforced_spend_limit_reached contract_spend_limit_reached organization_on_hold insufficient_quota "
+    "credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded "
+    "organization_usage_limit_exceeded ServiceQuotaExceededException",
+    K.MODEL_NOT_FOUND: "not_found_error model_not_found NOT_FOUND ResourceNotFoundException",
+    K.CONTEXT_OVERFLOW: "request_too_large context_length_exceeded context_window_exceeded contextWindowExceeded",
+    K.RATE_LIMITED: "rate_limit_error rate_limit_exceeded ramp_limit_exceeded RESOURCE_EXHAUSTED ThrottlingException "
+    "rate_limit RateLimitError TooManyRequests",
+    K.SERVER_ERROR: "api_error APIError timeout_error server_error service_unavailable_error INTERNAL UNAVAILABLE "
+    "DEADLINE_EXCEEDED ModelTimeoutException ModelErrorException ModelStreamErrorException InternalServerException "
+    "ServiceUnavailableException internal_server_error http_connection_failed response_stream_connection_failed "
+    "response_stream_disconnected response_too_many_failed_attempts",
+    K.OVERLOADED: "overloaded_error overloaded server_is_overloaded slow_down ModelNotReadyException server_overloaded",
+    K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation",
+    K.ACCOUNT_RATE_LIMITED: "usage_limit_exceeded usage_limit_reached usageLimitExceeded",
+    K.UNREACHABLE: "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT ENOTFOUND EAI_AGAIN EHOSTUNREACH ENETUNREACH EPIPE",
+}
+
+HTTP = {
+    K.BAD_REQUEST: [400, 405, 415, 422],
+    K.AUTH_REJECTED: [401, 403],
+    K.BILLING: [402],
+    K.MODEL_NOT_FOUND: [404, 410],
+    K.CONTEXT_OVERFLOW: [413],
+    K.RATE_LIMITED: [429],
+    K.SERVER_ERROR: [408, 409, 424, 425, 499, 500, 502, 503, 504, 530],
+    K.OVERLOADED: [529],
+}
+
+RPC = {
+    K.UNSUPPORTED: [-32700, -32600, -32601, -32602],
+    K.AUTH_MISSING: [-32000],
+    K.CRASHED: [-32002, -32800],
+    K.RATE_LIMITED: [-31001],
+    K.AUTH_REJECTED: [-31002],
+    K.UNCLASSIFIED: [-32603, -32001, -32099, 0, 1, 200, 399, 600],
+}
 
 # Errors that hold a number or a word of the tables by chance.
 UNRECOGNISED = [
@@ -306,10 +414,38 @@ def test_a_sentence_is_recognised(text: str, kind: FailureKind) -> None:
     assert kind is failure(-32603, "Internal error", text).kind
 
 
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in MEANINGS.items() for word in words.split()])
+def test_a_type_decides_alone(kind: FailureKind, word: str) -> None:
+    """Many errors carry a type and no prose that would help."""
+    assert kind is failure(-32603, "x", {"code": word}).kind
+
+
+def test_every_type_of_the_table_is_tested() -> None:
+    """A row that no test knows may be wrong for years."""
+    assert set(WORDS) == {fold(word) for words in MEANINGS.values() for word in words.split()}
+
+
+@pytest.mark.parametrize(("kind", "status"), [(kind, status) for kind, statuses in HTTP.items() for status in statuses])
+def test_a_status_decides_alone(kind: FailureKind, status: int) -> None:
+    """As the JSON-RPC code (gemini), and in data."""
+    assert [kind, kind] == [failure(status, "x").kind, failure(-32603, "x", {"status": status}).kind]
+
+
+@pytest.mark.parametrize(("kind", "code"), [(kind, code) for kind, codes in RPC.items() for code in codes])
+def test_a_code_decides_alone(kind: FailureKind, code: int) -> None:
+    """JSON-RPC's own, ACP's, and those that agents made up."""
+    assert kind is failure(code, "x").kind
+
+
 @pytest.mark.parametrize("text", UNRECOGNISED)
 def test_a_bare_number_decides_nothing(text: str) -> None:
     """litellm #11455: an echoed prompt that held 429 was taken for a rate limit."""
     assert K.UNCLASSIFIED is failure(-32603, text).kind
+
+
+def test_a_number_at_the_start_of_a_text_has_no_neighbour_in_the_text_before() -> None:
+    """ "Internal error" and "429 Cases" are two texts; together they would read as a status."""
+    assert K.UNCLASSIFIED is failure(-32603, "Internal error", "429 Cases are handled").kind
 
 
 @pytest.mark.parametrize("text", UNRECOGNISED)
@@ -355,6 +491,20 @@ def test_the_whole_failure() -> None:
     )
 
 
+def test_what_data_repeats_is_said_once() -> None:
+    """cline writes its text into the message and into data."""
+    found = failure(-32603, "Internal error: Rate limit reached", {"message": "Rate limit reached"})
+
+    assert found.text == "Internal error: Rate limit reached"
+
+
+def test_words_before_a_providers_json_are_kept() -> None:
+    """They name the agent's own view, its status for one."""
+    found = failure(-32603, 'API Error: 529 {"error": {"type": "overloaded_error", "message": "Overloaded"}}')
+
+    assert found.text == "API Error: 529: Overloaded"
+
+
 def test_an_error_without_words_is_named_by_its_code() -> None:
     """A failure must say something to the person who reads the log."""
     assert failure(-32603, "").text == "error -32603"
@@ -392,7 +542,7 @@ def test_an_end_is_told_in_words(returncode: int | None, stderr: str, text: str)
 @pytest.mark.parametrize("returncode", [0, 1, 2, -9, -15, 143, None])
 def test_the_end_of_a_process_during_a_prompt_is_a_crash(returncode: int | None) -> None:
     """Whatever its exit status: a running agent does not leave."""
-    assert K.CRASHED is from_exit(returncode, "Please run /login", seen_at="submitted").kind
+    assert K.CRASHED is from_exit(returncode, "Not logged in", seen_at="submitted").kind
 
 
 @pytest.mark.parametrize("returncode", [126, 127])
@@ -404,6 +554,11 @@ def test_a_command_that_a_wrapper_could_not_start_is_unreachable(returncode: int
 def test_an_agent_that_wants_a_login_says_so_before_it_leaves() -> None:
     """Its profile is spent, not the backend: another backend with the same login need not be tried."""
     assert K.AUTH_MISSING is from_exit(1, "Not logged in. Please run x login", seen_at="starting").kind
+
+
+def test_an_agent_that_dies_at_its_start_of_something_else_has_crashed() -> None:
+    """Its stderr is not an answer: only what keeps an agent from starting is read there."""
+    assert from_exit(1, "429 Too Many Requests", seen_at="starting").kind is K.CRASHED
 
 
 def test_the_last_words_of_a_process_are_kept() -> None:
@@ -493,3 +648,9 @@ def test_no_exit_can_break_the_classifier(returncode: int | None, stderr: str) -
 def test_hostile_data_is_read_as_prose(data: bytes) -> None:
     """Too deep, too long or not UTF-8: nothing of it may raise."""
     assert K.UNCLASSIFIED is from_rpc_error(-32603, "x", data, seen_at=None).kind
+
+
+@pytest.mark.parametrize("message", ['{"a":' * 9_000 + "1" + "}" * 9_000, "{\ud800}", "{" * 90_000 + "}" * 90_000])
+def test_a_hostile_message_is_read_as_prose(message: str) -> None:
+    """The same for JSON inside a message."""
+    assert from_rpc_error(-32603, message, None, seen_at=None).kind is K.UNCLASSIFIED

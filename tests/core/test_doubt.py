@@ -186,6 +186,45 @@ def test_a_notice_is_held(words: str, kind: FailureKind) -> None:
     assert looks_like_failure(words) or is_retry_notice(words[:37])
 
 
+# How providers begin their sentences, and adapters theirs; judged only when the turn has ended.
+OPENINGS = [
+    "Internal error: x",
+    "Server error 503",
+    "Provider error: x",
+    "Model error: x",
+    "fatal: x",
+    "stream error: x",
+    "Connection error.",
+    "Unable to connect to API (ECONNREFUSED)",
+    "Request timed out.",
+    "Request rejected (429)",
+    "Service unavailable",
+    "Overloaded",
+    "Usage limit reached",
+    "Quota exceeded for metric x",
+    "Insufficient credits",
+    "You have hit your ChatGPT usage limit",
+    "You've reached your weekly limit",
+    "You exceeded your current quota, please check your plan",
+    "Claude usage limit reached.",
+    "Your credit balance is too low to access the API",
+    "Incorrect API key provided",
+    "Authentication required",
+    "Unauthorized",
+    "The server is overloaded",
+    "The service is unavailable",
+    "HTTP 429",
+    '{"type": "error", "error": {}}',
+    "  \n⚠️ **Error**",
+]
+
+
+@pytest.mark.parametrize("text", OPENINGS)
+def test_what_begins_as_a_failure_does_is_held(text: str) -> None:
+    """Broad on purpose: it costs a real answer 250 ms at most."""
+    assert looks_like_failure(text)
+
+
 @pytest.mark.parametrize("words", ANSWERS)
 def test_an_answer_about_errors_arrives(words: str) -> None:
     """A false alarm throws away a good answer; it is as bad as a miss."""
@@ -237,7 +276,12 @@ def test_a_notice_says_when_it_was_seen_and_how_long_to_wait() -> None:
 
 def test_a_long_text_is_an_answer() -> None:
     """Notices are short; what is long was written by a model."""
-    assert judge("Error: rate limit exceeded. " + "And so on. " * 500, "end_turn", False) is None
+    assert judge("Error: rate limit exceeded. " + "And so on. " * 100, "end_turn", False) is None
+
+
+def test_even_an_agents_exact_wording_has_a_limit() -> None:
+    """A whole answer may begin with the quotation of a notice."""
+    assert judge("API Error: 529 overloaded. " + "And so on. " * 400, "end_turn", False) is None
 
 
 @pytest.mark.parametrize("text", RETRIES)

@@ -231,6 +231,13 @@ def test_a_probe_of_the_well_is_none() -> None:
     assert Health() == probe_started(Health(), key(), NOW, WALL)
 
 
+def test_a_forgiven_empty_turn_is_not_probed() -> None:
+    """It did not rest, so there is nothing to find out."""
+    health = fail(Health(), K.EMPTY_TURN)
+
+    assert health is probe_started(health, key(), NOW, WALL)
+
+
 def test_a_probe_that_found_nothing_out_is_repeated() -> None:
     """Finagle: a probe answered by an ignorable must not stick."""
     health = probe_started(fail(Health(), K.CRASHED), key(), NOW + 30, WALL + 30)
@@ -356,6 +363,13 @@ def test_a_stored_rest_goes_on_after_a_reboot() -> None:
     assert Resting(4 * HOUR, K.BILLING) == condition(health, key(), 5.0, WALL + HOUR)
 
 
+def test_a_stored_rest_goes_on_where_the_clock_reads_later() -> None:
+    """Another boot's monotonic clock says nothing, in either direction."""
+    health = adopt(fail(Health(), K.BILLING), 9_000_000.0, WALL + HOUR)
+
+    assert condition(health, key(), 9_000_000.0, WALL + HOUR) == Resting(4 * HOUR, K.BILLING)
+
+
 def test_a_rest_that_ended_while_nobody_ran_is_over() -> None:
     """It comes back as a probe."""
     assert Ready(is_probe=True) == condition(adopt(fail(Health(), K.CRASHED), 5.0, WALL + 31), key(), 5.0, WALL + 31)
@@ -399,6 +413,13 @@ def test_merging_does_not_depend_on_the_order(
     one, two, three = replay(a), replay(b), replay(c)
 
     assert merge(merge(one, two), three) == merge(three, merge(two, merge(one, one)))
+
+
+def test_two_rests_that_end_together_merge_alike_in_both_orders() -> None:
+    """Else two processes would go on disagreeing."""
+    one, two = fail(Health(), K.CRASHED), fail(fail(Health(), K.SILENT, -30.0), K.SILENT, 0.0, wait_s=5.0)
+
+    assert merge(one, two) == merge(two, one)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)

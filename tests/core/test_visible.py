@@ -30,6 +30,11 @@ def test_a_blank_chunk_is_a_note(kind: str, text: str) -> None:
     assert Voice.NOTE is voice(kind, text)
 
 
+def test_only_words_can_be_blank() -> None:
+    """A tool call without text is a tool call."""
+    assert voice("tool_call", "") is Voice.VISIBLE
+
+
 def test_a_chunk_without_text_is_visible() -> None:
     """An image has no text and is seen all the same."""
     assert Voice.VISIBLE is voice("agent_message_chunk", None)
