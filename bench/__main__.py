@@ -1,0 +1,54 @@
+"""`scripts/bench [--turns N] [--flood N] [--rounds N] [--starts N]`: measure, and print the table."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import measures, table
+from bench.place import Place
+
+# Nothing here takes half as long: past it something hangs, and whoever waits should be told.
+LIMIT_S = 240
+
+
+def main() -> None:
+    options = _options()
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.alarm(LIMIT_S)
+    with tempfile.TemporaryDirectory(prefix="acp-broker-bench-") as folder:
+        place = Place(Path(folder), options.flood)
+        place.prepare()
+        rows = [
+            *table.first_output(measures.first_output(place, options.turns)),
+            *table.flow(measures.flow(place, options.rounds)),
+            *table.memory(measures.memory(place)),
+            *table.start(measures.start(place, options.starts)),
+        ]
+    sys.stdout.write(table.text(rows) + "\n")
+
+
+class Options(argparse.Namespace):
+    turns: int
+    flood: int
+    rounds: int
+    starts: int
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="What the broker costs beside a direct connection."
+    )
+    parser.add_argument("--turns", type=int, default=400, help="turns for the time to first output (at least 2)")
+    parser.add_argument("--flood", type=int, default=300_000, help="updates in one flood")
+    parser.add_argument("--rounds", type=int, default=3, help="floods for each way to the agent")
+    parser.add_argument("--starts", type=int, default=15, help="process starts of each sort")
+    return parser.parse_args(namespace=Options())
+
+
+def _hangs(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"not measured within {LIMIT_S} s")
+
+
+main()

@@ -1,0 +1,31 @@
+"""scripts/bench measures something: a run with tiny counts prints its whole table. Times are nobody's promise here."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--turns", "2", "--flood", "50", "--rounds", "1", "--starts", "1"]
+# What Linux alone can say.
+ONLY_LINUX = {"CPU per update, us", "memory, initialized, MB", "memory, session open, MB", "its guardian, MB"}
+
+
+def test_the_bench_prints_every_measurement_with_its_numbers() -> None:
+    """Whoever changes the hot path must be able to run it: it breaks with the broker's command line, not in silence."""
+    told = subprocess.run(
+        [sys.executable, "-m", "bench", *TINY], cwd=ROOT, capture_output=True, check=True, text=True, timeout=60
+    )
+    rows = [re.split(r"  +", line.strip()) for line in told.stdout.splitlines()[1:]]
+    with_numbers = {what for what, *cells in rows if re.search(r"\d", "".join(cells))}
+    expected = {
+        "first output, p50 ms",
+        "p50 added to direct",
+        "first output, p99 ms",
+        "p99 added to direct",
+        "updates per second",
+        "start to initialize, ms",
+        "nothing learnt yet",
+        "Python alone, for scale",
+    }
+    assert expected == with_numbers - ONLY_LINUX
