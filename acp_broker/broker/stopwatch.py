@@ -17,7 +17,8 @@ class Stopwatch:
         self._armed: tuple[float, Callable[[], None]] | None = None
 
     def now(self) -> float:
-        return (self._clock.now() if self._stopped_at is None else self._stopped_at) - self._zero
+        # To the microsecond, as the log keeps it: what is played again from the log must see the same time.
+        return round((self._clock.now() if self._stopped_at is None else self._stopped_at) - self._zero, 6)
 
     def arm(self, at: float, callback: Callable[[], None]) -> None:
         """Call back once `now() >= at`; replaces what was armed."""
