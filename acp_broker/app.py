@@ -1,7 +1,9 @@
 """The composition root: a Config becomes a running broker. The only module that imports backends."""
 
+import asyncio
 import hashlib
 import re
+import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -14,14 +16,23 @@ from acp_broker.broker.broker import Broker
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.clock import Clock, SystemClock
-from acp_broker.config import ApiKeyProfile, Config, EnvSecret, TokenProfile, child_variable, reference, state_dir
+from acp_broker.config import (
+    AgentProfile,
+    ApiKeyProfile,
+    Config,
+    EnvSecret,
+    TokenProfile,
+    child_variable,
+    reference,
+    state_dir,
+)
 from acp_broker.config import Limits as ConfigLimits
 from acp_broker.contract import Backend, BackendConfig, PhaseLimits, Spawn, Tools
-from acp_broker.core.names import BackendId, Candidate, ProfileId
+from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turnrules import Limits
 from acp_broker.edge.household import Household
 from acp_broker.errors import UsageError
-from acp_broker.observe.log import to_file, to_stderr
+from acp_broker.observe.log import Log, to_file, to_stderr
 from acp_broker.store.files import StateFolder
 from backends import KINDS
 
@@ -98,11 +109,27 @@ async def running(
     clock = clock or SystemClock()
     home = state_dir(environ)
     log = to_stderr(clock) if log_to_stderr else to_file(clock, config.log.file or home / "log" / "broker.jsonl")
+    for warning in config.warnings:
+        log("config_warning", path=warning.path, why=warning.finding)
+    for profile in _unused(config):
+        log("profile_unused", profile=profile, why="only api_key and token profiles from env are resolved yet")
+    _log_loop_faults(log)
     async with Household(log) as household:
         broker = Broker(policy(config, environ, household.spawn), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
             yield broker
+
+
+def _log_loop_faults(log: Log) -> None:
+    """What raises in a callback of the event loop has no caller to tell: it goes to the log, not to a lost stderr."""
+
+    def fault(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        trace = traceback.format_exception(error) if isinstance(error, BaseException) else []
+        log("loop_fault", message=str(context.get("message")), error=repr(error), traceback="".join(trace))
+
+    asyncio.get_running_loop().set_exception_handler(fault)
 
 
 def _runtime(config: Config, name: BackendId, environ: Mapping[str, str], limits: Limits, spawn: Spawn) -> Runtime:
@@ -111,7 +138,7 @@ def _runtime(config: Config, name: BackendId, environ: Mapping[str, str], limits
     module = kind(tag)
     environment = _environment(config, name, environ)
     return Runtime(
-        candidate=Candidate(name, ProfileId(settings.auth) if settings.auth is not None else None, settings.model),
+        candidate=Candidate(name, settings.auth, settings.model),
         kind=tag,
         fingerprint=hashlib.sha256(msgspec.json.encode(settings)).hexdigest()[:16],
         environment=environment,
@@ -126,29 +153,49 @@ def _runtime(config: Config, name: BackendId, environ: Mapping[str, str], limits
 def _environment(config: Config, name: BackendId, environ: Mapping[str, str]) -> dict[str, str]:
     """The user's environment, less the credentials that config gives to other backends, plus its profile's."""
     own = _credentials(config, name, environ)
+    mine = {*own, *_sources(config, name)}
     others = {
         variable
         for other in config.backends
         if other != name
-        for variable in _credentials(config, other, environ)
-        if variable not in own
+        for variable in (*_credentials(config, other, environ), *_sources(config, other))
     }
-    return {**{key: value for key, value in environ.items() if key not in others}, **own}
+    return {**{key: value for key, value in environ.items() if key not in others - mine}, **own}
 
 
 def _credentials(config: Config, name: BackendId, environ: Mapping[str, str]) -> dict[str, str]:
-    """The credential variables of one backend: from its profile, and those among its own `env`."""
+    """The credential variables of one backend's child: from its profile, and those among its own `env`."""
     settings = config.backends[name]
     env: Mapping[str, str] = getattr(settings, "env", {})
     found = {variable: value for variable, value in env.items() if _CREDENTIAL.search(variable)}
-    profile = config.auth.profiles.get(ProfileId(settings.auth)) if settings.auth is not None else None
+    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
     if isinstance(profile, ApiKeyProfile | TokenProfile):
         variable = child_variable(profile)
-        secret = reference(profile.key if isinstance(profile, ApiKeyProfile) else profile.token)
-        if variable is not None and isinstance(secret, EnvSecret):
-            value = environ.get(secret.id)
-            return {**found, **({variable: value} if value is not None else {})}
+        for source in _sources(config, name):
+            if variable is not None and source in environ:
+                found[variable] = environ[source]
     return found
+
+
+def _sources(config: Config, name: BackendId) -> tuple[str, ...]:
+    """The user's variables that a backend's profile is read from: nobody else's child is given them."""
+    settings = config.backends[name]
+    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
+    if not isinstance(profile, ApiKeyProfile | TokenProfile):
+        return ()
+    secret = reference(profile.key if isinstance(profile, ApiKeyProfile) else profile.token)
+    return (secret.id,) if isinstance(secret, EnvSecret) else ()
+
+
+def _unused(config: Config) -> list[str]:
+    """Profiles that backends name and that no kind can use yet: said at the start, not found out by a 401."""
+    return [
+        f"{settings.auth} of {name}"
+        for name, settings in config.backends.items()
+        if settings.auth is not None
+        and not _sources(config, name)
+        and not isinstance(config.auth.profiles.get(settings.auth), AgentProfile)
+    ]
 
 
 def _limits(limits: ConfigLimits) -> Limits:
