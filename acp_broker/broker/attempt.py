@@ -77,7 +77,7 @@ class Attempt:
         if backend is None:
             self._look()
             backend = await self.standby.join(self)
-        await turn.session.fit(self.standby, backend)
+        await turn.session.fitting.fit(self.standby, backend)
         if self._cancel.is_set():
             return Finished("cancelled")
         self._is_running = True

@@ -133,7 +133,7 @@ class Broker:
         if standby.backend is not None:
             self.reception.learn(standby.runtime, session.whom, standby.backend)
             result = standby.backend.about.opened
-            await session.fit(standby, standby.backend)
+            await session.fitting.fit(standby, standby.backend)
         else:
             why = failure.text if failure is not None else "still opening"
             self.log("opened_without_primary", session=session.id, why=why, waited=waited.cancelled_caught)

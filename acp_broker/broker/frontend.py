@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from msgspec import Raw
 
 from acp_broker.broker import methods
-from acp_broker.broker.guard import guarded
+from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.outbox import Outbox
 from acp_broker.broker.standby import Whom
 from acp_broker.core.failures import Failure
@@ -66,7 +66,9 @@ class Frontend:
         for line in lines:
             match jsonrpc.read(line):
                 case Request() as request:
-                    self._on_request(request)
+                    fault = call(self.broker.log, self._on_request, request)
+                    if fault is not None:
+                        self.answer(request, self.broker.reply_to_failure(fault))
                 case Notification() as notification:
                     self._on_notification(notification)
                 case Response(id, outcome):

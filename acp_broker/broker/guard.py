@@ -4,7 +4,7 @@ It ends the turn with our name on it, never walks the chain, and leaves its trac
 """
 
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from acp_broker.core.failures import Failure, FailureKind
@@ -12,6 +12,15 @@ from acp_broker.errors import BackendFailure, StoreError
 from acp_broker.observe.log import Log
 
 T = TypeVar("T")
+
+
+def call(log: Log, work: Callable[..., None], *arguments: object) -> Failure | None:
+    """Call `work` on this very stack; what it raises comes back as a Failure."""
+    try:
+        work(*arguments)
+    except Exception as error:  # noqa: BLE001 - this is the place
+        return _fault(error, log)
+    return None
 
 
 async def guarded(work: Awaitable[T], log: Log) -> T | Failure:
@@ -23,5 +32,9 @@ async def guarded(work: Awaitable[T], log: Log) -> T | Failure:
     except StoreError as error:
         return Failure(FailureKind.BROKER_FAULT, str(error))
     except Exception as error:  # noqa: BLE001 - this is the place
-        log("broker_fault", error=repr(error), traceback=traceback.format_exc())
-        return Failure(FailureKind.BROKER_FAULT, f"a fault of ACP Broker itself: {error!r}; its log has the traceback")
+        return _fault(error, log)
+
+
+def _fault(error: Exception, log: Log) -> Failure:
+    log("broker_fault", error=repr(error), traceback=traceback.format_exc())
+    return Failure(FailureKind.BROKER_FAULT, f"a fault of ACP Broker itself: {error!r}; its log has the traceback")

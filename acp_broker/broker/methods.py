@@ -181,12 +181,12 @@ def prompt(frontend: "Frontend", request: Request) -> None:
 
 def set_mode(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     params = msgspec.json.decode(_params(request), type=_SetMode)
-    return _session(frontend, params.session).set_mode(params.mode, _rest(request))
+    return _session(frontend, params.session).fitting.set_mode(params.mode, _rest(request))
 
 
 def set_option(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     params = msgspec.json.decode(_params(request), type=_SetOption)
-    return _session(frontend, params.session).set_option(params.option, params.value, _rest(request))
+    return _session(frontend, params.session).fitting.set_option(params.option, params.value, _rest(request))
 
 
 def authenticate(frontend: "Frontend", request: Request) -> Awaitable[Raw]:

@@ -19,6 +19,7 @@ from msgspec import Raw, Struct
 from acp_broker.broker import story
 from acp_broker.broker.asks import Ask, nobodys_answer
 from acp_broker.broker.attempt import Attempt
+from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.contract import Finished as BackendFinished
@@ -64,7 +65,7 @@ from acp_broker.core.turnwords import (
     Waiting,
     Withdraw,
 )
-from acp_broker.errors import RpcError
+from acp_broker.errors import BROKER_FAULT, RpcError
 from acp_broker.store import records
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update, text_of
@@ -106,6 +107,7 @@ class Turn:
         self._held = Held()
         self._queue: deque[tuple[Event, Sequence[Update]]] = deque()
         self._is_stepping = False
+        self._is_answered = False
 
     # --- what happens to a turn
 
@@ -227,7 +229,9 @@ class Turn:
         self._is_stepping = True
         try:
             while self._queue:
-                self._step(*self._queue.popleft())
+                fault = call(self.log, self._step, *self._queue.popleft())
+                if fault is not None:
+                    self._break_down(fault)
         finally:
             self._is_stepping = False
 
@@ -242,6 +246,17 @@ class Turn:
             deed = _DEEDS.get(type(command))
             if deed is not None:
                 deed(self, command, event)
+
+    def _break_down(self, fault: Failure) -> None:
+        """A fault of ours in the middle of a step: the turn still gets its one reply, and nothing of it runs on."""
+        self._queue.clear()
+        self.watch.disarm()
+        if self.attempt is not None:
+            self.attempt.kill()
+        if not isinstance(self.state, Ended):
+            self.state = Ended(self.attempt.number if self.attempt is not None else 0)
+        if not self._is_answered:
+            self._close(RpcError(BROKER_FAULT, fault.text), None)
 
     # --- words
 
@@ -328,6 +343,7 @@ class Turn:
         line = records.line(
             "answer", to=self.order.frontend, turn=self.id, at=self.session.clock.wall(), frame=Raw(frame[:-1])
         )
+        self._is_answered = True
         self.session.log.append(line, frame, self.order.frontend)
         self.session.turn_over(self, stop_reason)
 

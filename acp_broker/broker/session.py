@@ -1,11 +1,10 @@
 """One session: its log, its opened backends, its settings and its queue of prompts."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, move_on_after
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -13,15 +12,15 @@ from acp_broker.broker import settings as setting
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.between import Between
 from acp_broker.broker.desk import Desk
+from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
-from acp_broker.contract import Backend, SessionSetup
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss
-from acp_broker.errors import BUSY, REQUEST_CANCELLED, BackendFailure, RpcError, StoreError
+from acp_broker.errors import BUSY, REQUEST_CANCELLED, RpcError, StoreError
 from acp_broker.store import records
 from acp_broker.store.log import SessionLog
 from acp_broker.wire import jsonrpc
@@ -48,6 +47,7 @@ class Session:
         self.ids = Ids(self.id)
         self.desk = Desk(broker, self.id, self.ids, log)
         self.settings = Settings(broker.selected)
+        self.fitting = Fitting(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
         self.whom = frontend.whom
@@ -57,10 +57,6 @@ class Session:
         self.served_by: BackendId = broker.selected
         self._queue: deque[Order] = deque()
         self._standbys: dict[BackendId, Standby] = {}
-        # Per backend the life that was fitted, and the mode it was fitted to.
-        self._fitted: dict[BackendId, tuple[int, str | None]] = {}
-        # Settings on their way to the backend; prompts that come after them wait.
-        self._controls = 0
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
         self._over = Event()
@@ -70,7 +66,7 @@ class Session:
     def prompt(self, order: Order) -> None:
         """Accept a prompt, now or in its turn. Raises RpcError when the queue is full, StoreError when it cannot be
         kept."""
-        if self.turn is None and not self._controls and not self._queue:
+        if self.turn is None and not self.fitting.is_busy and not self._queue:
             self._begin(order)
             return
         limit = self.broker.policy.queued_prompts
@@ -107,13 +103,13 @@ class Session:
             if stop_reason is not None and stop_reason != "cancelled":
                 self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
-        self._next()
+        self.next()
         self._over.set()
         self._over = Event()
 
-    def _next(self) -> None:
+    def next(self) -> None:
         """Begin the prompt that has waited longest, if nothing holds it up."""
-        while self._queue and self.turn is None and not self._controls:
+        while self._queue and self.turn is None and not self.fitting.is_busy:
             order = self._queue.popleft()
             try:
                 self._begin(order)
@@ -165,45 +161,11 @@ class Session:
         standby.warm()
         return standby
 
-    async def fit(self, standby: Standby, backend: Backend) -> None:
-        """Bring a newly opened backend to the session's mode and options. Raises BackendFailure where it refuses."""
-        name = standby.runtime.candidate.backend
-        fitted = self._fitted.get(name, (0, None))
-        if name != self.settings.selected:
-            await self._fit_mode(standby, backend, fitted)
-        elif fitted[0] != standby.life:
-            told = self.settings.shown_options()
-            self.settings.opened(backend.about.opened)
-            if self.is_announced and self.settings.shown_options() != told:
-                self.show([self.settings.options_update()], standby.life)
-            mode = self.settings.chosen_mode
-            if mode is not None:
-                await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(mode)})
-            for option, value in self.settings.wanted_options.items():
-                params = {"configId": jsonrpc.encode(option), "value": value}
-                await self._set(backend, "session/set_config_option", params)
-            self._fitted[name] = standby.life, mode
-
-    async def _fit_mode(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
-        """A fallback follows the session's mode, there and back: by the mode that config maps it to."""
-        mode = self.settings.chosen_mode
-        if fitted == (standby.life, mode) or (fitted[0] != standby.life and mode is None):
-            return
-        theirs = standby.runtime.modes.get(mode) if mode is not None else setting.mode_of(backend.about.opened)
-        if theirs is not None:
-            await self._set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
-        self._fitted[standby.runtime.candidate.backend] = standby.life, mode
-
-    async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> None:
-        try:
-            await backend.call(method, params)
-        except RpcError as error:
-            text = f"does not take {method}: {error.message}"
-            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error
-
     async def rest(self) -> None:
         """ACP `session/close`: cancel what runs or waits and close every backend; it can be taken up again."""
         self.cancel()
+        with move_on_after(self.broker.policy.leave_s):
+            await self.idle()
         async with create_task_group() as tasks:
             for standby in self._standbys.values():
                 tasks.start_soon(standby.abandon)
@@ -219,47 +181,12 @@ class Session:
     def reopen(self, frontend: "Frontend", directories: tuple[str, ...], servers: tuple[Raw, ...]) -> None:
         """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on."""
         self.frontend, self.whom = frontend.number, frontend.whom
-        self.setup = replace(self.setup, additional_directories=directories, mcp_servers=servers)
+        before, self.setup = self.setup, replace(self.setup, additional_directories=directories, mcp_servers=servers)
         for standby in self._standbys.values():
             standby.setup, standby.whom = self.setup, self.whom
+            if self.setup != before and self.turn is None:
+                self.tasks.start_soon(standby.abandon)
         self.warm()
-
-    # --- settings
-
-    async def set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
-        """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
-        result = await self._controlled("session/set_mode", rest, lambda: self.settings.choose_mode(mode))
-        if self.settings.modes is not None:
-            self.settings.modes.current = mode
-        return result
-
-    async def set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
-        """ACP `session/set_config_option`; answers with the whole list."""
-        if self.settings.sets_mode(option):
-            await self.set_mode(msgspec.json.decode(value, type=str), {"sessionId": Raw(b'""'), "modeId": value})
-        else:
-            choose = lambda: self.settings.choose_option(option, value)  # noqa: E731
-            result = await self._controlled("session/set_config_option", rest, choose)
-            self.settings.answered(result, option, value)
-        return jsonrpc.encode({"configOptions": self.settings.shown_options() or []})
-
-    async def _controlled(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
-        """A setting is on its way: prompts that come after it wait for it."""
-        standby = self.standby(self.broker.candidate(self.settings.selected))
-        self._controls += 1
-        try:
-            failure = await standby.opened()
-            if failure is None and standby.backend is not None:
-                await self.fit(standby, standby.backend)
-                return await standby.backend.call(method, params)
-            keep()
-            return Raw(b"{}")
-        except BackendFailure:
-            keep()
-            return Raw(b"{}")
-        finally:
-            self._controls -= 1
-            self._next()
 
     def tell_backend(self, method: str, params: dict[str, Raw]) -> None:
         """A frontend's extension notification: to the serving backend, else to the selected one."""

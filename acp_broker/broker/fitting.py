@@ -1,0 +1,153 @@
+"""Bringing backends to a session's mode and options: what a user sets, and what each newly opened backend must follow.
+
+Settings are carried out in the order they came, and a prompt that came after one waits for it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import Event, Lock
+from msgspec import Raw
+
+from acp_broker.broker import settings as setting
+from acp_broker.broker.guard import guarded
+from acp_broker.broker.standby import Standby
+from acp_broker.contract import Backend
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import BackendId
+from acp_broker.errors import BackendFailure, RpcError
+from acp_broker.wire import jsonrpc
+
+if TYPE_CHECKING:
+    from acp_broker.broker.session import Session
+
+_DONE = Raw(b"{}")
+
+
+class Fitting:
+    """One per session."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        # Per backend the life that was fitted, and the mode it was fitted to.
+        self._fitted: dict[BackendId, tuple[int, str | None]] = {}
+        self._under_way = 0
+        self._one_at_a_time = Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a setting is on its way to the backend."""
+        return self._under_way > 0
+
+    def set_mode(self, mode: str, rest: dict[str, Raw]) -> Awaitable[Raw]:
+        """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
+        return self._begun(lambda: self._set_mode(mode, rest))
+
+    def set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Awaitable[Raw]:
+        """ACP `session/set_config_option`; answers with the whole list."""
+        return self._begun(lambda: self._set_option(option, value, rest))
+
+    async def fit(self, standby: Standby, backend: Backend) -> None:
+        """Bring an opened backend to the session's mode and options. Raises BackendFailure where it refuses."""
+        name = standby.runtime.candidate.backend
+        fitted = self._fitted.get(name, (0, None))
+        settings = self._session.settings
+        if name != settings.selected:
+            await self._follow(standby, backend, fitted)
+        elif fitted[0] != standby.life:
+            self._learn(standby, backend)
+            mode = settings.chosen_mode
+            if mode is not None:
+                await _set(backend, "session/set_mode", {"modeId": jsonrpc.encode(mode)})
+            for option, value in settings.wanted_options.items():
+                params = {"configId": jsonrpc.encode(option), "value": value}
+                await _set(backend, "session/set_config_option", params)
+            self._fitted[name] = standby.life, mode
+
+    def _learn(self, standby: Standby, backend: Backend) -> None:
+        session, told = self._session, self._session.settings.shown_options()
+        session.settings.opened(backend.about.opened)
+        if session.is_announced and session.settings.shown_options() != told:
+            session.show([session.settings.options_update()], standby.life)
+
+    async def _follow(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
+        """A fallback follows the session's mode, there and back, by the mode that config maps it to."""
+        mode = self._session.settings.chosen_mode
+        if fitted == (standby.life, mode) or (fitted[0] != standby.life and mode is None):
+            return
+        theirs = standby.runtime.modes.get(mode) if mode is not None else setting.mode_of(backend.about.opened)
+        if theirs is not None:
+            await _set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
+        self._fitted[standby.runtime.candidate.backend] = standby.life, mode
+
+    def _begun(self, work: Callable[[], Awaitable[Raw]]) -> Awaitable[Raw]:
+        """Count the setting from this moment on: its task belongs to the broker, not to the frontend that may leave."""
+        self._under_way += 1
+        done, outcome = Event(), list[Raw | RpcError | Failure]()
+
+        async def carry_out() -> None:
+            async with self._one_at_a_time:
+                outcome.append(await guarded(_answered(work), self._session.trace))
+            self._under_way -= 1
+            done.set()
+            self._session.next()
+
+        async def wait() -> Raw:
+            await done.wait()
+            match outcome[0]:
+                case Failure() as failure:
+                    raise BackendFailure(failure)
+                case RpcError() as error:
+                    raise error
+                case result:
+                    return result
+
+        self._session.tasks.start_soon(carry_out)
+        return wait()
+
+    async def _set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
+        settings = self._session.settings
+        result = await self._asked("session/set_mode", rest, lambda: settings.choose_mode(mode))
+        if settings.modes is not None:
+            settings.modes.current = mode
+        return result
+
+    async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
+        settings = self._session.settings
+        if settings.sets_mode(option):
+            await self._set_mode(msgspec.json.decode(value, type=str), {"sessionId": Raw(b'""'), "modeId": value})
+        else:
+            method = "session/set_config_option"
+            result = await self._asked(method, rest, lambda: settings.choose_option(option, value))
+            settings.answered(result, option, value)
+        return jsonrpc.encode({"configOptions": settings.shown_options() or []})
+
+    async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
+        """Ask the selected backend; `keep` where it cannot be asked now."""
+        session = self._session
+        standby = session.standby(session.broker.candidate(session.settings.selected))
+        try:
+            failure = await standby.opened()
+            if failure is None and standby.backend is not None:
+                await self.fit(standby, standby.backend)
+                return await standby.backend.call(method, params)
+        except BackendFailure as error:
+            session.trace("setting_kept", session=session.id, method=method, why=error.failure.text)
+        keep()
+        return _DONE
+
+
+async def _answered(work: Callable[[], Awaitable[Raw]]) -> Raw | RpcError:
+    try:
+        return await work()
+    except RpcError as error:
+        return error
+
+
+async def _set(backend: Backend, method: str, params: dict[str, Raw]) -> None:
+    try:
+        await backend.call(method, params)
+    except RpcError as error:
+        text = f"does not take {method}: {error.message}"
+        raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error
