@@ -21,7 +21,8 @@ class MemoryChannel:
         return 0
 
     def write(self, data: bytes) -> None:
-        self._hears(data.splitlines())
+        # Not splitlines: raw JSON may hold a carriage return between two tokens.
+        self._hears([line for line in data.split(b"\n") if line])
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """It is always drained."""

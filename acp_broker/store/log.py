@@ -175,11 +175,17 @@ class SessionLog:
                 return after, b""
             limit = min(limit, start + end - base)
         offset = base + position - start
-        chunk = os.pread(self._fd, min(READ_BYTES, limit - position), offset)
-        while b"\n" not in chunk:
-            chunk += os.pread(self._fd, READ_BYTES, offset + len(chunk))
-        whole = chunk[: chunk.rfind(b"\n") + 1]
-        shown = [records.frames(records.read(line)) for line in whole.splitlines()]
+        size = min(READ_BYTES, limit - position)
+        chunk = os.pread(self._fd, size, offset)
+        end = chunk.rfind(b"\n")
+        # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
+        while end < 0 and len(chunk) == size:
+            size *= 2
+            chunk = os.pread(self._fd, size, offset)
+            end = chunk.find(b"\n")
+        whole = chunk[: end + 1]
+        # Not splitlines: raw JSON may hold a carriage return between two tokens.
+        shown = [records.frames(records.read(line)) for line in whole.split(b"\n") if line]
         parts = [item[1] for item in shown if item is not None and item[0] in (None, reader)]
         return position + len(whole), b"".join(parts)
 

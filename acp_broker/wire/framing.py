@@ -43,7 +43,7 @@ class Lines:
         rest = chunk[end + 1 :]
         if rest:
             lines += self._keep(rest)
-        return [line for line in lines if line and not line.isspace()]
+        return [line for line in lines if line and (not line.isspace() or isinstance(line, Overlong))]
 
     def close(self) -> bytes:
         """What is left at end of input: a line without its newline, or nothing."""

@@ -44,6 +44,14 @@ class Malformed(Struct, frozen=True):
 Message = Request | Notification | Response | Malformed
 
 
+# msgspec follows about a thousand levels, less the depth of the call stack: so few brackets are always safe.
+_SAFE_BRACKETS = 500
+# In bytes: every level takes two.
+SURELY_SHALLOW = 2 * _SAFE_BRACKETS
+# Levels that a checked message has to spare: for the records it is wrapped in, and for deeper call stacks.
+_SPARE = 100
+
+
 class _Frame(Struct):
     id: Raw | UnsetType = UNSET
     method: str | UnsetType = UNSET
@@ -65,7 +73,19 @@ class _Id(Struct):
 _frame = msgspec.json.Decoder(_Frame).decode
 _error = msgspec.json.Decoder(_Error).decode
 _id = msgspec.json.Decoder(_Id).decode
+_nested = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def check(line: bytes) -> None:
+    """See that a line can be passed on as it stands: UTF-8 inside its strings too, and no deeper than we can follow.
+
+    Decoding looks at neither in what it keeps as raw JSON. Raises UnicodeDecodeError or RecursionError.
+    """
+    if not line.isascii():
+        line.decode()
+    if len(line) > SURELY_SHALLOW and line.count(b"[") + line.count(b"{") > _SAFE_BRACKETS:
+        _nested(b"[" * _SPARE + line + b"]" * _SPARE)
 
 
 def given(raw: Raw | UnsetType) -> Raw | None:
@@ -76,13 +96,14 @@ def given(raw: Raw | UnsetType) -> Raw | None:
 def read(line: bytes) -> Message:
     """One line (or text frame) as a message."""
     try:
-        if not line.isascii():
-            line.decode()
+        check(line)
         frame = _frame(line)
     except msgspec.ValidationError:
         return _no_message(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _no_json(line, error)
+    except RecursionError:
+        return Malformed(INVALID_REQUEST, "message is nested too deeply")
     if frame.method is not UNSET:
         params = None if frame.params is UNSET else frame.params
         if frame.id is UNSET:
@@ -157,4 +178,7 @@ def answer(id: Raw, outcome: Raw | RpcError) -> bytes:  # noqa: A002
 
 def same_id(raw: Raw) -> bytes:
     """An id in the form that two spellings of one id share: `"\\u0061"` and `"a"` are the same."""
-    return _encode(msgspec.json.decode(raw))
+    try:
+        return _encode(msgspec.json.decode(raw))
+    except msgspec.DecodeError:  # half a surrogate pair, or a number that no float holds: only equal to itself
+        return bytes(raw)

@@ -23,6 +23,8 @@ from acp_broker.wire.framing import Overlong
 
 # An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
 MOST_ODD_LINES = 200
+# In digits: more than we ever count to, and fewer than Python refuses to read.
+_LONGEST_ID = 19
 
 
 class Line(Protocol):
@@ -111,6 +113,8 @@ class Peer:
         batch: list[Update] = []
         for line in lines:
             try:
+                if len(line) > jsonrpc.SURELY_SHALLOW or not line.isascii():
+                    jsonrpc.check(line)
                 frame = _frame(line)
                 if frame.method == "session/update" and frame.id is UNSET:
                     params = _members(frame.params or b"{}")
@@ -120,7 +124,7 @@ class Peer:
                     else:
                         self._not_ours(Update(head.kind, params, head.message, head.tool_call))
                     continue
-            except (msgspec.DecodeError, KeyError):
+            except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
                 self._odd(line)
                 continue
             if batch:
@@ -144,7 +148,10 @@ class Peer:
             case jsonrpc.Request(id, method, params):
                 self._requested(id, method, params)
             case jsonrpc.Notification(method, params):
-                self._notified(method, params)
+                try:
+                    self._notified(method, params)
+                except msgspec.DecodeError:
+                    self._odd(line)
             case jsonrpc.Response(id, outcome):
                 self._answered(id, outcome)
             case jsonrpc.Malformed():
@@ -189,7 +196,7 @@ class Peer:
 
     def _answered(self, id: Raw | None, outcome: Answer) -> None:  # noqa: A002
         key = bytes(id) if id is not None else b""
-        question = self._questions.pop(int(key), None) if key.isdigit() else None
+        question = self._questions.pop(int(key), None) if key.isdigit() and len(key) < _LONGEST_ID else None
         if question is None:
             return
         future, then = question

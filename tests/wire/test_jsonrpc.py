@@ -1,0 +1,136 @@
+"""What a line says, or which error it deserves: `read` never raises, and changes nothing of what it keeps."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from acp_broker.errors import INVALID_REQUEST, PARSE_ERROR, RpcError
+from acp_broker.wire import jsonrpc
+from acp_broker.wire.framing import Overlong
+from acp_broker.wire.jsonrpc import Malformed, Notification, Request, Response, read
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+MEMBERS = ("jsonrpc", "id", "method", "params", "result", "error")
+# Messages and almost-messages: any of the members, with any value.
+ALMOST = st.dictionaries(st.sampled_from(MEMBERS), JSON).map(lambda value: json.dumps(value).encode())
+IDS = [b"0", b"-1", b'"a"', b'""', b'"0"', b"null", b"1.50", b"1e3", b'"\\u0061"', b'"9b2f-uuid"', b"9" * 40]
+
+
+def deep(levels: int) -> bytes:
+    return b'{"id":1,"method":"x","params":' + b"[" * levels + b"]" * levels + b"}"
+
+
+@settings(derandomize=True, max_examples=400)
+@given(st.binary(max_size=100) | ALMOST)
+def test_read_never_raises(line: bytes) -> None:
+    """A peer's bytes can be anything; an exception would cost its neighbours in the same read their turn."""
+    assert isinstance(read(line), Request | Notification | Response | Malformed)
+
+
+@settings(derandomize=True, max_examples=400)
+@given(ALMOST, st.data())
+def test_read_never_raises_for_a_damaged_message(line: bytes, data: st.DataObject) -> None:
+    """What almost is a message takes other ways than noise does."""
+    place = data.draw(st.integers(0, len(line)))
+    harm = data.draw(st.binary(max_size=4))
+
+    assert isinstance(read(line[:place] + harm + line[place + 1 :]), Request | Notification | Response | Malformed)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_an_id_comes_back_as_it_was_written(id: bytes) -> None:  # noqa: A002
+    """JSON-RPC 2.0, section 5: the id of the answer must be the same as the request's; 1.50 is not 1.5."""
+    match read(b'{"jsonrpc":"2.0","id":%b,"method":"m"}' % id):
+        case Request(raw):
+            assert b'{"jsonrpc":"2.0","id":%b,"result":{}}\n' % id == jsonrpc.result(raw, {})
+
+
+def test_params_are_kept_as_they_were_written() -> None:
+    """Numbers and escapes must reach the other side as this side wrote them."""
+    params = b'{ "n" : 1.50, "e":"\\u00e9\\/", "z":1e+05,\r"big":123456789012345678901234567890 }'
+
+    assert Notification("m", Raw(params)) == read(b'{"method":"m","params":' + params + b"}")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{", PARSE_ERROR),
+        (b"hello", PARSE_ERROR),
+        (b'{"id":1,"method":"m"} {"id":2}', PARSE_ERROR),
+        (b'{"method":"\xff"}', PARSE_ERROR),
+        (b'{"method":"m","params":{"text":"\xed\xa0\x80"}}', PARSE_ERROR),
+        (b"[]", INVALID_REQUEST),
+        (b'[{"id":1,"method":"m"}]', INVALID_REQUEST),
+        (b'"hello"', INVALID_REQUEST),
+        (b"null", INVALID_REQUEST),
+        (b"{}", INVALID_REQUEST),
+        (b'{"jsonrpc":"2.0"}', INVALID_REQUEST),
+        (Overlong(b'{"id":1,"method":"m","params":"xxx'), INVALID_REQUEST),
+        (deep(5000), INVALID_REQUEST),
+        (b"[" * 100_000, INVALID_REQUEST),
+    ],
+)
+def test_what_is_no_message_deserves_one_error_with_the_id_null(line: bytes, code: int) -> None:
+    """JSON-RPC 2.0, section 5: null where the id could not be detected."""
+    match read(line):
+        case Malformed(got, _, id):
+            assert (code, jsonrpc.NULL) == (got, id)
+        case message:
+            pytest.fail(f"read as {message}")
+
+
+def test_an_id_that_can_be_made_out_is_used_in_the_error() -> None:
+    """The peer can then tell which of its requests was wrong."""
+    match read(b'{"id":7,"method":5}'):
+        case Malformed(code, _, id):
+            assert (INVALID_REQUEST, Raw(b"7")) == (code, id)
+
+
+@pytest.mark.parametrize("levels", [10, 500, 800])
+def test_what_was_read_can_be_read_again_inside_a_record_and_from_a_deeper_stack(levels: int) -> None:
+    """A message at the very edge of what the parser follows must not fail later, in the middle of a turn."""
+
+    def deeper(frames: int) -> object:
+        if frames:
+            return deeper(frames - 1)
+        return msgspec.json.decode(b'{"record":{"params":%b}}' % deep(levels), type=dict[str, dict[str, Raw]])
+
+    assert isinstance(read(deep(levels)), Request)
+    assert deeper(50)
+
+
+@pytest.mark.parametrize("line", [b'{"id":null,"result":{}}', b'{"error":{"code":1,"message":"m"}}', b'{"result":1}'])
+def test_an_answer_without_an_id_is_nobodys(line: bytes) -> None:
+    """Clients exist that answer notifications."""
+    match read(line):
+        case Response(id):
+            assert id is None
+        case message:
+            pytest.fail(f"read as {message}")
+
+
+def test_an_error_of_another_shape_is_kept_whole() -> None:
+    """What an agent meant must reach the log even when it does not know JSON-RPC."""
+    match read(b'{"id":1,"error":"quota exceeded"}'):
+        case Response(_, RpcError(data=data)):
+            assert Raw(b'"quota exceeded"') == data
+
+
+@pytest.mark.parametrize("id", [b'"\\ud800"', b"9" * 5000])
+def test_an_id_that_no_value_holds_is_the_same_as_itself_alone(id: bytes) -> None:  # noqa: A002
+    """`$/cancel_request` compares ids by value; one that has none must not break the comparison."""
+    assert id == jsonrpc.same_id(Raw(id))
+
+
+def test_two_spellings_of_one_id_are_the_same() -> None:
+    """JSON says so: an escape is only another way to write the character."""
+    assert jsonrpc.same_id(Raw(b'"a"')) == jsonrpc.same_id(Raw(b'"\\u0061"'))
