@@ -192,6 +192,7 @@ class Broker:
             backend=tried,
             attempts=attempt.number if attempt is not None else 0,
             stop_reason=stop_reason if stop_reason is not None else "refused",
+            passed=[f"{one.backend}: {one.why}" for one in turn.passed] or None,
         )
 
     # --- backends

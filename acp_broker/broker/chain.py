@@ -1,6 +1,6 @@
 """The chain of one broker: asks `core.plan` whom a turn may be tried on, and keeps what `core.health` learns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -12,7 +12,7 @@ from acp_broker.clock import Clock
 from acp_broker.core import health
 from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate
-from acp_broker.core.plan import Can, Needs, make_plan
+from acp_broker.core.plan import Can, Needs, Plan, make_plan
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.wire import agent, content
 
@@ -55,7 +55,19 @@ class Chain:
             empty_is_success=pin is not None,
             own_limits=self._own_limits,
         )
-        return rules, tuple(Passed(one.candidate.backend, one.why.text) for one in plan.skipped)
+        skipped = [Passed(one.candidate.backend, one.why.text) for one in plan.skipped]
+        return rules, (*skipped, *self._put_off(plan, now, wall))
+
+    def _put_off(self, plan: Plan, now: float, wall: float) -> Iterator[Passed]:
+        """Whom a turn tries later than config says, and why: a failover that is not an attempt is said as well."""
+        if plan.is_all_resting:
+            return
+        for candidate in plan.candidates:
+            match health.condition(self._health, health.key_of(candidate), now, wall):
+                case health.Resting(left_s, why):
+                    yield Passed(candidate.backend, f"rests for {left_s:.0f} s more after {why.value}")
+                case health.Probing():
+                    yield Passed(candidate.backend, "another turn is finding out whether it is back")
 
     def started(self, candidate: Candidate) -> None:
         """A turn tries it. Where it comes back from a rest, others leave it alone until it is known how it went."""

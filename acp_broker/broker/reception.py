@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import create_task_group, move_on_after
+from anyio import Event, create_task_group, move_on_after
 from msgspec import Raw
 
 from acp_broker.broker import introduction
@@ -62,8 +62,12 @@ class Reception:
 
     async def auth_methods(self, backend: BackendId) -> tuple[Raw, ...]:
         """The authentication methods that a backend advertises to a terminal. Raises BackendFailure."""
-        opened = await self._probe(backend, Whom(Raw(b'{"auth":{"terminal":true}}'))).join(Nobody())
-        return agent.initialized(opened.about.initialized).auth_methods
+        probe = self._probe(backend, Whom(Raw(b'{"auth":{"terminal":true}}')))
+        try:
+            opened = await probe.join(Nobody())
+            return agent.initialized(opened.about.initialized).auth_methods
+        finally:
+            self._broker.tasks.start_soon(probe.abandon)
 
     async def authenticate(self, frontend: "Frontend", method: str, rest: Mapping[str, Raw]) -> Raw:
         """`backend/method`, as `initialize` advertised it: asked of that backend, remembered for its processes."""
@@ -99,12 +103,20 @@ class Reception:
 
     async def _introduce(self, frontend: "Frontend") -> Raw:
         probe = self._probe(self._broker.selected, frontend.whom)
-        probe.warm()
+        is_learnt = Event()
+        self._broker.tasks.start_soon(self._learn_from, probe, frontend.whom, is_learnt)
         with move_on_after(self._broker.policy.learn_s):
-            await probe.opened()
-        if probe.backend is not None:
-            self.learn(probe.runtime, frontend.whom, probe.backend)
+            await is_learnt.wait()
         return self._introduced(frontend)
+
+    async def _learn_from(self, probe: Standby, whom: Whom, is_learnt: Event) -> None:
+        """Open, listen, close: an agent that only introduced itself must not cost its memory from then on."""
+        probe.warm()
+        await probe.opened()
+        if probe.backend is not None:
+            self.learn(probe.runtime, whom, probe.backend)
+        is_learnt.set()
+        await probe.abandon()
 
     def _introduced(self, frontend: "Frontend") -> Raw:
         broker = self._broker
@@ -124,5 +136,9 @@ class Reception:
             standby = session.open_standby(name)
             if standby is not None and standby.backend is not None:
                 return await standby.backend.call(method, params)
-        backend = await self._probe(name, frontend.whom).join(Nobody())
-        return await backend.call(method, params)
+        probe = self._probe(name, frontend.whom)
+        try:
+            backend = await probe.join(Nobody())
+            return await backend.call(method, params)
+        finally:
+            self._broker.tasks.start_soon(probe.abandon)

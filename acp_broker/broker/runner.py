@@ -23,7 +23,7 @@ from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.contract import Finished as BackendFinished
-from acp_broker.core import doubt, visible
+from acp_broker.core import visible
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import Phase, StopReason, TurnId
 from acp_broker.core.turn import step
@@ -101,7 +101,7 @@ class Turn:
         self.watch: Stopwatch = Stopwatch(session.clock)
         self.state: State = Waiting()
         self.attempt: Attempt | None = None
-        self._passed = tuple(passed)
+        self.passed = tuple(passed)
         self._tried: list[story.Tried] = []
         self.misses: tuple[Miss, ...] = ()
         self._held = Held()
@@ -382,7 +382,7 @@ class Turn:
             backend=serving.candidate.backend if serving is not None else None,
             model=serving.candidate.model if serving is not None else None,
             attempts=tuple(tried),
-            skipped=self._passed,
+            skipped=self.passed,
             adapted=serving.finished.adapted if serving is not None and serving.finished is not None else (),
             unpersisted=self.session.log.fault,
         )

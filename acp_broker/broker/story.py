@@ -30,7 +30,7 @@ class Tried(Struct, frozen=True, omit_defaults=True):
 
 
 class Passed(Struct, frozen=True):
-    """A candidate that was left out of the plan, and why."""
+    """A candidate that this turn left out or put last, and why."""
 
     backend: BackendId
     why: str

@@ -47,6 +47,7 @@ async def living(command: Sequence[str], environment: Mapping[str, str], tools: 
     process = await tools.spawn(command, env=environment, cwd=cwd)
     life = Life(process, tools)
     failure: BackendFailure | None = None
+    was_open = False
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(life.read)
@@ -56,11 +57,14 @@ async def living(command: Sequence[str], environment: Mapping[str, str], tools: 
                 failure = error
             else:
                 yield life
+                was_open = True
             tasks.cancel_scope.cancel()
     finally:
-        grace = EOF_GRACE_S if failure is None else 0.0
+        # An agent that served may leave politely; one that hangs or failed while it opened is killed at once.
         with CancelScope(shield=True):
-            await process.stop(eof_grace_s=grace, term_grace_s=TERM_GRACE_S)
+            await process.stop(
+                eof_grace_s=EOF_GRACE_S if was_open else 0.0, term_grace_s=TERM_GRACE_S if was_open else 0.0
+            )
     if failure is not None:
         raise failure
 
