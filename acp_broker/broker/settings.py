@@ -7,6 +7,7 @@ sets while the backend is away is kept as intent and applied when it opens.
 import msgspec
 from msgspec import Raw, Struct
 
+from acp_broker.broker.costs import Costs
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, RpcError
 from acp_broker.wire import acp
@@ -69,6 +70,7 @@ class Settings:
         # The mode that the selected backend opens in: leaving it is a user's choice, and a permission boundary.
         self.default_mode: str | None = None
         self.wanted_options: dict[str, Raw] = {}
+        self._costs = Costs()
 
     @property
     def chosen_mode(self) -> str | None:
@@ -116,6 +118,7 @@ class Settings:
     def taken(self, backend: BackendId, update: Update) -> tuple[Update, ...]:
         """Keep what an update of one of KINDS says; what a frontend is shown of it: a fallback's lists never."""
         if update.kind == "usage_update":
+            self._costs.summed(backend, update)
             return (update,)
         if backend != self.selected:
             return ()
