@@ -77,6 +77,11 @@ _encode = msgspec.json.Encoder().encode
 _UNCOMMITTED = (Waiting, Trying, Doubting)
 
 
+async def load() -> None:
+    """Load what turns alone need; best while an agent starts. Its patterns would make `initialize` wait 15 ms."""
+    from acp_broker.core import doubt  # noqa: F401, PLC0415
+
+
 class Order(Struct, frozen=True):
     """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members."""
 
@@ -195,6 +200,8 @@ class Turn:
         if visible.voice(update.kind, text) is visible.Voice.NOTE:
             return Noted(attempt)
         if update.kind == "agent_message_chunk" and text is not None:
+            from acp_broker.core import doubt  # noqa: PLC0415 - see `load`
+
             if doubt.is_retry_notice(text):
                 self._add(Reached(attempt, "retrying"))
                 return Noted(attempt)
@@ -211,6 +218,8 @@ class Turn:
             case BackendFinished(stop_reason, answer):
                 attempt.finished = outcome
                 if isinstance(self.state, Doubting):
+                    from acp_broker.core import doubt  # noqa: PLC0415 - see `load`
+
                     usage = story.has_usage(answer)
                     failure = doubt.judge(self._held.text(), stop_reason, usage)
                     if failure is not None:

@@ -14,7 +14,7 @@ from acp_broker.broker.between import Between
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
-from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.runner import Order, Turn, load
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import SessionSetup
@@ -159,6 +159,7 @@ class Session:
         """Begin to open the selected backend."""
         standby = self.standby(self.broker.candidate(self.settings.selected))
         standby.warm()
+        self.tasks.start_soon(load)
         return standby
 
     async def rest(self) -> None:

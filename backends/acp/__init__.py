@@ -12,7 +12,6 @@ from typing import Literal
 import msgspec
 
 from acp_broker.contract import Backend, BackendConfig, Tools
-from backends.acp.life import living
 
 # What a child gets under `envPolicy: strict`, beside `envAllow`, `env` and its profile: enough to find its files.
 STRICT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "USER", "XDG_RUNTIME_DIR")
@@ -50,4 +49,7 @@ def check(settings: AcpConfig, inherited: Mapping[str, str]) -> str | None:
 
 def open(settings: AcpConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name
     """Start the agent and open the session in it. Raises BackendFailure; nothing of it is left then."""
+    # With the tables by which failures are recognised: `initialize` does not wait for them to be built.
+    from backends.acp.life import living  # noqa: PLC0415
+
     return living(settings.command, environment(settings, tools.environment), tools)
