@@ -5,12 +5,12 @@ sets while the backend is away is kept as intent and applied when it opens.
 """
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from acp_broker.broker.costs import Costs
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, RpcError
-from acp_broker.wire import acp
+from acp_broker.wire import acp, jsonrpc
 from acp_broker.wire.acp import Update
 
 # Updates that replace what a frontend knows of the session's settings.
@@ -27,11 +27,22 @@ class _Mode(Struct):
     name: str = ""
 
 
-class Modes(Struct):
-    """ACP v1, session modes: SessionModeState."""
-
+class _Modes(Struct):
     current: str = msgspec.field(name="currentModeId", default="")
-    available: list[_Mode] = msgspec.field(name="availableModes", default_factory=list)
+    available: tuple[_Mode, ...] = msgspec.field(name="availableModes", default=())
+
+
+class Modes:
+    """ACP v1, session modes: SessionModeState, with all that the backend said of it. `current` is the session's."""
+
+    def __init__(self, raw: Raw) -> None:
+        known = _decode(raw, type=_Modes)
+        self.current = known.current
+        self.available = known.available
+        self._members = _decode(raw, type=dict[str, Raw])
+
+    def shown(self) -> dict[str, object]:
+        return {**self._members, "currentModeId": self.current}
 
 
 class _Option(Struct):
@@ -40,7 +51,7 @@ class _Option(Struct):
 
 
 class _Opened(Struct):
-    modes: Modes | None = None
+    modes: Raw | UnsetType = UNSET
     options: list[Raw] | None = msgspec.field(name="configOptions", default=None)
 
 
@@ -82,20 +93,21 @@ class Settings:
         """The selected backend's `session/new` result: its lists become the session's, the user's choices stay."""
         try:
             opened = _decode(result, type=_Opened)
+            modes = _modes(opened)
         except msgspec.DecodeError:
             return
         chosen = self.chosen_mode
-        self.modes, self.options = opened.modes, opened.options
-        if opened.modes is not None:
-            self.default_mode = opened.modes.current
+        self.modes, self.options = modes, opened.options
+        if modes is not None:
+            self.default_mode = modes.current
             if chosen is not None and self._has_mode(chosen):
-                opened.modes.current = chosen
+                modes.current = chosen
 
     def members(self) -> dict[str, object]:
         """`modes` and `configOptions` for a `session/new`, load or resume result."""
         members: dict[str, object] = {}
         if self.modes is not None:
-            members["modes"] = self.modes
+            members["modes"] = self.modes.shown()
         options = self.shown_options()
         if options is not None:
             members["configOptions"] = options
@@ -196,10 +208,15 @@ class Settings:
 def mode_of(opened: Raw) -> str | None:
     """The mode that a `session/new` result says its session is in."""
     try:
-        modes = _decode(opened, type=_Opened).modes
+        modes = _modes(_decode(opened, type=_Opened))
     except msgspec.DecodeError:
         return None
     return modes.current if modes is not None else None
+
+
+def _modes(opened: _Opened) -> Modes | None:
+    said = jsonrpc.given(opened.modes)
+    return Modes(said) if said is not None else None
 
 
 def _is_mode(option: Raw) -> bool:
