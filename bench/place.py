@@ -23,15 +23,21 @@ class Place(Struct, frozen=True):
     flood: int
 
     def direct(self) -> Peer:
-        return Peer(self._agent(), os.environ)
+        return Peer(self._agent(), self.environ)
 
     def splice(self) -> Peer:
-        return Peer([sys.executable, "-m", "bench.splice", *self._agent()], os.environ)
+        return Peer([sys.executable, "-m", "bench.splice", *self._agent()], self.environ)
 
     def broker(self, state: str = "state") -> Peer:
         """Brokers with the same `state` share what they learn."""
         command = [str(Path(sys.executable).with_name("acp-broker")), "--config", str(self._config), "stdio"]
-        return Peer(command, {**os.environ, "ACP_BROKER_HOME": str(self.folder / state)})
+        return Peer(command, {**self.environ, "ACP_BROKER_HOME": str(self.folder / state)})
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Ours, with bytecode kept from the first start on, as pip leaves it for whoever installs the package."""
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
 
     def prepare(self) -> None:
         flood = {"do": "flood", "count": self.flood, "text": "word ", "perWrite": UPDATES_PER_WRITE}
