@@ -11,6 +11,7 @@ from acp_broker.wire.acp import Answer, Update
 
 if TYPE_CHECKING:
     from acp_broker.broker.asks import Ask
+    from acp_broker.broker.attempt import Attempt
     from acp_broker.broker.session import Session
     from acp_broker.broker.standby import Standby
 
@@ -28,16 +29,17 @@ class Between:
     def show(self, updates: Sequence[Update]) -> None:
         """The serving backend's late words go to its turn; else the selected backend's settings are shown."""
         session, standby = self._session, self._standby
-        turn = session.turn or session.last
-        attempt = turn.attempt if turn is not None else None
-        if attempt is not None and attempt.standby is standby:
+        attempt = self._answered()
+        if attempt is not None:
             attempt.show_late(updates)
             return
         name = standby.runtime.candidate.backend
-        known = [one for one in updates if one.kind in settings.KINDS]
+        # A fallback that is only being opened may fail yet: nothing of it is shown before it has answered.
+        is_selected = name == session.settings.selected
+        known = [one for one in updates if one.kind in settings.KINDS] if is_selected else []
         session.show([shown for one in known for shown in session.settings.taken(name, one)], standby.life)
         if len(known) < len(updates):
-            kinds = sorted({one.kind for one in updates} - settings.KINDS)
+            kinds = sorted({one.kind for one in updates} - {one.kind for one in known})
             session.trace("words_outside_a_turn", session=session.id, backend=name, kinds=kinds)
 
     def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "AskedBetween":
@@ -47,9 +49,20 @@ class Between:
         return AskedBetween(session, ask)
 
     def tell(self, method: str, params: dict[str, Raw] | None) -> None:
+        attempt = self._answered()
+        if attempt is not None:
+            attempt.tell_late(method, params)
+            return
         session = self._session
         session.desk.tell(session.frontend, self._standby.life, method, params)
         session.log.commit()
+
+    def _answered(self) -> "Attempt | None":
+        """The attempt that this life of the runtime answered last: what it says now comes behind that answer."""
+        turn = self._session.turn or self._session.last
+        attempt = turn.attempt if turn is not None else None
+        is_of_this_life = attempt is not None and (attempt.standby, attempt.life) == (self._standby, self._standby.life)
+        return attempt if is_of_this_life else None
 
 
 class AskedBetween:

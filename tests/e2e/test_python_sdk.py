@@ -1,0 +1,294 @@
+"""The official Python SDK talks to an agent directly and through the broker, and cannot tell which is which.
+
+It holds one long conversation with the same agent both ways; what it receives must be equal but for ids, for the order
+of set-up updates around `session/new`, and for what is the broker's own by its protocol.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import acp
+import anyio
+import pytest
+from acp.exceptions import RequestError
+
+from tests.support.broker import agent, chain
+from tests.support.config import write
+from tests.support.sdk import Message, SdkClient, Transcript, brokered, connected, direct, is_update, transcript
+
+FORM = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+MODES = {
+    "currentModeId": "ask",
+    "availableModes": [
+        {"id": "ask", "name": "Ask", "description": "Asks before it acts", "_meta": {"x": 1}},
+        {"id": "code", "name": "Code"},
+    ],
+}
+OPTIONS = [
+    {
+        "id": option,
+        "name": option.title(),
+        "category": option,
+        "type": "select",
+        "currentValue": values[0],
+        "options": [{"value": value, "name": value} for value in values],
+    }
+    for option, values in (("mode", ["ask", "code"]), ("model", ["small", "large"]))
+]
+SHOWS = [
+    {"do": "think", "text": "let me see", "chunks": 3},
+    {"do": "think", "text": "with an id", "chunks": 2, "messageId": "thought"},
+    {"do": "say", "text": "without an id", "chunks": 4},
+    {"do": "toolCall", "toolCallId": "call-1", "title": "Read it", "kind": "read", "status": "pending",
+     "locations": [{"path": "/a.txt", "line": 3}], "rawInput": {"path": "/a.txt", "n": 1.5}},
+    {"do": "toolCallUpdate", "toolCallId": "call-1", "status": "in_progress"},
+    {"do": "toolCallUpdate", "toolCallId": "call-1", "status": "completed",
+     "content": [{"type": "content", "content": {"type": "text", "text": "é \u2028 \U0001f600"}},
+                 {"type": "diff", "path": "/a.txt", "oldText": None, "newText": "b"}]},
+    {"do": "plan", "entries": [{"content": "one", "priority": "high", "status": "pending"}]},
+    {"do": "say", "text": "with an id", "chunks": 3, "messageId": "message"},
+    {"do": "usage", "used": 20, "size": 1000, "cost": {"amount": 0.5, "currency": "USD"}},
+    {"do": "commands", "availableCommands": [{"name": "web", "description": "Looks", "input": {"hint": "what"}}]},
+    {"do": "note", "info": {"title": "A talk", "_meta": {"x": {"y": [1, None]}}}},
+    {"do": "update", "update": {"sessionUpdate": "current_mode_update", "currentModeId": "code"}},
+    {"do": "update", "update": {"sessionUpdate": "config_option_update", "configOptions": OPTIONS}},
+    {"do": "update", "update": {"sessionUpdate": "agent_message_chunk",
+                                "content": {"type": "resource_link", "uri": "file:///a", "name": "a"}}},
+    {"do": "end", "stopReason": "max_tokens", "usage": {"totalTokens": 3, "inputTokens": 2, "outputTokens": 1},
+     "meta": {"mine": {"kept": True}}},
+]  # fmt: skip
+ASKS = [
+    step
+    for ask in (
+        {"do": "askPermission", "title": "Allow", "toolCallId": "call-1"},
+        {"do": "askPermission", "title": "Reject", "toolCallId": "call-2"},
+        {"do": "askPermission", "title": "Cancel", "toolCallId": "call-3"},
+        {"do": "writeFile", "path": "new.txt", "text": "line 1\nline 2\n"},
+        {"do": "readFile", "path": "new.txt"},
+        {"do": "readFile", "path": "/not/there"},
+        {"do": "terminal", "command": "make", "args": ["all"]},
+        {"do": "terminal", "command": "sleep", "args": ["99"], "kill": True},
+        {"do": "elicit", "message": "Who are you?", "params": {"requestedSchema": FORM}},
+        {"do": "elicit", "message": "Decline", "params": {"requestedSchema": FORM}},
+        {"do": "ext", "method": "_ask/something", "params": {"a": [1, None, 1.5]}, "request": True, "session": True},
+        {"do": "ext", "method": "_say/something", "params": {"b": {}}, "session": True},
+        {"do": "ext", "method": "_say/more", "params": {"c": "no session"}},
+    )
+    for step in (ask, {"do": "sayAnswer"})
+]
+SCRIPT = {
+    "modes": MODES,
+    "configOptions": OPTIONS,
+    "new": [
+        {"do": "usage", "used": 10, "size": 1000},
+        {"do": "lateUpdates", "steps": [{"do": "commands", "availableCommands": [{"name": "x", "description": "X"}]}]},
+    ],
+    "calls": {"_x/ask": [{"do": "answer", "result": {"answered": [1.5, None]}}]},
+    "turns": [
+        SHOWS,
+        ASKS,
+        [{"do": "say", "text": "working"}, {"do": "waitCancel", "steps": [{"do": "say", "text": "stopped"}]}],
+        [{"do": "say", "text": "I was about to"}, {"do": "fail", "code": -32011, "message": "out of ideas"}],
+        [{"do": "say", "text": "bye"}, {"do": "lateUpdates", "steps": [
+            {"do": "note", "info": {"title": "Late"}}, {"do": "usage", "used": 30, "size": 1000}]}],
+    ],
+}  # fmt: skip
+# What only the selected backend may say: a fallback's settings are never shown, since set_mode goes elsewhere.
+SETTINGS = {"available_commands_update", "current_mode_update", "config_option_update", "session_info_update"}
+# What the agent says that it was answered, question by question.
+ANSWERS = [
+    "allow",
+    "reject",
+    "cancelled",
+    "<work>/new.txt",
+    "line 1\nline 2\n",
+    "Resource not found (-32002)",
+    "output of terminal-1\n",
+    "output of terminal-2\n",
+    '{"content":{"name":"Ada","age":36},"action":"accept"}',
+    '{"action":"decline"}',
+    '{"echo":{"sessionId":"<session>","a":[1,null,1.5]}}',
+    "",
+    "",
+]
+
+
+class Told(NamedTuple):
+    """One whole conversation, from the editor's side."""
+
+    transcript: Transcript
+    heard: list[dict]
+    understood: list[str]
+    error: str
+    mishaps: list[str]
+
+
+class Mishaps(logging.Handler):
+    """What the SDK could not make sense of: it logs that and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def told(command: list[str], env: Mapping[str, str], work: Path, *, settings: bool = True) -> Told:
+    mishaps = Mishaps()
+    logging.getLogger().addHandler(mishaps)
+    try:
+        return Told(*anyio.run(talk, command, env, work, settings), mishaps.texts)
+    finally:
+        logging.getLogger().removeHandler(mishaps)
+
+
+async def talk(command: list[str], env: Mapping[str, str], work: Path, settings: bool) -> tuple:
+    """The conversation: `settings` says whether modes, options and extensions are part of it."""
+    client = SdkClient()
+    async with connected(client, command, env) as to:
+        session = (await to.new_session(cwd=str(work), mcp_servers=[])).session_id
+        # The usage before the answer and the commands after it: then the set-up is over.
+        await client.until(lambda heard: len(heard.kinds) == 2)
+        set_up = len(client.heard)
+
+        await prompt(to, session, "show me")
+        await prompt(to, session, "ask me")
+        if settings:
+            await to.set_session_mode(session_id=session, mode_id="code")
+            await to.set_config_option(config_id="model", session_id=session, value="large")
+            await to.ext_method("x/ask", {"sessionId": session, "n": 1.5})
+            await to.ext_method("x/ask", {"n": 2})
+        await cancelled(to, client, session)
+        with pytest.raises(RequestError) as failed:
+            await prompt(to, session, "fail")
+        await prompt(to, session, "bye")
+        await client.until(lambda heard: heard.kinds[-1] == "usage_update")
+    return transcript(client, session, set_up), client.heard, client.understood, str(failed.value)
+
+
+async def prompt(to: acp.Agent, session: str, text: str) -> object:
+    return await to.prompt(session_id=session, prompt=[acp.text_block(text)])
+
+
+async def cancelled(to: acp.Agent, client: SdkClient, session: str) -> None:
+    """A prompt that is cancelled once its first word is there."""
+    before = len(client.kinds)
+
+    async def cancel() -> None:
+        await client.until(lambda heard: len(heard.kinds) > before)
+        await to.cancel(session_id=session)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel)
+        await prompt(to, session, "work")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def alone(work: Path) -> Told:
+    return told(direct(json.dumps(SCRIPT)), {}, work)
+
+
+@pytest.fixture(scope="module")
+def behind(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder = tmp_path_factory.mktemp("behind")
+    config = write(folder, chain(main=agent(SCRIPT)))
+    return told(brokered(config), {"ACP_BROKER_HOME": str(folder / "state")}, work)
+
+
+def answered(talk: Sequence[Message]) -> list[Message]:
+    """Without the errors, which carry the broker's story: those are looked at by themselves."""
+    return [message for message in talk if "error" not in message]
+
+
+def test_the_conversation_has_all_kinds_of_traffic_in_it(alone: Told) -> None:
+    """Two transcripts without a permission in them would be equal too."""
+    kinds = {shows(message)["sessionUpdate"] for message in alone.heard if is_update(message)}
+    methods = {str(message.get("method")) for message in alone.heard if "method" in message}
+
+    assert {
+        "agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan", "usage_update", *SETTINGS
+    } == kinds  # fmt: skip
+    assert {
+        "session/update", "session/request_permission", "fs/read_text_file", "fs/write_text_file", "terminal/create",
+        "terminal/output", "terminal/wait_for_exit", "terminal/kill", "terminal/release", "elicitation/create",
+        "_ask/something", "_say/something", "_say/more",
+    } == methods  # fmt: skip
+
+
+def test_the_session_is_set_up_with_the_same_words(alone: Told, behind: Told) -> None:
+    """Modes, options, commands and usage; their order around the answer to session/new is free."""
+    assert alone.transcript.set_up == behind.transcript.set_up
+
+
+def test_every_message_of_the_conversation_is_the_same(alone: Told, behind: Told) -> None:
+    """The broker is worth nothing if an editor gets less behind it than in front of it."""
+    assert answered(alone.transcript.talk) == answered(behind.transcript.talk)
+
+
+def test_the_sdk_understood_all_of_it(alone: Told, behind: Told) -> None:
+    """What it cannot parse it logs and drops, so equal messages alone would prove too little."""
+    assert (alone.understood, [], []) == (behind.understood, alone.mishaps, behind.mishaps)
+
+
+def test_every_answer_of_the_editor_reaches_the_agent(behind: Told, work: Path) -> None:
+    """The agent says back what it was answered: permissions, files, terminals, forms, extensions, errors."""
+    methods = [message.get("method") for message in behind.heard]
+    first, last = methods.index("session/request_permission"), methods.index("_say/more")
+    talk = [message for message in behind.heard[first : last + 2] if is_update(message)]
+    session = talk[0]["params"]["sessionId"]
+    said = [shows(message)["content"]["text"] for message in talk]
+
+    assert ANSWERS == [text.replace(str(work), "<work>").replace(session, "<session>") for text in said]
+
+
+def test_an_error_after_the_first_word_names_the_backend_and_what_it_said(alone: Told, behind: Told) -> None:
+    """The words are shown, so nobody else may be tried; the editor is told once, and clearly."""
+    assert "out of ideas" == alone.error
+    assert (
+        "main failed after it had begun to answer: out of ideas. "
+        "Nobody else was tried: its words were already shown"
+    ) == behind.error  # fmt: skip
+
+
+def test_a_failover_looks_like_the_spare_alone(work: Path, tmp_path: Path) -> None:
+    """The primary dies before it has said a word; nobody but `_meta` and the log can tell."""
+    dies = [{"do": "usage", "used": 666, "size": 667}, {"do": "note", "info": {"title": "Mine"}}, {"do": "die"}]
+    config = write(tmp_path, chain(primary={**SCRIPT, "turns": [dies]}, spare=SCRIPT))
+
+    spare = told(direct(json.dumps(SCRIPT)), {}, work, settings=False)
+    failover = told(brokered(config), {"ACP_BROKER_HOME": str(tmp_path / "state")}, work, settings=False)
+
+    assert spare.transcript.set_up == failover.transcript.set_up
+    assert words(spare.transcript.talk) == words(failover.transcript.talk)
+    assert not any(
+        is_update(message) and shows(message).get("title") in ("Mine", "A talk") for message in failover.heard
+    )
+    first = next(message for message in failover.heard[2:] if "stopReason" in message.get("result", {}))
+    assert ["primary crashed", "spare"] == [
+        " ".join(filter(None, (one["backend"], one.get("failure"))))
+        for one in first["result"]["_meta"]["acp-broker"]["attempts"]
+    ]
+
+
+def words(talk: Sequence[Message]) -> list[Message]:
+    """Without settings, and without the usage of a set-up: the primary that died opens again, some time later."""
+    return [
+        message
+        for message in answered(talk)
+        if not (
+            is_update(message) and (shows(message)["sessionUpdate"] in SETTINGS or shows(message).get("used") == 10)
+        )
+    ]
+
+
+def shows(message: Message) -> dict:
+    return message["params"]["update"]

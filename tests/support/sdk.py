@@ -1,0 +1,231 @@
+"""The official Python SDK as a client: it answers whatever an agent asks, and keeps everything that it was sent."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import acp
+from acp.connection import StreamDirection, StreamEvent
+from acp.exceptions import RequestError
+from acp.schema import (
+    AcceptElicitationResponse,
+    AllowedOutcome,
+    ClientCapabilities,
+    CreateTerminalResponse,
+    DeclineElicitationResponse,
+    DeniedOutcome,
+    ElicitationCapabilities,
+    ElicitationFormCapabilities,
+    FileSystemCapabilities,
+    Implementation,
+    KillTerminalResponse,
+    ReadTextFileResponse,
+    ReleaseTerminalResponse,
+    RequestPermissionResponse,
+    TerminalOutputResponse,
+    WaitForTerminalExitResponse,
+    WriteTextFileResponse,
+)
+
+# A test that waits this long has failed: it bounds a hang, nothing is measured by it.
+DEADLINE_S = 30.0
+CAPABILITIES = ClientCapabilities(
+    fs=FileSystemCapabilities(read_text_file=True, write_text_file=True),
+    terminal=True,
+    elicitation=ElicitationCapabilities(form=ElicitationFormCapabilities()),
+)
+# Message ids that the broker gives to chunks which come without one.
+_GIVEN_ID = re.compile(r"m[0-9a-f]{8}-\d+")
+
+
+Message = Mapping[str, object]
+
+
+class SdkClient:
+    """An editor: files are a dict, terminals are numbered, permissions go by the tool call's title."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict] = []
+        self.understood: list[str] = []
+        self.files: dict[str, str] = {}
+        self.killed: set[str] = set()
+        self._terminals = 0
+        self._changed = asyncio.Event()
+
+    def observe(self, event: StreamEvent) -> None:
+        if event.direction is StreamDirection.INCOMING:
+            self.heard.append(event.message)
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def until(self, is_so: Callable[["SdkClient"], bool]) -> None:
+        """Wait until `is_so` holds, looking after each message."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not is_so(self):
+                await self._changed.wait()
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of every update, in order."""
+        return [message["params"]["update"]["sessionUpdate"] for message in self.heard if is_update(message)]
+
+    # acp.Client
+
+    async def session_update(self, **_: object) -> None:
+        self.understood.append("session_update")
+
+    async def request_permission(self, tool_call: object, **_: object) -> RequestPermissionResponse:
+        self.understood.append("request_permission")
+        match tool_call.title:
+            case "Reject":
+                return RequestPermissionResponse(outcome=AllowedOutcome(option_id="reject", outcome="selected"))
+            case "Cancel":
+                return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+            case _:
+                return RequestPermissionResponse(outcome=AllowedOutcome(option_id="allow", outcome="selected"))
+
+    async def read_text_file(self, path: str, **_: object) -> ReadTextFileResponse:
+        self.understood.append("read_text_file")
+        if path not in self.files:
+            raise RequestError.resource_not_found(path)
+        return ReadTextFileResponse(content=self.files[path])
+
+    async def write_text_file(self, path: str, content: str, **_: object) -> WriteTextFileResponse:
+        self.understood.append("write_text_file")
+        self.files[path] = content
+        return WriteTextFileResponse()
+
+    async def create_terminal(self, command: str, **_: object) -> CreateTerminalResponse:
+        self.understood.append(f"create_terminal {command}")
+        self._terminals += 1
+        return CreateTerminalResponse(terminal_id=f"terminal-{self._terminals}")
+
+    async def terminal_output(self, terminal_id: str, **_: object) -> TerminalOutputResponse:
+        self.understood.append(f"terminal_output {terminal_id}")
+        return TerminalOutputResponse(output=f"output of {terminal_id}\n", truncated=False)
+
+    async def wait_for_terminal_exit(self, terminal_id: str, **_: object) -> WaitForTerminalExitResponse:
+        self.understood.append(f"wait_for_terminal_exit {terminal_id}")
+        if terminal_id in self.killed:
+            return WaitForTerminalExitResponse(signal="SIGKILL")
+        return WaitForTerminalExitResponse(exit_code=0)
+
+    async def kill_terminal(self, terminal_id: str, **_: object) -> KillTerminalResponse:
+        self.understood.append(f"kill_terminal {terminal_id}")
+        self.killed.add(terminal_id)
+        return KillTerminalResponse()
+
+    async def release_terminal(self, terminal_id: str, **_: object) -> ReleaseTerminalResponse:
+        self.understood.append(f"release_terminal {terminal_id}")
+        return ReleaseTerminalResponse()
+
+    async def create_elicitation(
+        self, message: str, **_: object
+    ) -> AcceptElicitationResponse | DeclineElicitationResponse:
+        self.understood.append(f"create_elicitation {message}")
+        if message == "Decline":
+            return DeclineElicitationResponse(action="decline")
+        return AcceptElicitationResponse(action="accept", content={"name": "Ada", "age": 36})
+
+    async def ext_method(self, method: str, params: dict) -> dict:
+        self.understood.append(f"ext_method {method}")
+        return {"echo": params}
+
+    async def ext_notification(self, method: str, params: dict) -> None:
+        self.understood.append(f"ext_notification {method}")
+
+    def on_connect(self, conn: acp.Agent) -> None:
+        """The connection is held by whoever made it."""
+
+
+def is_update(message: Message) -> bool:
+    return message.get("method") == "session/update"
+
+
+@asynccontextmanager
+async def connected(
+    client: SdkClient, command: Sequence[str], env: Mapping[str, str] | None = None
+) -> AsyncIterator[acp.Agent]:
+    """The SDK's connection to an agent process, initialized; expects exit status 0 when its stdin closes."""
+    transport = {"stderr": asyncio.subprocess.DEVNULL, "shutdown_timeout": DEADLINE_S}
+    async with acp.spawn_agent_process(
+        client,
+        *command,
+        env={**os.environ, **(env or {})},
+        transport_kwargs=transport,
+        use_unstable_protocol=True,
+        observers=[client.observe],
+    ) as (agent, process):
+        await agent.initialize(
+            protocol_version=acp.PROTOCOL_VERSION,
+            client_capabilities=CAPABILITIES,
+            client_info=Implementation(name="sdk", version="1"),
+        )
+        yield agent
+    assert process.returncode == 0
+
+
+def direct(script: str) -> list[str]:
+    """The command of a scripted agent that is spoken to without a broker."""
+    return [sys.executable, "-m", "backends.scripted", "--script", script]
+
+
+def brokered(config: Path) -> list[str]:
+    return [sys.executable, "-m", "acp_broker.cli.main", "--config", str(config), "stdio"]
+
+
+class Transcript(NamedTuple):
+    """What an editor was sent: while the session was set up, in any order, and from the first prompt on."""
+
+    set_up: list[str]
+    talk: list[Message]
+
+
+def transcript(client: SdkClient, session: str, first_prompt: int) -> Transcript:
+    """All that was heard after `initialize`, less what may differ: ids, and what protocol.md says is the broker's.
+
+    `first_prompt` is the number of messages that were heard before the first prompt.
+    """
+    asks: dict[object, str] = {}
+    plain = [_plain(message, session, asks) for message in client.heard]
+    set_up = sorted(json.dumps(message, sort_keys=True) for message in plain[1:first_prompt])
+    return Transcript(set_up, plain[first_prompt:])
+
+
+def _plain(message: dict, session: str, asks: dict[object, str]) -> Message:
+    message = _without_ours(_renamed(message, session))
+    if "method" in message and "id" in message:
+        asks[message["id"]] = message["id"] = f"ask {len(asks)}"
+    return message
+
+
+def _renamed(value: object, session: str) -> object:
+    match value:
+        case dict():
+            return {key: _renamed(one, session) for key, one in value.items()}
+        case list():
+            return [_renamed(one, session) for one in value]
+        case str():
+            return value.replace(session, "<session>")
+        case _:
+            return value
+
+
+def _without_ours(message: dict) -> dict:
+    """Without the ids that chunks were given, and without `_meta["acp-broker"]`."""
+    if is_update(message):
+        update = message["params"]["update"]
+        if _GIVEN_ID.fullmatch(str(update.get("messageId"))):
+            del update["messageId"]
+    result = message.get("result")
+    if isinstance(result, dict) and "acp-broker" in result.get("_meta", {}):
+        del result["_meta"]["acp-broker"]
+        if not result["_meta"]:
+            del result["_meta"]
+    return message
