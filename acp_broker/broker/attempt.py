@@ -40,12 +40,15 @@ class Attempt:
         self.candidate = candidate
         self.standby = standby
         self.began_at: float = turn.watch.now()
+        # The life of the runtime that has the prompt; 0 while none has it.
+        self.life = 0
         # Set once the attempt's task has ended: nothing of it can act any more.
         self.is_over = False
         self.is_stopping = False
         self.finished: Finished | None = None
         self.asks: list[Ask] = []
-        self.late: list[Update] = []
+        # What to hand over once the turn has its reply.
+        self.late: list[Callable[[], None]] = []
         self.open_tools: dict[str, None] = {}
         self._turn = turn
         self._cancel = CancelAsked()
@@ -81,6 +84,7 @@ class Attempt:
         if self._cancel.is_set():
             return Finished("cancelled")
         self._is_running = True
+        self.life = self.standby.life
         return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.rest), self)
 
     def _look(self) -> None:
@@ -132,12 +136,19 @@ class Attempt:
 
     def show_late(self, updates: Sequence[Update]) -> None:
         """What its runtime sends behind the answer; kept until the turn has its reply."""
+        self._later(lambda: self._turn.heard_late(self, updates))
+
+    def tell_late(self, method: str, params: dict[str, Raw] | None) -> None:
+        """As `show_late`, for an extension notification."""
+        self._later(lambda: self._turn.told(self, method, params))
+
+    def _later(self, hand_over: Callable[[], None]) -> None:
         if not self._is_heard:
             return
         if self.is_over:
-            self._turn.heard_late(self, updates)
+            hand_over()
         else:
-            self.late.extend(updates)
+            self.late.append(hand_over)
 
     def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Asked":
         if not self._is_heard:

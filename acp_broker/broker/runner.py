@@ -188,8 +188,8 @@ class Turn:
             self._add(event)
         if was_stopping:
             self._add(Stopped(attempt.number))
-        if attempt.late:
-            self.heard_late(attempt, attempt.late)
+        for hand_over in attempt.late:
+            hand_over()
         self.session.log.commit()
 
     # --- what the machine is told
@@ -383,9 +383,11 @@ class Turn:
     def _story(self) -> story.Story:
         tried = list(self._tried)
         attempt = self.attempt
+        if attempt is not None and any(miss.attempt == attempt.number for miss in self.misses):
+            attempt = None
+        if attempt is not None:
+            tried.append(story.Tried(attempt.candidate.backend, ms=round((self.watch.now() - attempt.began_at) * 1000)))
         serving = attempt if attempt is not None and attempt.finished is not None else None
-        if serving is not None:
-            tried.append(story.Tried(serving.candidate.backend, ms=round((self.watch.now() - serving.began_at) * 1000)))
         return story.Story(
             turn=self.id,
             backend=serving.candidate.backend if serving is not None else None,

@@ -63,7 +63,7 @@ class Turn:
 
     @property
     def words(self) -> list[str]:
-        """What was shown, one short string each: `say hello`, `think hm`, `tool_call call-1`, `usage_update`."""
+        """What was shown, one short string each: `say hello`, `think hm`, `tool call-1 failed`, `usage`."""
         return [shown(update) for update in self.updates]
 
     @property
@@ -81,10 +81,21 @@ class Turn:
 
 def shown(update: Mapping[str, object]) -> str:
     kind = str(update["sessionUpdate"])
-    verb = {"agent_message_chunk": "say", "agent_thought_chunk": "think", "user_message_chunk": "echo"}.get(kind, kind)
     content = update.get("content")
     text = content.get("text") if isinstance(content, dict) else update.get("toolCallId")
-    return " ".join(str(part) for part in (verb, text, update.get("status")) if part is not None)
+    return " ".join(str(part) for part in (_VERBS.get(kind, kind), text, update.get("status")) if part is not None)
+
+
+_VERBS = {
+    "agent_message_chunk": "say",
+    "agent_thought_chunk": "think",
+    "user_message_chunk": "echo",
+    "tool_call": "tool",
+    "tool_call_update": "tool",
+    "usage_update": "usage",
+    "available_commands_update": "commands",
+    "current_mode_update": "mode",
+}
 
 
 class BrokerProcess:
