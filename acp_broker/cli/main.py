@@ -11,6 +11,7 @@ from acp_broker import __version__
 USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
 
+  demo                   watch five turns on scripted agents, one of them killed: no key, no network
   stdio                  be an ACP agent on stdin and stdout: what an editor starts
   ask PROMPT             run one turn and stream it to the terminal
   config check           say everything that is wrong with config.json
@@ -51,14 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _stdio(config: Path | None, words: list[str]) -> int:
     if words:
         return _wrong(f"stdio takes no arguments, got {' '.join(words)!r}")
-    from acp_broker.cli import stdio  # noqa: PLC0415 - each command pays for its own imports
     # Modules are no garbage: looking through them all while they load costs a twentieth of our start.
     gc.disable()
+    from acp_broker.cli import stdio  # noqa: PLC0415 - each command pays for its own imports
 
-    return stdio.run(config, os.environ)
     # Nor later: a whole collection would hold up a turn for as long as it looks through them.
     gc.freeze()
     gc.enable()
+    return stdio.run(config, os.environ)
 
 
 def _ask(config: Path | None, words: list[str]) -> int:
@@ -67,6 +68,14 @@ def _ask(config: Path | None, words: list[str]) -> int:
     from acp_broker.cli import ask  # noqa: PLC0415
 
     return ask.run(config, os.environ, words[0])
+
+
+def _demo(_config: Path | None, words: list[str]) -> int:
+    if words:
+        return _wrong(f"demo takes no arguments, got {' '.join(words)!r}")
+    from acp_broker.cli import demo  # noqa: PLC0415
+
+    return demo.run(os.environ)
 
 
 def _login(config: Path | None, words: list[str]) -> int:
@@ -93,6 +102,7 @@ def _config(config: Path | None, words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
+    "demo": _demo,
     "stdio": _stdio,
     "ask": _ask,
     "login": _login,

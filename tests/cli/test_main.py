@@ -1,0 +1,62 @@
+"""The command line itself: what is a command, what is not, and what it exits with."""
+
+from pathlib import Path
+
+import pytest
+
+from acp_broker import __version__
+from acp_broker.cli.main import COMMANDS, USAGE, main
+
+
+def test_the_usage_names_every_command() -> None:
+    """A command that nobody can find is not there."""
+    named = {line.split()[0] for line in USAGE.splitlines() if line.startswith("  ") and line.split()[0][0] != "-"}
+
+    assert set(COMMANDS) == named
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
+def test_help_is_no_mistake(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes to stdout, for a pager."""
+    code = main(words)
+
+    assert (0, (USAGE, "")) == (code, capsys.readouterr())
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """For a report of a fault."""
+    code = main(["--version"])
+
+    assert (0, f"acp-broker {__version__}\n") == (code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["frobnicate"], "no command is called 'frobnicate'"),
+        (["stdio", "x"], "stdio takes no arguments, got 'x'"),
+        (["demo", "x", "y"], "demo takes no arguments, got 'x y'"),
+        (["ask"], "ask takes one argument, the prompt; quote it"),
+        (["ask", "two", "words"], "ask takes one argument, the prompt; quote it"),
+        (["login", "one"], "login takes two arguments: the backend, and its authentication method"),
+        (["config"], "config takes one of: check, schema, path"),
+        (["ask", "x", "--config"], "--config needs a file"),
+    ],
+)
+def test_a_wrong_command_line_is_said_and_is_2(words: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """1 is a command that did not work; 2 is one that was not understood. stdout stays empty: it may be a pipe."""
+    code = main(words)
+
+    assert (2, ("", f"acp-broker: {why}\n\n{USAGE}")) == (code, capsys.readouterr())
+
+
+@pytest.mark.parametrize("words", [["--config", "F", "config", "path"], ["config", "path", "--config=F"]])
+def test_the_config_may_be_named_anywhere(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A relative path is the caller's."""
+    monkeypatch.chdir(tmp_path)
+
+    code = main(words)
+
+    assert (0, f"{tmp_path / 'F'}\n") == (code, capsys.readouterr().out)
