@@ -59,7 +59,7 @@ class Play:
         self._moves.close()
 
     def _advance(self, answer: Answer | None) -> None:
-        while not self.is_over:
+        while True:
             try:
                 action = self._moves.send(answer)
             except StopIteration:

@@ -158,6 +158,61 @@ async def test_an_unclosed_stall_ends_with_the_backend(tools, client):
     assert tools.between.texts == []
 
 
+async def test_a_closed_backend_leaves_no_timer(tools, client):
+    """A timer that rings for nobody still keeps everything alive that it knows."""
+    late = {"do": "lateUpdates", "steps": [{"do": "stall", "ms": 1}]}
+    async with kind.open(one_turn(late), tools) as backend:
+        await backend.run(turn(), client)
+        await wait_all_tasks_blocked()
+        before = tools.clock.pending
+
+    assert (before, tools.clock.pending) == (1, 0)
+
+
+async def test_what_comes_late_does_not_overtake_the_end_of_the_turn(tools, client):
+    """Shown before `run` returned, it would be a word of the turn."""
+    late = {"do": "lateUpdates", "steps": [say("late")]}
+    async with kind.open(one_turn(late), tools) as backend:
+        await backend.run(turn(), client)
+        at_the_end = list(tools.between.texts)
+        await wait_all_tasks_blocked()
+
+    assert (at_the_end, tools.between.texts) == ([], ["late"])
+
+
+async def test_a_cancelled_turn_plays_no_further_step(tools, client):
+    """ACP v1, prompt-turn: the agent stops."""
+    async with kind.open(one_turn({"do": "stall"}, say("never")), tools) as backend:
+        await cancelled_at_rest(backend, client, [])
+
+    assert client.texts == []
+
+
+async def test_waiting_for_a_cancel_hears_one_that_was_to_be_ignored(tools, client):
+    """An agent may be deaf while it works and listen afterwards."""
+    ends = []
+    async with kind.open(one_turn({"do": "ignoreCancel"}, {"do": "waitCancel"}), tools) as backend:
+        await cancelled_at_rest(backend, client, ends)
+
+    assert ends == ["cancelled"]
+
+
+async def test_an_empty_text_is_one_empty_chunk(tools, client):
+    """qwen sends such."""
+    await played(tools, client, say(""))
+
+    assert client.texts == [""]
+
+
+async def test_the_prompt_hook_plays_before_every_turn(tools, client):
+    """What an agent always does stands in one place."""
+    async with kind.open(configured({"prompt": [say("hook")], "turns": [[say("a")], [say("b")]]}), tools) as backend:
+        await backend.run(turn(), client)
+        await backend.run(turn(), client)
+
+    assert client.texts == ["hook", "a", "hook", "b"]
+
+
 async def test_a_cancel_may_be_ignored(tools, client):
     """goose, openhands and deepagents do, while they wait for their provider."""
     ends = []
@@ -366,6 +421,15 @@ async def test_a_death_after_the_answer_leaves_the_answer(tools, client):
         why = await backend.gone()
 
     assert (finished.stop_reason, why) == ("end_turn", "killed by SIGKILL")
+
+
+async def test_a_dead_runtime_answers_no_call(tools, client):
+    """Nothing plays on in a corpse."""
+    async with kind.open(one_turn({"do": "die"}), tools) as backend:
+        with pytest.raises(BackendFailure):
+            await backend.run(turn(), client)
+        with pytest.raises(BackendFailure):
+            await backend.call("_test/ping", {})
 
 
 async def test_a_login_that_worked_is_repeated(client):

@@ -111,6 +111,42 @@ def test_a_cancel_ends_a_stalled_turn(play):
     assert agent.until_answer(prompt)[-1]["result"]["stopReason"] == "cancelled"
 
 
+def test_a_stall_is_not_ended_by_other_traffic(play):
+    """A silent provider stays silent whatever else the agent does meanwhile."""
+    agent = play(turns([{"do": "stall", "ms": 60_000}, say("too early")]))
+    session = agent.open()
+    prompt = agent.prompt(session)
+    heard = agent.until_answer(agent.request("_test/sync"))
+    agent.notify("session/cancel", sessionId=session)
+    heard += agent.until_answer(prompt)
+
+    assert (texts(heard), outcome(heard[-1])) == ([], "cancelled")
+
+
+def test_a_pipe_that_does_not_block_loses_nothing(tmp_path):
+    """Whoever starts an agent may hand it such a pipe."""
+    ours, its = os.pipe()
+    os.set_blocking(its, False)
+    command = [
+        sys.executable,
+        "-m",
+        "backends.scripted",
+        "--script",
+        json.dumps(turns([{"do": "flood", "count": 9000}])),
+    ]
+    prompt = {"id": 2, "method": "session/prompt", "params": {"sessionId": "session-1", "prompt": []}}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=its) as process, os.fdopen(ours, "rb") as output:
+        os.close(its)
+        process.stdin.write(
+            b'{"id":1,"method":"session/new","params":{"cwd":"/"}}\n' + json.dumps(prompt).encode() + b"\n"
+        )
+        process.stdin.flush()
+        lines = [output.readline() for _ in range(9002)]
+        process.stdin.close()
+
+    assert json.loads(lines[-1])["result"] == {"stopReason": "end_turn"}
+
+
 def test_a_cancel_reaches_a_flood(play):
     """A runtime that talks without end must still be stoppable."""
     agent = play(turns([{"do": "flood", "count": 10**9, "perWrite": 10}]))
@@ -179,6 +215,17 @@ def test_a_second_prompt_in_a_busy_session_is_taken_as_the_script_says(play, bus
     assert answers == [(prompts[message["id"]], outcome(message)) for message in heard if message.get("id") in prompts]
 
 
+def test_a_turn_that_was_failed_says_nothing_more(play):
+    """Its answer is out: a word after it would be a word of the next turn."""
+    first = [say("a"), {"do": "stall", "ms": 10}, say("zombie")]
+    agent = play({**turns(first, [{"do": "stall", "ms": 20}, say("b")]), "busy": "failFirst"})
+    session = agent.open()
+    agent.prompt(session)
+    agent.read()
+
+    assert texts(agent.turn(session)) == ["b"]
+
+
 def test_a_cancel_of_the_session_ends_a_queued_prompt_too(play):
     """A person who cancels means everything that they asked for."""
     agent = play(turns([say("a"), {"do": "stall"}], [say("b")]))
@@ -212,6 +259,55 @@ def test_a_resumed_session_goes_on_without_replay(play, tmp_path):
     heard = second.until_answer(second.request("session/resume", sessionId=session, cwd="/", mcpServers=[]))
 
     assert [message.get("result") for message in heard] == [{}]
+
+
+def test_sessions_of_processes_that_share_a_memory_have_names_of_their_own(play, tmp_path):
+    """One process per session is the rule: two that said `session-1` would be one session."""
+    memory = tmp_path / "memory"
+
+    assert play(None, memory).open() != play(None, memory).open()
+
+
+def test_a_loaded_session_lives_in_the_folder_that_the_load_names(play):
+    """ACP v1, session/load: the cwd is the request's."""
+    agent = play(turns([{"do": "readFile", "path": "a"}]))
+    session = agent.open()
+    agent.call("session/load", sessionId=session, cwd="/elsewhere", mcpServers=[])
+    agent.prompt(session)
+
+    assert agent.read()["params"]["path"] == "/elsewhere/a"
+
+
+def test_a_loaded_session_has_the_mode_that_was_set(play):
+    """ACP v1, session modes: the answer says the current one."""
+    agent = play({"modes": {"currentModeId": "ask", "availableModes": [{"id": "ask"}, {"id": "code"}]}})
+    session = agent.open()
+    agent.call("session/set_mode", sessionId=session, modeId="code")
+    loaded = agent.call("session/load", sessionId=session, cwd="/", mcpServers=[])
+
+    assert loaded["result"]["modes"]["currentModeId"] == "code"
+
+
+def test_what_is_not_claimed_cannot_be_called(play):
+    """deepagents says loadSession false: a client must not get by with trying."""
+    agent = play({"capabilities": {}})
+
+    assert agent.call("session/load", sessionId=agent.open(), cwd="/", mcpServers=[])["error"]["code"] == -32601
+
+
+def test_a_refused_session_does_not_exist(play):
+    """An error carries no session id; guessing one must not help."""
+    agent = play({"new": [{"do": "fail"}]})
+    agent.call("session/new", cwd="/", mcpServers=[])
+
+    assert agent.call("session/prompt", sessionId="session-1", prompt=[])["error"]["code"] == -32002
+
+
+def test_an_auth_method_that_does_not_exist_logs_nobody_in(play):
+    """ACP v1, authentication: the method is one of those that initialize named."""
+    agent = play({"needsAuth": True, "authMethods": [{"id": "key", "name": "Key"}]})
+
+    assert agent.call("authenticate", methodId="guess")["error"]["code"] == -32602
 
 
 def test_an_unknown_session_is_an_error(play):
@@ -261,21 +357,24 @@ def test_a_request_may_be_withdrawn(play):
     assert (heard[1]["params"], texts(heard)) == ({"requestId": 0}, ["never mind"])
 
 
-def test_a_terminal_is_used_as_the_protocol_says(play):
-    """ACP v1, terminals: created, waited for, read, released."""
-    agent = play(turns([{"do": "terminal", "command": "ls"}, {"do": "sayAnswer"}]))
-    prompt = agent.prompt(agent.open())
+@pytest.mark.parametrize(
+    ("more", "calls"),
+    [
+        ({}, ["create", "wait_for_exit", "output", "release"]),
+        ({"kill": True, "release": False}, ["create", "kill", "wait_for_exit", "output"]),
+    ],
+)
+def test_a_terminal_is_used_as_the_script_says(play, more, calls):
+    """ACP v1, terminals. One that is not released is the client's to end."""
+    agent = play(turns([{"do": "terminal", "command": "ls", **more, "branches": {"0": [{"do": "sayAnswer"}]}}]))
+    agent.prompt(agent.open())
+    result = {"terminalId": "t", "exitCode": 0, "output": "files", "truncated": False}
     methods = []
-    for result in ({"terminalId": "t"}, {"exitCode": 0}, {"output": "files", "truncated": False}, {}):
-        asked = agent.read()
-        methods.append(asked["method"])
-        agent.send(id=asked["id"], result=result)
-    heard = agent.until_answer(prompt)
+    while "id" in (heard := agent.read()):
+        methods.append(heard["method"].removeprefix("terminal/"))
+        agent.send(id=heard["id"], result=result)
 
-    assert (
-        [method.removeprefix("terminal/") for method in methods],
-        texts(heard),
-    ) == (["create", "wait_for_exit", "output", "release"], ["files"])
+    assert (methods, texts([heard])) == (calls, ["files"])
 
 
 def test_garbage_stands_on_stdout_as_it_is(play):
@@ -384,6 +483,14 @@ def test_a_spawned_child_is_out_of_reach_of_its_group_and_of_sigterm(play):
     assert found == (child, 1)
 
 
+def test_a_spawned_child_lets_go_of_the_agents_stdout(play):
+    """Unless its script says so, the stream ends with the agent."""
+    agent = play(turns([{"do": "spawn"}, {"do": "exit"}]))
+    agent.prompt(agent.open())
+
+    assert agent.read_line() is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_spawned_child_may_hold_the_agents_stdout(play):
     """Then the stream does not end with the agent: whoever waits for its end waits for ever."""
@@ -431,6 +538,25 @@ def test_answers_that_nobody_asked_for_are_ignored(play):
     agent.send(id="x", result={})
 
     assert "result" in agent.call("initialize", protocolVersion=1)
+
+
+def test_a_batch_is_an_invalid_request(play):
+    """ACP has no batches."""
+    agent = play()
+    agent.write(b"[]\n")
+    answer = agent.read()
+
+    assert (answer["id"], answer["error"]["code"]) == (None, -32600)
+
+
+def test_an_agent_survives_that_nobody_reads_it_any_more(play):
+    """Real ones do; what ends them is the end of stdin."""
+    agent = play(turns([say("a"), {"do": "stderr", "text": "still here"}, {"do": "stall"}]))
+    session = agent.open()
+    agent.process.stdout.close()
+    agent.prompt(session)
+
+    assert agent.read_stderr_line() == "still here\n"
 
 
 def test_ids_of_any_form_come_back_as_they_were(play):

@@ -149,6 +149,11 @@ class HandClock:
         self.call_at(self._now + seconds, over.set)
         await over.wait()
 
+    @property
+    def pending(self) -> int:
+        """How many callbacks wait for their time."""
+        return len(self._alarms)
+
     async def advance(self, seconds: float) -> None:
         """Let the time pass, and everything that this sets going come to rest."""
         end = self._now + seconds
