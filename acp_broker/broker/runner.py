@@ -113,6 +113,7 @@ class Turn:
         self._queue: deque[tuple[Event, Sequence[Update]]] = deque()
         self._is_stepping = False
         self._is_answered = False
+        self._has_spoken = False
 
     # --- what happens to a turn
 
@@ -246,6 +247,7 @@ class Turn:
 
     def _step(self, event: Event, updates: Sequence[Update]) -> None:
         now = self.watch.now()
+        self._has_spoken |= isinstance(event, Spoke | Doubted)
         self.state, commands = step(self.rules, self.state, event, now)
         shown = self._words(commands, updates) if commands else []
         line = records.step_line(self.id, now, _encode(event), _encode(commands), shown)
@@ -345,7 +347,8 @@ class Turn:
         if not command.misses:
             self._close(story.nobody(told), None)
             return
-        self._close(story.refused(command.misses, committed=command.committed, story=told), None)
+        spoken = self._has_spoken
+        self._close(story.refused(command.misses, committed=command.committed, has_spoken=spoken, story=told), None)
 
     def _close(self, outcome: Raw | RpcError, stop_reason: StopReason | None) -> None:
         frame = jsonrpc.answer(self.order.request_id, outcome)

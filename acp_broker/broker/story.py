@@ -60,16 +60,15 @@ def answered(answer: Raw, stop_reason: StopReason, story: Story) -> Raw:
     return _raw(members)
 
 
-def refused(misses: Sequence[Miss], *, committed: bool, story: Story) -> RpcError:
-    """The one error of a turn that nobody could answer."""
+def refused(misses: Sequence[Miss], *, committed: bool, has_spoken: bool, story: Story) -> RpcError:
+    """The one error of a turn that nobody could answer. `has_spoken`: something of the last attempt was shown."""
     last = misses[-1]
     if last.failure.kind is FailureKind.BROKER_FAULT:
         return _error(BROKER_FAULT, last.failure.text, "broker_fault", misses, story)
     if committed:
-        text = (
-            f"{_name(last.candidate)} failed after it had begun to answer: {last.failure.text}. "
-            "Nobody else was tried: its words were already shown"
-        )
+        when = "it had begun to answer" if has_spoken else "the prompt was submitted to it"
+        why = "its words were already shown" if has_spoken else "it may have acted on the prompt"
+        text = f"{_name(last.candidate)} failed after {when}: {last.failure.text}. Nobody else was tried: {why}"
         return _error(FAILED_AFTER_COMMIT, text, "failed_after_commit", misses, story)
     if all(miss.failure.kind in _LOGGED_OUT for miss in misses):
         text = f"Authentication required: {_each(misses)}"

@@ -86,8 +86,7 @@ def call_off(_rules: Rules, _state: Waiting, _event: CancelAsked, _now: Seconds)
 
 def reach(rules: Rules, state: Trying | Doubting, event: Reached, now: Seconds) -> Step:
     if event.phase == rules.commit_point:
-        # The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
-        return _commit(rules, state, now, RelayHeld())
+        return _submit(rules, state, now)
     if isinstance(state, Doubting) or _RANK[event.phase] <= _RANK[state.phase]:
         return state, ()
     if event.phase == "retrying" and not _may_follow(rules, state, now):
@@ -139,9 +138,7 @@ def fail(rules: Rules, state: Trying | Doubting, event: Failed, now: Seconds) ->
 
 
 def time_out(rules: Rules, state: Trying, _event: TimeUp, now: Seconds) -> Step:
-    until = now if state.timer.at is None else state.timer.at
-    text = f"no first output within {round(until - state.since, 3):g} s (phase {state.phase})"
-    return _give_up(rules, state, Failure(FailureKind.SILENT, text, seen_at=state.phase), now)
+    return _give_up(rules, state, _unheard(state.timer, state.since, state.phase, now), now)
 
 
 def cancel(rules: Rules, state: Trying | Doubting, _event: CancelAsked, now: Seconds) -> Step:
@@ -151,12 +148,15 @@ def cancel(rules: Rules, state: Trying | Doubting, _event: CancelAsked, now: Sec
 # --- Committed: its words are relayed
 
 
-def relay(rules: Rules, state: Committed, _event: Noted | Doubted | Spoke, now: Seconds) -> Step:
+def relay(rules: Rules, state: Committed, event: Noted | Doubted | Spoke, now: Seconds) -> Step:
     """The hot path: without an idle limit the state is the same object and nothing is built."""
-    if state.timer.at is None:
+    if state.silent_since is None and state.timer.at is None:
+        return state, _RELAY
+    if state.silent_since is not None and isinstance(event, Noted):
+        # A note is no word: it must not end the wait for the first one.
         return state, _RELAY
     timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
-    return replace(state, timer=timer), (Relay(), *timing)
+    return replace(state, timer=timer, silent_since=None), (Relay(), *timing)
 
 
 def finish(rules: Rules, state: Committed, event: Finished, now: Seconds) -> Step:
@@ -170,6 +170,8 @@ def fail_late(rules: Rules, state: Committed, event: Failed, now: Seconds) -> St
 
 
 def idle_out(rules: Rules, state: Committed, _event: TimeUp, now: Seconds) -> Step:
+    if state.silent_since is not None:
+        return _break_off(rules, state, _unheard(state.timer, state.silent_since, "submitted", now), now)
     limit = rules.limits_of(state.candidate).idle or 0.0
     return _break_off(rules, state, Failure(FailureKind.SILENT, f"nothing for {limit:g} s", seen_at="submitted"), now)
 
@@ -268,6 +270,24 @@ def _start(rules: Rules, attempt: int, candidate: Candidate, run: Run, timer: Ti
 def _commit(rules: Rules, state: Trying | Doubting, now: Seconds, *words: Command) -> Step:
     timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
     return Committed(state.attempt, state.candidate, state.run.misses, timer), (*timing, *words)
+
+
+def _submit(rules: Rules, state: Trying | Doubting, now: Seconds) -> Step:
+    """The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
+
+    One that stays silent must still end: the limit of its first word holds until it comes.
+    """
+    if isinstance(state, Doubting):
+        return _commit(rules, state, now, RelayHeld())
+    limit = rules.limits_of(state.candidate).first_output
+    timer, timing = _set(state.timer, None if limit is None else now + limit)
+    return Committed(state.attempt, state.candidate, state.run.misses, timer, now), (*timing, RelayHeld())
+
+
+def _unheard(timer: Timer, since: Seconds, phase: Phase, now: Seconds) -> Failure:
+    until = now if timer.at is None else timer.at
+    text = f"no first output within {round(until - since, 3):g} s (phase {phase})"
+    return Failure(FailureKind.SILENT, text, seen_at=phase)
 
 
 def _ask(rules: Rules, state: Trying | Doubting | Committed, now: Seconds, *words: Command) -> Step:

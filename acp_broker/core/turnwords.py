@@ -51,12 +51,17 @@ class Doubting(Struct, frozen=True, tag=True):
 
 
 class Committed(Struct, frozen=True, tag=True):
-    """Its words are relayed; nobody else will be tried. The timer is armed only where `idle` is set."""
+    """Its words are relayed; nobody else will be tried. The timer is armed only where `idle` is set.
+
+    `silent_since`: when it was submitted, under that commit point, and nothing was said since; the timer is then the
+    limit of its first word.
+    """
 
     attempt: int
     candidate: Candidate
     misses: tuple[Miss, ...]
     timer: Timer
+    silent_since: Seconds | None = None
 
 
 class Cancelling(Struct, frozen=True, tag=True):

@@ -4,6 +4,7 @@ import re
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from acp_broker.core import turncells
 from acp_broker.core.turn import TABLE, Cell, drop, impossible
@@ -13,6 +14,7 @@ from acp_broker.core.turnwords import (
     Cancelling,
     Command,
     Committed,
+    Disarm,
     Doubting,
     Ended,
     Event,
@@ -24,6 +26,7 @@ from acp_broker.core.turnwords import (
     State,
     Stopped,
     Stopping,
+    Timer,
     TimeUp,
     Trying,
 )
@@ -34,7 +37,7 @@ from tests.support.turn_walk import LATE, Node, run_down, walk
 # many different places steps were taken: a walk that goes nowhere proves nothing.
 WALKS = {
     "rules primary spare": (1000, 7655),
-    "rules primary spare commit_point=submitted": (1000, 4498),
+    "rules primary spare commit_point=submitted": (1000, 5199),
     "rules primary spare empty_is_success leasing=off chain=off": (1000, 4596),
     "rules primary spare idle=300": (7, 2392),
     "rules primary/work primary/home spare/work last": (7, 3417),
@@ -77,6 +80,14 @@ def test_every_turn_ends_when_everybody_falls_silent(walks: dict[str, Walked]) -
     assert {"Ended", "Waiting", "Committed"} == {end.__name__ for end in ends}
 
 
+def test_a_submitted_prompt_that_is_met_with_silence_ends(walks: dict[str, Walked]) -> None:
+    """Nobody else may answer it, so nothing but the limit of its first word would ever end the turn."""
+    walked = walks["rules primary spare commit_point=submitted"]
+    silent = [place for place in walked.places if getattr(place[0], "silent_since", None) is not None]
+
+    assert {Ended} == {type(run_down(walked.rules, state, world, 0.0)) for state, world, _ in silent}
+
+
 def test_with_an_idle_limit_every_accepted_turn_ends(walks: dict[str, Walked]) -> None:
     """Config can rule out that a turn waits for ever."""
     walked = walks["rules primary spare idle=300"]
@@ -97,11 +108,15 @@ def test_the_walk_brings_every_command(walks: dict[str, Walked]) -> None:
     assert set(get_args(Command)) == set().union(*(walked.commands for walked in walks.values()))
 
 
+def disarm(_rules: Rules, state: Cancelling, _event: Spoke, _now: float) -> turncells.Step:
+    return replace(state, timer=Timer(state.timer.serial)), (Disarm(),)
+
+
 BREAKS: dict[str, tuple[type[State], type[Event], Cell]] = {
     "nobody is started after a cancel": (Stopping, CancelAsked, drop),
     "one attempt is alive at most": (Trying, Reached, turncells.begin),
     "nothing is shown before the commit point": (Trying, Noted, turncells.relay_last),
-    "words are shown in order": (Doubting, Spoke, turncells.relay),
+    "words are shown in order": (Doubting, Spoke, turncells.relay_last),
     "words are held before the commit point only": (Committed, Noted, turncells.hold),
     "the answer waits until nothing runs any more": (Committed, Failed, turncells.let_end),
     "`cancelled` is the answer to a cancel, and no other": (Trying, CancelAsked, drop),
@@ -110,7 +125,7 @@ BREAKS: dict[str, tuple[type[State], type[Event], Cell]] = {
     "an attempt that is stopped leaves no request open": (Committed, Failed, turncells.stop_failed),
     "an attempt is stopped once": (Stopping, TimeUp, turncells.force_stop),
     "only an armed timer is disarmed": (Doubting, TimeUp, turncells.commit),
-    "a turn that waits has a timer": (Cancelling, Spoke, turncells.relay),
+    "a turn that waits has a timer": (Cancelling, Spoke, disarm),
     "nothing is held when the turn is answered": (Doubting, Finished, turncells.let_end),
     "only late notes follow the answer": (Ended, Spoke, turncells.call_off),
     "who is being stopped is waited for": (Stopping, Stopped, drop),

@@ -61,7 +61,9 @@ def show_state(state: State) -> str:
             return "Waiting"
         case Trying():
             return f"Trying {state.attempt} {state.phase}"
-        case Doubting() | Committed() | Cancelling():
+        case Committed():
+            return f"Committed {state.attempt}" + ("" if state.silent_since is None else " silent")
+        case Doubting() | Cancelling():
             return f"{type(state).__name__} {state.attempt}"
         case Stopping():
             killed = " killed" if state.timer.at is None else ""

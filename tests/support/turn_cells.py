@@ -90,6 +90,9 @@ def parse_state(text: str, rules: Rules) -> State:
         case "Committed", []:
             timer = Timer(SERIAL) if rules.limits_of(candidate).idle is None else ARMED
             return Committed(attempt, candidate, run.misses, timer)
+        case "Committed", ["silent"]:
+            timer = Timer(SERIAL) if rules.limits_of(candidate).first_output is None else ARMED
+            return Committed(attempt, candidate, run.misses, timer, silent_since=10.0)
         case "Cancelling", []:
             return Cancelling(attempt, candidate, ARMED)
         case "Stopping", ["killed", *then]:

@@ -230,7 +230,8 @@ def _may_last(rules: Rules, state: State) -> bool:
     """Whether config lets this go on without a limit."""
     match state:
         case Committed():
-            return rules.limits_of(state.candidate).idle is None
+            limits = rules.limits_of(state.candidate)
+            return (limits.idle if state.silent_since is None else limits.first_output) is None
         case Trying():
             return rules.limits.chain is None
         case _:
