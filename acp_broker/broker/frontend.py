@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group, current_time
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -44,10 +44,12 @@ class Frontend:
         self._tasks: TaskGroup
 
     async def serve(self) -> None:
-        """Answer until the frontend closes its side; then end what still runs for this connection."""
-        async with create_task_group() as self._tasks:
-            await self._channel.run(self._on_lines)
-            self._tasks.cancel_scope.cancel()
+        """Answer until the frontend closes its side, and what it asked before that; then end what still runs for it."""
+        with CancelScope() as scope:
+            async with create_task_group() as self._tasks:
+                await self._channel.run(self._on_lines)
+                # `printf ... | acp-broker stdio` is answered too; nothing but a prompt should take longer than that.
+                scope.deadline = current_time() + self.broker.policy.session_new_s
 
     def close(self) -> None:
         self.outbox.close()

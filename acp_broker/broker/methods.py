@@ -56,9 +56,12 @@ class _Prompt(Struct):
 
 class _Open(Struct):
     cwd: str
-    session: str | None = msgspec.field(name="sessionId", default=None)
     mcp_servers: tuple[Raw, ...] = msgspec.field(name="mcpServers", default=())
     directories: tuple[str, ...] | None = msgspec.field(name="additionalDirectories", default=None)
+
+
+class _Reopen(_Open, kw_only=True):
+    session: str = msgspec.field(name="sessionId")
 
 
 class _OfSession(Struct):
@@ -101,8 +104,9 @@ def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     if frontend.is_initialized:
         raise RpcError(INVALID_REQUEST, "initialize came twice on one connection")
     params = msgspec.json.decode(_params(request), type=_Initialize)
-    frontend.can = client.declared(params.capabilities)
-    frontend.whom = Whom(params.capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins)
+    capabilities = jsonrpc.given(params.capabilities) or EMPTY
+    frontend.can = client.declared(capabilities)
+    frontend.whom = Whom(capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins)
     frontend.is_initialized = True
     return frontend.broker.reception.introduction(frontend)
 
@@ -290,8 +294,8 @@ def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
 
 
 def _reopened(frontend: "Frontend", request: Request) -> tuple[Session, _Open]:
-    params = msgspec.json.decode(_params(request), type=_Open)
-    session = _session(frontend, params.session or "")
+    params = msgspec.json.decode(_params(request), type=_Reopen)
+    session = _session(frontend, params.session)
     cwd, _ = _checked(params)
     if cwd != session.setup.cwd:
         raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")

@@ -4,6 +4,8 @@
 below return one whole line each, newline included.
 """
 
+import re
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -52,6 +54,12 @@ SURELY_SHALLOW = 2 * _SAFE_BRACKETS
 _SPARE = 100
 
 
+# Every escape of a JSON string, whole pairs as one; group 1 is half a pair.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
 class _Frame(Struct):
     id: Raw | UnsetType = UNSET
     method: str | UnsetType = UNSET
@@ -88,6 +96,18 @@ def check(line: bytes) -> None:
         _nested(b"[" * _SPARE + line + b"]" * _SPARE)
 
 
+def mended(line: bytes) -> bytes | None:
+    """The line with U+FFFD for each half of a surrogate pair that stands alone; None for one without any.
+
+    JavaScript writes such a half as an escape when it has cut a string inside an emoji. JSON's grammar allows it
+    (RFC 8259, section 8.2), but msgspec and other strict readers refuse the whole message.
+    """
+    if isinstance(line, Overlong):
+        return None
+    whole = _ESCAPE.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], line)
+    return whole if whole != line else None
+
+
 def given(raw: Raw | UnsetType) -> Raw | None:
     """A member that may be left out; null counts as left out. (msgspec decodes no `Raw | None`.)"""
     return None if raw is UNSET or raw == NULL else raw
@@ -101,7 +121,8 @@ def read(line: bytes) -> Message:
     except msgspec.ValidationError:
         return _no_message(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _no_json(line, error)
+        whole = mended(line)
+        return _no_json(line, error) if whole is None else read(whole)
     except RecursionError:
         return Malformed(INVALID_REQUEST, "message is nested too deeply")
     if frame.method is not UNSET:

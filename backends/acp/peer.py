@@ -125,16 +125,22 @@ class Peer:
                         self._not_ours(Update(head.kind, params, head.message, head.tool_call))
                     continue
             except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
-                self._odd(line)
+                # What was said before it is heard before it: it may be the line too many.
+                if batch:
+                    batch = self._show(batch)
+                whole = jsonrpc.mended(line)
+                if whole is None:
+                    self._odd(line)
+                else:
+                    self.on_lines([whole])
                 continue
             if batch:
                 batch = self._show(batch)
             self._message(line)
-        if batch:
-            self._show(batch)
+        self._show(batch)
 
     def _show(self, batch: list[Update]) -> list[Update]:
-        if self.listener is not None:
+        if batch and self.listener is not None:
             self.listener.show(batch)
         return []
 
