@@ -1,0 +1,434 @@
+"""A child process as a Channel, with real children: what they do to pipes, exit codes and our event loop."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp_broker.edge import guardian, process
+from acp_broker.edge.household import Household
+from tests.edge.children import (
+    DAEMON,
+    ECHO,
+    ENV,
+    LIMIT_S,
+    PAUSE,
+    SAY_PID,
+    SETSID,
+    WIPED_DAEMON,
+    Ear,
+    Life,
+    listening,
+    open_descriptors,
+    script,
+)
+
+pytestmark = pytest.mark.anyio
+
+STUBBORN = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"ready\\n")
+while True: signal.pause()
+"""
+FORKING = """
+import os, time
+held = os.open(fifo, os.O_WRONLY)
+os.set_inheritable(held, True)
+for count in range(500):
+    if os.fork() == 0:
+        os.setsid()
+        os.execve("/bin/sleep", ["sleep", "1000"], {})
+    if count == 20: os.write(1, b"ready\\n")
+    time.sleep(0.001)
+"""
+OBEDIENT = """
+import os, signal
+def save_and_exit(*_):
+    sum(range(2_000_000))
+    os._exit(4)
+signal.signal(signal.SIGTERM, save_and_exit)
+os.write(1, b"ready\\n")
+while True: signal.pause()
+"""
+
+
+@pytest.fixture(params=["pidfd", "no pidfd"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without pidfds, which old kernels, and a Python that was built on one, do not have."""
+    if request.param == "no pidfd":
+        monkeypatch.delattr(os, "pidfd_open")
+
+
+async def test_a_line_goes_there_and_back(household: Household) -> None:
+    """The reason why there is a process at all."""
+    child = await household.spawn(script(ECHO), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        child.write(b"hello\n")
+        assert await ear.next() == b"hello"
+        await child.stop(eof_grace_s=LIMIT_S, term_grace_s=0)
+
+
+async def test_ten_megabytes_arrive_in_order_and_in_few_batches(household: Household) -> None:
+    """One read is one batch: the price of an update must not be a wake-up."""
+    code = r"import sys; sys.stdout.write(''.join(f'{n:099}\n' for n in range(100_000)))"
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+    ear = Ear()
+
+    await child.run(ear)
+
+    assert [b"%099d" % n for n in range(100_000)] == ear.lines
+    assert len(ear.batches) < 4_000
+
+
+async def test_a_child_that_never_reads_does_not_block_us(household: Household) -> None:
+    """Its pipe holds 64 KiB; the rest waits here and is counted."""
+    child = await household.spawn(script(PAUSE), env=ENV, cwd=None)
+
+    child.write(b"x" * 1_000_000)
+
+    assert 900_000 < child.pending < 1_000_000
+
+
+async def test_what_did_not_fit_is_sent_in_order_when_there_is_room(household: Household) -> None:
+    """A large prompt takes many writes of the system's; the child must not notice."""
+    child = await household.spawn(script(ECHO), env=ENV, cwd=None)
+    lines = [b"%d" % n * 50 for n in range(20_000)]
+
+    async with listening(child) as ear:
+        child.write(b"\n".join(lines) + b"\n")
+        child.close_stdin()
+        assert await child.wait() == 0
+    assert lines == ear.lines
+
+
+async def test_drain_returns_when_everything_is_taken(household: Household) -> None:
+    """Who writes much can wait for the slow reader."""
+    child = await household.spawn(script(ECHO), env=ENV, cwd=None)
+
+    async with listening(child):
+        child.write(b"x" * 999_999 + b"\n")
+        with anyio.fail_after(LIMIT_S):
+            await child.drain()
+        assert child.pending == 0
+        child.close_stdin()
+
+
+async def test_drain_returns_when_the_child_dies(household: Household) -> None:
+    """Nobody takes what is left; waiting for it would be for ever."""
+    child = await household.spawn(script(PAUSE), env=ENV, cwd=None)
+    child.write(b"x" * 1_000_000)
+    child.kill()
+
+    with anyio.fail_after(LIMIT_S):
+        await child.drain()
+
+
+async def test_drain_returns_when_the_child_dies_but_a_grandchild_holds_its_stdin(household: Household) -> None:
+    """No broken pipe tells it then."""
+    child = await household.spawn(script("import os, signal\nif os.fork() == 0: signal.pause()"), env=ENV, cwd=None)
+    child.write(b"x" * 1_000_000)
+
+    with anyio.fail_after(LIMIT_S):
+        await child.drain()
+
+
+async def test_writing_to_a_closed_stdin_is_dropped(household: Household) -> None:
+    """A broken pipe is no news: `wait` tells that the child is gone, and this one is not."""
+    child = await household.spawn(script(f"import os; os.close(0)\n{SAY_PID}"), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        await ear.next()
+        for _ in range(3):
+            child.write(b"anybody there?\n")
+        await child.stop(eof_grace_s=0, term_grace_s=0)
+    assert child.pending == 0
+
+
+async def test_run_ends_when_the_child_closes_its_stdout_and_lives_on(household: Household) -> None:
+    """An agent that cannot speak any more is gone for us, alive or not."""
+    child = await household.spawn(script(f"import os; os.close(1)\n{PAUSE}"), env=ENV, cwd=None)
+
+    with anyio.fail_after(LIMIT_S):
+        await child.run(Ear())
+
+    assert child.returncode is None
+
+
+async def test_run_ends_although_a_grandchild_holds_stdout_open(household: Household) -> None:
+    """The end of input never comes then; the exit of the child has to do."""
+    code = "import os, signal\nif os.fork() == 0: signal.pause()\nos.write(1, b'last words\\n')"
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+    ear = Ear()
+
+    with anyio.fail_after(LIMIT_S):
+        await child.run(ear)
+
+    assert ear.lines == [b"last words"]
+
+
+async def test_everything_said_before_the_exit_is_handed_over(household: Household) -> None:
+    """The answer and the exit may come together, and `run` may be called after both."""
+    child = await household.spawn(script(r"import os; os.write(1, b'answer\n' * 9000)"), env=ENV, cwd=None)
+    await child.wait()
+    ear = Ear()
+
+    await child.run(ear)
+
+    assert ear.lines == [b"answer"] * 9000
+
+
+async def test_everything_said_before_the_exit_is_handed_over_while_a_grandchild_holds_stdout(
+    household: Household,
+) -> None:
+    """Then no end of input tells that this was all."""
+    code = "import os, signal\nos.write(1, b'answer\\n' * 9000)\nif os.fork() == 0: signal.pause()"
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+    await child.wait()
+    ear = Ear()
+
+    with anyio.fail_after(LIMIT_S):
+        await child.run(ear)
+
+    assert ear.lines == [b"answer"] * 9000
+
+
+async def test_a_last_line_without_its_newline_is_handed_over(household: Household) -> None:
+    """Some programs end their output so; what it is worth is for the reader to say."""
+    child = await household.spawn(script("import os; os.write(1, b'one\\ntwo')"), env=ENV, cwd=None)
+    await child.wait()
+    ear = Ear()
+
+    await child.run(ear)
+
+    assert ear.lines == [b"one", b"two"]
+
+
+async def test_a_stopped_process_says_nothing_more(household: Household) -> None:
+    """Its pipes are closed; reading from them would read from somebody else's."""
+    child = await household.spawn(script(ECHO), env=ENV, cwd=None)
+    await child.stop(eof_grace_s=0, term_grace_s=0)
+    ear = Ear()
+
+    await child.run(ear)
+    child.write(b"too late\n")
+
+    assert ear.lines == []
+
+
+async def test_stderr_is_kept_to_its_last_eight_kilobytes(household: Household) -> None:
+    """The failure's text is at the end, below pages of progress bars."""
+    code = r"import os; os.write(2, b'progress ' * 50_000 + b'\xff the reason')"
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+
+    await child.wait()
+
+    tail = child.stderr_tail()
+    assert tail.endswith("progress \N{REPLACEMENT CHARACTER} the reason")
+    assert len(tail) == process.STDERR_TAIL_BYTES
+
+
+async def test_stderr_is_complete_when_the_exit_is_known(household: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The news of the exit may overtake the last words."""
+    monkeypatch.delattr(os, "pidfd_open")
+    child = await household.spawn(script("import os; os.write(2, b'the reason')"), env=ENV, cwd=None)
+    next(thread for thread in threading.enumerate() if thread.name == f"wait-{child.pid}").join()
+
+    await child.wait()
+
+    assert child.stderr_tail() == "the reason"
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9)])
+async def test_wait_tells_how_the_child_ended(household: Household, code: str, status: int) -> None:
+    """As subprocess says it: the exit code, or below zero the signal."""
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+
+    with anyio.fail_after(LIMIT_S):
+        assert status == await child.wait()
+
+
+async def test_wait_tells_how_the_child_ended_where_nobody_can_peek(
+    household: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS before Python 3.13 has no waitid."""
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr(process, "CAN_PEEK", False)
+    child = await household.spawn(script("raise SystemExit(7)"), env=ENV, cwd=None)
+
+    assert await child.wait() == 7
+
+
+async def test_a_child_may_leave_by_itself_at_the_end_of_its_input(household: Household) -> None:
+    """Most agents do; a signal would cost them what they have not saved."""
+    child = await household.spawn(script("import sys; sys.stdin.read(); sys.exit(3)"), env=ENV, cwd=None)
+
+    await child.stop(eof_grace_s=LIMIT_S, term_grace_s=0)
+
+    assert child.returncode == 3
+
+
+async def test_a_child_may_leave_at_sigterm(household: Household) -> None:
+    """claude answers its running prompt then."""
+    child = await household.spawn(script(OBEDIENT), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        await ear.next()
+        await child.stop(eof_grace_s=0, term_grace_s=LIMIT_S)
+
+    assert child.returncode == 4
+
+
+@pytest.mark.usefixtures("kernel")
+async def test_a_child_that_ignores_everything_is_killed(household: Household) -> None:
+    """gemini, qwen, codex1 and cline survive a SIGTERM for seconds."""
+    child = await household.spawn(script(STUBBORN), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        await ear.next()
+        await child.stop(eof_grace_s=0.01, term_grace_s=0.01)
+
+    assert child.returncode == -signal.SIGKILL
+
+
+async def test_cancelling_a_stop_shortens_only_the_waiting(household: Household) -> None:
+    """Whoever is in a hurry still leaves nothing behind."""
+    child = await household.spawn(script(STUBBORN), env=ENV, cwd=None)
+
+    with anyio.move_on_after(0.01):
+        await child.stop(eof_grace_s=1000, term_grace_s=1000)
+
+    assert child.returncode == -signal.SIGKILL
+
+
+async def test_cancelling_the_wait_after_sigterm_still_kills(household: Household) -> None:
+    """That wait is a thread's; it must not hold up the killing."""
+    child = await household.spawn(script(STUBBORN), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        await ear.next()
+        with anyio.move_on_after(0.05):
+            await child.stop(eof_grace_s=0, term_grace_s=1000)
+
+    assert child.returncode == -signal.SIGKILL
+
+
+async def test_two_may_stop_the_same_process(household: Household) -> None:
+    """The end of a turn and the end of the broker can come together."""
+    child = await household.spawn(script(STUBBORN), env=ENV, cwd=None)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(lambda: child.stop(eof_grace_s=0, term_grace_s=0))
+
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("code", [SETSID, DAEMON, WIPED_DAEMON], ids=["setsid", "daemon", "wiped daemon"])
+async def test_what_left_its_parents_dies_with_stop(household: Household, code: str) -> None:
+    """A build server that an agent started must not hold the workspace after it."""
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        with Life(int(await ear.next())) as daemon:
+            await child.stop(eof_grace_s=LIMIT_S, term_grace_s=0)
+
+            assert daemon.is_over
+
+
+async def test_what_left_its_parents_leaves_no_zombie(household: Household) -> None:
+    """As its subreaper we are the only ones who can bury it."""
+    child = await household.spawn(script(DAEMON), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        daemon = int(await ear.next())
+        await child.stop(eof_grace_s=0, term_grace_s=0)
+
+    assert [guardian.look(daemon), guardian.look(child.pid)] == [None, None]
+
+
+async def test_what_a_crashed_child_left_dies_with_stop(household: Household) -> None:
+    """The child is a zombie until then, so that its session is still known."""
+    code = f"import os\nif os.fork() == 0:\n    {SAY_PID}\nos.read(0, 1)\nos._exit(1)"
+    child = await household.spawn(script(code), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        with Life(int(await ear.next())) as grandchild:
+            child.close_stdin()
+            assert (await child.wait(), grandchild.is_over) == (1, False)
+            await child.stop(eof_grace_s=0, term_grace_s=0)
+
+            assert grandchild.is_over
+
+
+async def test_nobody_escapes_who_is_forked_while_we_look(household: Household, tmp_path: Path) -> None:
+    """Without a marker, one that loses its parent unseen would be nobody's: so all are frozen before any is killed."""
+    fifo = tmp_path / "held-open-by-all-of-them"
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    child = await household.spawn(script(f"fifo = {str(fifo)!r}\n{FORKING}"), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        await ear.next()
+        await child.stop(eof_grace_s=0, term_grace_s=0)
+
+    # A pipe that nobody can write to is at its end; else the read would have to wait.
+    assert os.read(held, 1) == b""
+    os.close(held)
+
+
+@pytest.mark.usefixtures("kernel")
+async def test_kill_reaches_what_left_the_session(household: Household) -> None:
+    """Between two breaths there is no time to wait for a thread."""
+    child = await household.spawn(script(SETSID), env=ENV, cwd=None)
+
+    async with listening(child) as ear:
+        with Life(int(await ear.next())) as grandchild:
+            child.kill()
+            await grandchild.end()
+            assert await child.wait() == -signal.SIGKILL
+
+
+async def test_stopping_one_child_leaves_the_others_alone(household: Household) -> None:
+    """Each has a marker and a session of its own."""
+    one, other = [await household.spawn(script(DAEMON), env=ENV, cwd=None) for _ in range(2)]
+
+    async with listening(one), listening(other) as ear:
+        with Life(int(await ear.next())) as daemon:
+            await one.stop(eof_grace_s=0, term_grace_s=0)
+
+            assert (daemon.is_over, other.returncode) == (False, None)
+            await other.stop(eof_grace_s=0, term_grace_s=0)
+
+
+async def test_without_proc_the_group_is_ended(household: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS: all that can be done there."""
+    child = await household.spawn(
+        script(f"import os, signal\nif os.fork() == 0:\n    {SAY_PID}\nsignal.pause()"), env=ENV, cwd=None
+    )
+    monkeypatch.setattr(guardian, "HAS_PROC", False)
+
+    async with listening(child) as ear:
+        with Life(int(await ear.next())) as grandchild:
+            await child.stop(eof_grace_s=0, term_grace_s=0)
+
+            await grandchild.end()
+
+
+async def test_fifty_children_leave_no_descriptor_behind(household: Household) -> None:
+    """A broker lives for weeks."""
+    await (await household.spawn(script(PAUSE), env=ENV, cwd=None)).stop(eof_grace_s=0, term_grace_s=0)
+    before = len(open_descriptors())
+
+    for _ in range(50):
+        child = await household.spawn(["sleep", "1000"], env=ENV, cwd=None)
+        async with listening(child):
+            await child.stop(eof_grace_s=0, term_grace_s=0)
+
+    assert before == len(open_descriptors())
