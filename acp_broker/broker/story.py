@@ -103,8 +103,10 @@ def _error(code: int, text: str, name: str, misses: Sequence[Miss], story: Story
 
 def _own_code(failure: Failure) -> int:
     # A lone backend keeps its own JSON-RPC code, but for the one that acpx takes as leave to run the prompt again.
+    # Anything outside of what JSON-RPC 2.0 reserves may be another kind of code: -9 is a signal's.
     code = failure.code or ""
-    return int(code) if code.startswith("-") and code[1:].isdigit() and code != "-32603" else EXHAUSTED
+    is_rpc = code.startswith("-32") and len(code) == len("-32000") and code[1:].isdigit()
+    return int(code) if is_rpc and code != "-32603" else EXHAUSTED
 
 
 def _each(misses: Sequence[Miss]) -> str:
