@@ -32,25 +32,27 @@ class CancelAsked:
     """Set once when the turn should end: look at it, wait for it, or be called."""
 
     def __init__(self) -> None:
-        self._event = Event()
+        self._is_set = False
         self._callbacks: list[Callable[[], None]] = []
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._is_set
 
     async def wait(self) -> None:
-        await self._event.wait()
+        event = Event()
+        self.then(event.set)
+        await event.wait()
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when it is set; at once if it is. Costs no task, so a turn that is not cancelled pays nothing."""
-        if self._event.is_set():
+        if self._is_set:
             callback()
         else:
             self._callbacks.append(callback)
 
     def set(self) -> None:
-        if not self._event.is_set():
-            self._event.set()
+        if not self._is_set:
+            self._is_set = True
             callbacks, self._callbacks = self._callbacks, []
             for callback in callbacks:
                 callback()

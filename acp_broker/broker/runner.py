@@ -79,7 +79,7 @@ _UNCOMMITTED = (Waiting, Trying, Doubting)
 
 async def load() -> None:
     """Load what turns alone need; best while an agent starts. Its patterns would make `initialize` wait 15 ms."""
-    from acp_broker.core import doubt  # noqa: F401, PLC0415
+    import acp_broker.core.doubt  # noqa: F401, PLC0415
 
 
 class Order(Struct, frozen=True):
@@ -201,12 +201,12 @@ class Turn:
         if visible.voice(update.kind, text) is visible.Voice.NOTE:
             return Noted(attempt)
         if update.kind == "agent_message_chunk" and text is not None:
-            from acp_broker.core import doubt  # noqa: PLC0415 - see `load`
+            from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see `load`
 
-            if doubt.is_retry_notice(text):
+            if is_retry_notice(text):
                 self._add(Reached(attempt, "retrying"))
                 return Noted(attempt)
-            if doubt.looks_like_failure(text):
+            if looks_like_failure(text):
                 return Doubted(attempt)
         return Spoke(attempt)
 
@@ -219,10 +219,10 @@ class Turn:
             case BackendFinished(stop_reason, answer):
                 attempt.finished = outcome
                 if isinstance(self.state, Doubting):
-                    from acp_broker.core import doubt  # noqa: PLC0415 - see `load`
+                    from acp_broker.core.doubt import judge  # noqa: PLC0415 - see `load`
 
                     usage = story.has_usage(answer)
-                    failure = doubt.judge(self._held.text(), stop_reason, usage)
+                    failure = judge(self._held.text(), stop_reason, usage)
                     if failure is not None:
                         return Failed(attempt.number, failure)
                 return Finished(attempt.number, stop_reason)
@@ -305,7 +305,7 @@ class Turn:
         self.session.broker.started(command.candidate)
         self.session.ids.new_message()
         self.attempt = attempt = Attempt(self, command.attempt, command.candidate, standby)
-        self.session.tasks.start_soon(attempt.run)
+        self.session.attempts.put_nowait(attempt)
 
     def _stop(self, command: Stop, _event: Event) -> None:
         attempt = self._current()
