@@ -4,7 +4,7 @@ import secrets
 from functools import partial
 
 import msgspec
-from anyio import CancelScope, create_task_group, move_on_after
+from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -13,6 +13,7 @@ from acp_broker.broker import story
 from acp_broker.broker.asks import Asks
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
+from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
 from acp_broker.broker.runner import Order, Turn
@@ -95,7 +96,7 @@ class Broker:
         mine = [session for session in self.sessions.values() if session.frontend == frontend.number]
         for session in mine:
             session.cancel()
-        with move_on_after(self.policy.leave_s):
+        with within(self.clock, self.policy.leave_s):
             for session in mine:
                 await session.idle()
 
@@ -125,9 +126,9 @@ class Broker:
 
     async def opened(self, session: Session) -> Raw:
         """The result of `session/new`: what the primary answered, else what it answered in an earlier run."""
-        standby = session.warm()
+        standby = session.standby(self.candidate(session.settings.selected))
         failure: Failure | None = None
-        with move_on_after(self.policy.session_new_s) as waited:
+        with within(self.clock, self.policy.session_new_s) as waited:
             failure = await standby.opened()
         result = Raw(b"{}")
         if standby.backend is not None:

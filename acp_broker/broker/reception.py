@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event, create_task_group, move_on_after
+from anyio import Event, create_task_group
 from msgspec import Raw
 
 from acp_broker.broker import introduction
 from acp_broker.broker.learnt import Learnt, Lesson
+from acp_broker.broker.limit import within
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Nobody, Standby, Whom
 from acp_broker.contract import Backend
@@ -105,7 +106,7 @@ class Reception:
         probe = self._probe(self._broker.selected, frontend.whom)
         is_learnt = Event()
         self._broker.tasks.start_soon(self._learn_from, probe, frontend.whom, is_learnt)
-        with move_on_after(self._broker.policy.learn_s):
+        with within(self._broker.clock, self._broker.policy.learn_s):
             await is_learnt.wait()
         return self._introduced(frontend)
 

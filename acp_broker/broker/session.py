@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from anyio import Event, create_task_group, move_on_after
+from anyio import Event, create_task_group
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from acp_broker.broker.between import Between
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
+from acp_broker.broker.limit import within
 from acp_broker.broker.runner import Order, Turn, load
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
@@ -102,10 +103,10 @@ class Session:
         """The turn has its reply; the next one begins."""
         self.turn, self.last = None, turn
         attempt = turn.attempt
-        if attempt is not None:
-            attempt.standby.rest()
-            if stop_reason is not None and stop_reason != "cancelled":
-                self.broker.served(attempt.candidate)
+        for standby in self._standbys.values():
+            standby.rest()
+        if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
+            self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
         self.next()
         self._over.set()
@@ -174,7 +175,7 @@ class Session:
     async def rest(self) -> None:
         """ACP `session/close`: cancel what runs or waits and close every backend; it can be taken up again."""
         self.cancel()
-        with move_on_after(self.broker.policy.leave_s):
+        with within(self.clock, self.broker.policy.leave_s):
             await self.idle()
         async with create_task_group() as tasks:
             for standby in self._standbys.values():
@@ -196,7 +197,7 @@ class Session:
         for standby in self._standbys.values():
             standby.setup, standby.whom = self.setup, self.whom
             if self.setup != before and self.turn is None:
-                self.tasks.start_soon(standby.abandon)
+                standby.close()
         self.warm()
 
     def tell_backend(self, method: str, params: dict[str, Raw]) -> None:

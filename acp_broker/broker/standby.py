@@ -1,9 +1,11 @@
 """One backend of one session, opened: started with the session or when first needed, kept open between turns.
 
-    closed --warm/join--> opening --> open --> closed      (ended by us, by an idle limit, or by its own death)
+    closed --warm/join--> opening --> open --close--> closing --> closed      (by us, or by an idle limit)
+                                       '------- its own death ------^
 
 A runtime that dies between turns is opened again after a pause, longer each time, so that the session stays warm; a
-turn that comes first opens it at once. Opening that fails stays failed until somebody joins again.
+turn that comes first opens it at once. Opening that fails stays failed until somebody joins again. What is closing
+takes no turn any more: who wants it then waits for its end, and gets a new one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +70,7 @@ class _Opening:
         self.failure: Failure | None = None
         self.listener: Client | None = None
         self.scope = CancelScope()
+        self.opens_again = False
 
 
 class _Tools:
@@ -118,13 +121,16 @@ class Standby:
         self.runtime_session: str | None = None
         self._tasks = tasks
         self._opening: _Opening | None = None
+        self._failure: Failure | None = None
         self._timer: Timer | None = None
         self._deaths = 0
         self._ended = False
 
     def warm(self) -> None:
-        """Begin to open, unless it is open or opening."""
-        if self._opening is None and not self._ended:
+        """Begin to open, unless it is open or opening; what is closing opens again."""
+        if self._opening is not None and self._opening.close.is_set():
+            self._opening.opens_again = True
+        elif self._opening is None and not self._ended:
             self._cancel_timer()
             self.life = next(_LIVES)
             self._opening = opening = _Opening()
@@ -136,45 +142,47 @@ class Standby:
         Cancelled, it leaves the opening alone: `abandon` ends it.
         """
         self._cancel_timer()
-        if self.backend is not None:
-            return self.backend
-        self.warm()
-        opening = self._opening
-        assert opening is not None
-        opening.listener = attempt
-        if opening.phase != "leasing":
-            attempt.reached(opening.phase)
-        try:
-            await opening.done.wait()
-        finally:
-            opening.listener = None
-        if opening.failure is not None:
-            raise BackendFailure(opening.failure)
-        assert self.backend is not None
+        while self.backend is None:
+            if self._ended:
+                raise BackendFailure(Failure(FailureKind.CANCELLED, "its session has ended", seen_at="leasing"))
+            self.warm()
+            opening = self._opening
+            assert opening is not None
+            if opening.close.is_set() or opening.done.is_set():  # on its way out, by us or by itself
+                await opening.closed.wait()
+            else:
+                await self._follow(opening, attempt)
         return self.backend
 
     async def opened(self) -> Failure | None:
-        """Wait until the opening under way has ended; how it failed, or None."""
+        """Wait until the opening under way has ended; how it, or else the latest one, failed, or None."""
         opening = self._opening
         if opening is None:
-            return None
+            return self._failure
         await opening.done.wait()
         return opening.failure
 
-    async def abandon(self) -> None:
-        """End an opening or an open runtime now, and wait until nothing of it is left."""
+    def close(self) -> None:
+        """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""
+        self._cancel_timer()
         opening = self._opening
-        if opening is None:
-            return
-        opening.close.set()
-        if not opening.done.is_set():
-            opening.scope.cancel()
-        await opening.closed.wait()
+        if opening is not None:
+            self.backend = None
+            opening.opens_again = False
+            opening.close.set()
+            if not opening.done.is_set():
+                opening.scope.cancel()
+
+    async def abandon(self) -> None:
+        """Close, and wait until nothing of it is left."""
+        opening = self._opening
+        self.close()
+        if opening is not None:
+            await opening.closed.wait()
 
     async def end(self) -> None:
         """Abandon for good: nothing opens it again."""
         self._ended = True
-        self._cancel_timer()
         await self.abandon()
 
     def trace(self, event: str, **fields: str | float | None) -> None:
@@ -184,10 +192,21 @@ class Standby:
 
     def rest(self) -> None:
         """A turn is over: close it after the idle limit, if it can come back with what it knows."""
-        self._deaths = 0
-        if self.backend is not None and agent.initialized(self.backend.about.initialized).can_come_back:
-            self._cancel_timer()
-            self._timer = self.clock.call_at(self.clock.now() + REAP_AFTER_S, self._reap)
+        if self.backend is not None:
+            self._deaths = 0
+            self._close_when_idle(self.backend)
+
+    async def _follow(self, opening: _Opening, attempt: Client) -> None:
+        """Wait for an opening, and tell `attempt` its phases. Raises BackendFailure."""
+        opening.listener = attempt
+        if opening.phase != "leasing":
+            attempt.reached(opening.phase)
+        try:
+            await opening.done.wait()
+        finally:
+            opening.listener = None
+        if opening.failure is not None:
+            raise BackendFailure(opening.failure)
 
     async def _live(self, opening: _Opening) -> None:
         died: str | Failure | None = None
@@ -200,9 +219,12 @@ class Standby:
             opening.failure = died
         elif not was_open:
             opening.failure = Failure(FailureKind.CANCELLED, "the opening was given up", seen_at=opening.phase)
+        self._failure = opening.failure
         opening.done.set()
         opening.closed.set()
-        if was_open and died is not None and not opening.close.is_set():
+        if opening.opens_again:
+            self.warm()
+        elif was_open and died is not None and not opening.close.is_set():
             self._died(died)
 
     async def _hold_open(self, opening: _Opening) -> str | None:
@@ -210,6 +232,8 @@ class Standby:
         reason: str | None = None
         async with self.runtime.open(_Tools(self, opening)) as backend:
             self.backend = backend
+            if opening.listener is None:
+                self._close_when_idle(backend)
             opening.done.set()
 
             async def watch() -> None:
@@ -229,15 +253,19 @@ class Standby:
         pauses = self.runtime.restart_backoff_s
         pause = pauses[min(self._deaths, len(pauses) - 1)]
         self._deaths += 1
+        self._cancel_timer()
         self.trace("backend_died", why=text, opens_again_in_s=None if self._ended else pause)
         if not self._ended:
             self._timer = self.clock.call_at(self.clock.now() + pause, self.warm)
 
+    def _close_when_idle(self, backend: Backend) -> None:
+        if agent.initialized(backend.about.initialized).can_come_back:
+            self._cancel_timer()
+            self._timer = self.clock.call_at(self.clock.now() + REAP_AFTER_S, self._reap)
+
     def _reap(self) -> None:
-        self._timer = None
-        if self._opening is not None:
-            self.trace("backend_idle_closed")
-            self._opening.close.set()
+        self.trace("backend_idle_closed")
+        self.close()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
