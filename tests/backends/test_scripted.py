@@ -10,7 +10,8 @@ from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure, RpcError
 from backends.scripted import ScriptedConfig
 from tests.backends.contract import BackendContract, kinds
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, HandClock, body, plain, raw, setup, turn
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +23,7 @@ class TestScripted(BackendContract):
 
 @pytest.fixture
 def tools():
-    return FakeTools(clock=HandClock(), setup=setup("/work"))
+    return FakeTools(clock=FakeClock(), setup=setup("/work"))
 
 
 @pytest.fixture
@@ -120,10 +121,11 @@ async def test_a_script_and_a_script_file_exclude_each_other():
 async def test_a_stall_lasts_as_long_as_it_says(tools, client):
     """Time comes from the clock that the broker gives, so that its tests own it."""
     ends = []
+    began = tools.clock.now()
 
     async def run(backend):
         finished = await backend.run(turn(), client)
-        ends.append((finished.stop_reason, tools.clock.now()))
+        ends.append((finished.stop_reason, tools.clock.now() - began))
 
     async with kind.open(one_turn({"do": "stall", "ms": 90_000}), tools) as backend, create_task_group() as tasks:
         tasks.start_soon(run, backend)
@@ -160,13 +162,13 @@ async def test_an_unclosed_stall_ends_with_the_backend(tools, client):
 
 async def test_a_closed_backend_leaves_no_timer(tools, client):
     """A timer that rings for nobody still keeps everything alive that it knows."""
-    late = {"do": "lateUpdates", "steps": [{"do": "stall", "ms": 1}]}
+    late = {"do": "lateUpdates", "steps": [{"do": "stall", "ms": 60_000}]}
     async with kind.open(one_turn(late), tools) as backend:
         await backend.run(turn(), client)
         await wait_all_tasks_blocked()
-        before = tools.clock.pending
+        before = tools.clock.armed
 
-    assert (before, tools.clock.pending) == (1, 0)
+    assert (before, tools.clock.armed) == ([60.0], [])
 
 
 async def test_what_comes_late_does_not_overtake_the_end_of_the_turn(tools, client):
@@ -354,6 +356,21 @@ async def test_a_branch_is_played_for_the_outcome_it_is_named_by(tools):
     await played(tools, client, {"do": "writeFile", "path": "x", "text": "", "branches": branches})
 
     assert client.texts == ["refused"]
+
+
+async def test_a_signal_that_ended_a_terminal_is_its_outcome(tools):
+    """ACP v1, terminals: an exit status has a code or a signal."""
+    replies = {
+        "terminal/create": {"terminalId": "t"},
+        "terminal/wait_for_exit": {"exitCode": None, "signal": "SIGKILL"},
+        "terminal/output": {"output": "", "truncated": False},
+        "terminal/release": None,
+    }
+    branches = {"SIGKILL": [say("killed")]}
+    client = FakeClient(replies=replies)
+    await played(tools, client, {"do": "terminal", "command": "ls", "branches": branches})
+
+    assert client.texts == ["killed"]
 
 
 async def test_the_action_of_an_elicitation_chooses_a_branch(tools):

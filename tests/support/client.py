@@ -1,4 +1,4 @@
-"""A recording `Client` and `Tools` for the tests of backends, and a clock that only moves by hand."""
+"""A recording `Client` and `Tools` for the tests of backends."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -124,59 +124,6 @@ class FakeTools:
 
     def log(self, event: str, **fields: str | float | None) -> None:
         self.logged.append((event, fields))
-
-
-class HandClock:
-    """Stands still until `advance`; then rings what is due, in order of time."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._alarms: list[_Alarm] = []
-
-    def now(self) -> float:
-        return self._now
-
-    def wall(self) -> float:
-        return self._now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> "_Alarm":
-        alarm = _Alarm(when, callback, self._alarms)
-        self._alarms.append(alarm)
-        return alarm
-
-    async def sleep(self, seconds: float) -> None:
-        over = anyio.Event()
-        self.call_at(self._now + seconds, over.set)
-        await over.wait()
-
-    @property
-    def pending(self) -> int:
-        """How many callbacks wait for their time."""
-        return len(self._alarms)
-
-    async def advance(self, seconds: float) -> None:
-        """Let the time pass, and everything that this sets going come to rest."""
-        end = self._now + seconds
-        while due := [alarm for alarm in self._alarms if alarm.when <= end]:
-            alarm = min(due, key=lambda each: each.when)
-            self._now = max(self._now, alarm.when)
-            alarm.ring()
-            await anyio.wait_all_tasks_blocked()
-        self._now = end
-
-
-class _Alarm(Struct, eq=False):
-    when: float
-    callback: Callable[[], None]
-    alarms: list["_Alarm"]
-
-    def cancel(self) -> None:
-        if self in self.alarms:
-            self.alarms.remove(self)
-
-    def ring(self) -> None:
-        self.cancel()
-        self.callback()
 
 
 def setup(cwd: str) -> SessionSetup:
