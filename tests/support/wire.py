@@ -1,6 +1,8 @@
 """A real broker, spoken to in bytes: for messages that no client would send, and ids that no driver would choose."""
 
 import json
+import sys
+from pathlib import Path
 
 from tests.support.broker import BrokerProcess
 
@@ -44,3 +46,14 @@ class Wire(BrokerProcess):
 
 def error_of(message: dict) -> tuple[object, int]:
     return message["id"], message["error"]["code"]
+
+
+def overheard(script: object, heard: Path) -> dict:
+    """A backend's entry: the scripted agent, and a file that keeps every byte that it is sent."""
+    agent = [sys.executable, "-m", "backends.scripted", "--script", json.dumps(script)]
+    return {"kind": "acp", "command": ["/bin/sh", "-c", 'tee "$0" | exec "$@"', str(heard), *agent]}
+
+
+def says(raw: bytes) -> dict:
+    """A step that puts this line on the agent's stdout as it stands."""
+    return {"do": "garbage", "hex": (raw + b"\n").hex()}
