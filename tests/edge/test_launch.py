@@ -63,6 +63,16 @@ def test_a_script_whose_interpreter_is_missing(tmp_path: Path) -> None:
     assert unreachable(text) == failure(agent)
 
 
+def test_a_script_on_its_own_path_whose_interpreter_is_missing(tmp_path: Path) -> None:
+    """The reason must be looked for where the command was."""
+    agent = tmp_path / "agent"
+    agent.write_text("#!/no/such/node\n")
+    agent.chmod(0o755)
+    text = f"{str(agent)!r} names an interpreter in its first line that is not there; install it or correct the line"
+
+    assert unreachable(text) == failure("agent", env={"PATH": str(tmp_path)})
+
+
 def test_the_command_is_looked_up_in_the_path_of_its_own_environment(tmp_path: Path) -> None:
     """A backend may be given a PATH that the broker does not have."""
     (tmp_path / "agent").write_text("#!/bin/sh\n")
