@@ -14,7 +14,7 @@ from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.plan import Can, Needs, Plan, make_plan
 from acp_broker.core.turnrules import Miss, Rules
-from acp_broker.wire import agent, content
+from acp_broker.wire import agent, content, jsonrpc
 
 if TYPE_CHECKING:
     from acp_broker.broker.runner import Order
@@ -36,6 +36,7 @@ class Chain:
         }
         # A prompt that asks nothing special, while everybody is well: planned once.
         self._usual = Rules(self._order, policy.commit_point, policy.limits, own_limits=self._own_limits)
+        self._usual_record = jsonrpc.encode(self._usual)
 
     def plan(self, session: "Session", order: "Order", known: Known) -> tuple[Rules, tuple[Passed, ...]]:
         """The rules of a turn, and who was passed over for it and why."""
@@ -57,6 +58,10 @@ class Chain:
         )
         skipped = [Passed(one.candidate.backend, one.why.text) for one in plan.skipped]
         return rules, (*skipped, *self._put_off(plan, now, wall))
+
+    def record(self, rules: Rules) -> Raw:
+        """The rules of a turn, as its session's log keeps them."""
+        return self._usual_record if rules is self._usual else jsonrpc.encode(rules)
 
     def _put_off(self, plan: Plan, now: float, wall: float) -> Iterator[Passed]:
         """Whom a turn tries later than config says, and why: a failover that is not an attempt is said as well."""
@@ -114,11 +119,12 @@ class Chain:
 
 
 _NOTHING = Needs()
+_NO_KINDS: frozenset[str] = frozenset()
 
 
 def _needs(session: "Session", prompt: Raw) -> Needs:
     body = bytes(prompt)
-    kinds = content.kinds(prompt) if b'"image"' in body or b'"audio"' in body else frozenset[str]()
+    kinds = content.kinds(prompt) if b'"image"' in body or b'"audio"' in body else _NO_KINDS
     mode, directories = session.settings.chosen_mode, bool(session.setup.additional_directories)
     if not kinds and mode is None and not directories:
         return _NOTHING

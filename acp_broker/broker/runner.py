@@ -118,8 +118,10 @@ class Turn:
     # --- what happens to a turn
 
     def begin(self) -> None:
-        """The prompt is in the log: go."""
-        self._post(Accepted())
+        """The prompt is in the log: go. Where the backend stands ready, the first step is written with its second."""
+        self._add(Accepted())
+        if self.attempt is None or self.attempt.standby.backend is None:
+            self.session.log.commit()
 
     def cancel(self) -> None:
         """The frontend no longer wants the turn."""

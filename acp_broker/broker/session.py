@@ -139,7 +139,7 @@ class Session:
                 at=self.clock.wall(),
                 prompt=order.prompt,
                 rest=order.rest,
-                rules=rules,
+                rules=self.broker.chain.record(rules),
             )
         )
         self.log.commit()
