@@ -43,7 +43,7 @@ def text_of(update: Update) -> str | None:
     return content.text if content.type == "text" else None
 
 
-def update(kind: str, **members: object) -> Update:
+def update(kind: str, /, **members: object) -> Update:
     """An update of our own making: `update("agent_message_chunk", content={"type": "text", "text": "Hi"})`."""
     body = msgspec.json.encode({"sessionUpdate": kind, **members})
     message_id, tool_call_id = members.get("messageId"), members.get("toolCallId")
