@@ -131,6 +131,19 @@ def test_an_exhausted_chain_says_when_to_come_back(tmp_path: Path) -> None:
     assert 40 == turn.told["retryAfter"]
 
 
+def test_a_primary_that_comes_back_shows_its_settings_again(tmp_path: Path) -> None:
+    """It died in a turn and is opened again behind it; what it says then is not taken for words of the lost turn."""
+    commands = {"do": "commands", "availableCommands": [{"name": "plan", "description": "Plans"}]}
+    script = {**DIES, "new": [{"do": "lateUpdates", "steps": [commands]}]}
+    with BrokerProcess(tmp_path, chain(primary=script, spare=SPARE)) as broker:
+        session = broker.open()
+        first = broker.until_method("session/update")
+        broker.prompt(session)
+        again = broker.until_method("session/update")
+
+    assert first == again
+
+
 def test_a_full_disk_is_named_and_walks_no_chain(tmp_path: Path) -> None:
     """A local fault: no other backend can help, so none is tried (design.md, section 5)."""
     with BrokerProcess(tmp_path, chain(primary=SPARE, spare=SPARE)) as broker:

@@ -67,6 +67,7 @@ submitted   http400    first_output -      | -33001    | -                      
 submitted   novel      first_output -      | end_turn  | say spare                     | primary unclassified, spare
 submitted   empty      first_output -      | end_turn  | say spare                     | primary empty_turn, spare
 submitted   dressed    first_output -      | end_turn  | say spare                     | primary overloaded, spare
+submitted   retrying   first_output -      | end_turn  | say spare                     | primary silent, spare
 submitted   unasked    first_output -      | end_turn  | say spare                     | primary crashed, spare
 submitted   bad        first_output -      | end_turn  | say spare                     | primary garbled, spare
 submitted   twice      first_output -      | end_turn  | say done                      | primary
@@ -130,6 +131,8 @@ FAULTS: Mapping[str, list[dict]] = {
     "novel": [{"do": "fail", "code": -32099, "message": "the moon is in the wrong house"}],
     "empty": [{"do": "end"}],
     "dressed": [{"do": "say", "text": "API Error: 529 Overloaded"}, {"do": "end"}],
+    # The agent's own retries are evidence: the wait for its first word is cut short.
+    "retrying": [{"do": "say", "text": "Retrying (attempt 1/3, waiting 2s)..."}, STALL],
     "unasked": [{"do": "end", "stopReason": "cancelled"}],
     "bad": [{"do": "answer", "result": {"reason": "end_turn"}}],
     "twice": [{"do": "answerTwice"}, {"do": "say", "text": "done"}],
@@ -161,7 +164,8 @@ def _program(fault: str, folder: Path) -> Path:
 def play(cell: Cell, folder: Path) -> Outcome:
     spare = {"turns": [[{"do": "say", "text": "spare"}]]}
     with BrokerProcess(
-        folder, chain(primary=primary(cell, folder), spare=spare, acp={"commitPoint": cell.commit})
+        folder,
+        chain(primary=primary(cell, folder), spare=spare, acp={"commitPoint": cell.commit}, limits={"retryingMs": 200}),
     ) as broker:
         session = broker.open()
         if cell.cancel and cell.phase == "spawn":
