@@ -146,8 +146,13 @@ class Broker:
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
 
     async def delete(self, session: Session) -> None:
-        await session.end()
-        del self.sessions[session.id]
+        """Nobody finds it from now on; what runs in it is answered before its log goes."""
+        self.sessions.pop(session.id, None)
+        with CancelScope(shield=True):
+            await session.rest()
+            await session.end()
+        for frontend in self.frontends.values():
+            frontend.outbox.detach(session.id)
         session.log.path.unlink(missing_ok=True)
 
     # --- turns

@@ -160,12 +160,11 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     """ACP v1, session delete: deleting what is not there succeeds."""
     name = SessionId(msgspec.json.decode(_params(request), type=_OfSession).session)
-    session = frontend.broker.sessions.get(name)
+    session = frontend.broker.sessions.pop(name, None)
     if session is None:
         return EMPTY
 
     async def deleted() -> Raw:
-        frontend.outbox.detach(session.id)
         await frontend.broker.delete(session)
         return EMPTY
 

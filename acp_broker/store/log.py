@@ -89,19 +89,20 @@ class SessionLog:
             self._trim()
 
     def recover(self) -> None:
-        """Try the disk again after a fault. Raises StoreError, with the fault's text, while it still fails.
+        """Try the disk again after a fault. Raises StoreError, with the new fault's text, while it still fails.
 
         What could not be written before is not in the file; a record says how many bytes that is.
         """
         if self.fault is None:
             return
-        fault, self.fault = self.fault, None
+        self.fault = None
         lost = self.end - self._position(self._written)
         self._stretches.append((self.end, self._written))
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
         if self.fault is not None:
-            raise StoreError(fault)
+            self._stretches.pop()
+            raise StoreError(self.fault)
 
     def attach(self, reader: Callable[[], None]) -> None:
         self._readers.append(reader)
@@ -172,7 +173,7 @@ class SessionLog:
         if index + 1 < len(self._stretches):
             after, end = self._stretches[index + 1]
             if position - start >= end - base:  # in what a failed write left out
-                return after, b""
+                return min(after, limit), b""
             limit = min(limit, start + end - base)
         offset = base + position - start
         size = min(READ_BYTES, limit - position)
@@ -200,9 +201,14 @@ def _cut(fd: int, size: int) -> None:
 def read_records(path: Path) -> Iterator[records.Record]:
     """Every whole record of a log file, in order. A torn last line is left out.
 
-    Raises StoreError for a format that is newer than ours and for a line in the middle that is no record.
+    Raises StoreError for a file that cannot be read, a format that is newer than ours, and a line in the middle that
+    is no record.
     """
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise StoreError(f"cannot read the session log {path}: {error.strerror}") from error
+    with opened as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return

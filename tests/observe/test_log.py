@@ -1,0 +1,76 @@
+"""The broker's own log: one JSON object per line, and never a reason for a turn to end."""
+
+import json
+import os
+from pathlib import Path
+
+from acp_broker.observe import log as module
+from acp_broker.observe.log import LineLog, to_file
+from tests.support.clock import FakeClock
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_event_is_one_line_with_its_time(tmp_path: Path) -> None:
+    """Tools read it line by line."""
+    log = to_file(FakeClock(), tmp_path / "broker.jsonl")
+    log("attempt_failed", backend="primary", why="two\nlines")
+
+    expected = {"at": 1700001000.0, "event": "attempt_failed", "backend": "primary", "why": "two\nlines"}
+    assert [expected] == lines(tmp_path / "broker.jsonl")
+
+
+def test_what_is_none_is_left_out(tmp_path: Path) -> None:
+    """Most fields are not there most of the time."""
+    to_file(FakeClock(), tmp_path / "broker.jsonl")("turn_over", code=None)
+
+    assert "code" not in lines(tmp_path / "broker.jsonl")[0]
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """It names folders and what failed."""
+    before = os.umask(0)
+    try:
+        to_file(FakeClock(), tmp_path / "log" / "broker.jsonl")
+    finally:
+        os.umask(before)
+
+    assert 0o600 == (tmp_path / "log" / "broker.jsonl").stat().st_mode & 0o777
+
+
+def test_a_later_broker_writes_behind_an_earlier_one(tmp_path: Path) -> None:
+    """Yesterday's failover is looked for today."""
+    for event in ("one", "two"):
+        to_file(FakeClock(), tmp_path / "broker.jsonl")(event)
+
+    assert ["one", "two"] == [line["event"] for line in lines(tmp_path / "broker.jsonl")]
+
+
+def test_a_large_file_is_set_aside(tmp_path: Path, monkeypatch) -> None:
+    """A log must not fill the disk that it reports on."""
+    monkeypatch.setattr(module, "ROTATE_BYTES", 10)
+    for event in ("old", "new"):
+        to_file(FakeClock(), tmp_path / "broker.jsonl")(event)
+
+    files = {path.name: [line["event"] for line in lines(path)] for path in tmp_path.iterdir()}
+    assert {"broker.jsonl": ["new"], "broker.jsonl.1": ["old"]} == files
+
+
+def test_a_file_that_cannot_be_opened_is_said_once_on_stderr(tmp_path: Path, capfd) -> None:
+    """An editor shows stderr of the agents that it starts."""
+    (tmp_path / "file").write_bytes(b"")
+    to_file(FakeClock(), tmp_path / "file" / "broker.jsonl")("hello")
+    first, second = capfd.readouterr().err.splitlines()
+
+    expected = f"acp-broker: cannot write the log {tmp_path}/file/broker.jsonl: File exists; logging to stderr"
+    assert (expected, "hello") == (first, json.loads(second)["event"])
+
+
+def test_a_log_that_cannot_be_written_raises_nothing() -> None:
+    """A full disk ends no turn twice."""
+    read, write = os.pipe()
+    os.close(read)
+    LineLog(FakeClock(), write)("hello")
+    os.close(write)

@@ -1,0 +1,121 @@
+"""The state folder: private, named when it cannot be used, small files whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from acp_broker.core.names import SessionId
+from acp_broker.errors import StoreError
+from acp_broker.store.files import StateFolder
+from tests.support.disk import Disk
+
+pytestmark = pytest.mark.anyio
+
+
+def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Logs, learnt capabilities and the broker's log are in it."""
+    StateFolder(tmp_path / "a" / "state").prepare()
+
+    assert 0o700 == (tmp_path / "a" / "state").stat().st_mode & 0o777
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A path that leads through a file."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"cannot use the state folder .*/file/state: Not a directory"):
+        StateFolder(tmp_path / "file" / "state").prepare()
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    """Somebody wrote ACP_BROKER_HOME=config.json."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"cannot use the state folder .*/file: File exists"):
+        StateFolder(tmp_path / "file").prepare()
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_the_way_out(tmp_path: Path, monkeypatch) -> None:
+    """Containers mount homes read-only. (root may write everywhere: the system's answer is given here.)"""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreError, match=r"is not writable; set ACP_BROKER_HOME to one that is"):
+        StateFolder(tmp_path).prepare()
+
+
+def test_a_small_file_is_read_back(tmp_path: Path) -> None:
+    """Learnt capabilities."""
+    folder = StateFolder(tmp_path)
+    folder.write_small("learnt.json", b"{}")
+
+    assert b"{}" == folder.read_small("learnt.json")
+
+
+def test_a_small_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask."""
+    before = os.umask(0)
+    try:
+        StateFolder(tmp_path).write_small("learnt.json", b"{}")
+    finally:
+        os.umask(before)
+
+    assert 0o600 == (tmp_path / "learnt.json").stat().st_mode & 0o777
+
+
+def test_a_small_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkeypatch) -> None:
+    """Whole or not at all: half of a file is worse than the old one."""
+    folder = StateFolder(tmp_path)
+    folder.write_small("learnt.json", b"old")
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        folder.write_small("learnt.json", b"new")
+
+    assert (b"old", ["learnt.json"]) == (folder.read_small("learnt.json"), [path.name for path in tmp_path.iterdir()])
+
+
+def test_a_small_file_that_is_not_there_is_none(tmp_path: Path) -> None:
+    """The first start."""
+    assert StateFolder(tmp_path).read_small("learnt.json") is None
+
+
+async def test_what_was_written_is_brought_to_the_disk(tmp_path: Path, monkeypatch) -> None:
+    """design.md, section 7: accepted turns and answers survive a power cut."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    folder = StateFolder(tmp_path)
+    log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
+    await folder.sync_now()
+    log.close()
+
+    assert [log.path.stat().st_ino] == synced
+
+
+async def test_what_was_not_written_since_is_not_synced_again(tmp_path: Path, monkeypatch) -> None:
+    """An idle session costs no disk."""
+    synced: list[int] = []
+    folder = StateFolder(tmp_path)
+    log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
+    await folder.sync_now()
+    monkeypatch.setattr(os, "fsync", synced.append)
+    await folder.sync_now()
+    log.close()
+
+    assert [] == synced
+
+
+async def test_a_log_that_was_deleted_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    """A session may be deleted before its last words are synced."""
+    folder = StateFolder(tmp_path)
+    log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
+    log.path.unlink()
+    await folder.sync_now()
+    log.close()
+
+
+def test_a_log_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch) -> None:
+    """session/new answers with this text."""
+    Disk(monkeypatch).room = 0
+    with pytest.raises(StoreError, match=r"cannot write the session log .*/s\.jsonl: No space left on device"):
+        StateFolder(tmp_path).new_log(SessionId("s"), b'{"record":"opened"}\n')

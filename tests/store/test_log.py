@@ -1,0 +1,396 @@
+"""The session log: what is shown was written before, and what is read back is what was written."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from acp_broker.errors import StoreError
+from acp_broker.store import log as module
+from acp_broker.store import records
+from acp_broker.store.log import SessionLog, read_records
+from tests.support.disk import Disk
+
+ME, OTHER = 1, 2
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions" / "s.jsonl"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def log(path: Path):
+    log = SessionLog(path)
+    log.create(opened())
+    yield log
+    log.close()
+
+
+def opened(version: int = records.FORMAT) -> bytes:
+    return records.line("opened", format=version, session="s", cwd="/")
+
+
+def say(log: SessionLog, text: str, *, to: int | None = None) -> bytes:
+    """Append and commit one message; the frame that a reader is shown of it."""
+    if to is None:
+        params = json.dumps({"text": text}).encode()
+        frame = records.update_frames([params])
+        log.append(b'{"record":"shown","updates":[%b]}\n' % params, frame)
+    else:
+        frame = json.dumps({"jsonrpc": "2.0", "id": 1, "text": text}).encode() + b"\n"
+        log.append(b'{"record":"sent","to":%d,"frame":%b}\n' % (to, frame[:-1]), frame, to)
+    log.commit()
+    return frame
+
+
+def read_all(log: SessionLog, position: int = 0, reader: int = ME) -> bytes:
+    """What a reader gets that reads until there is nothing more."""
+    got = b""
+    while True:
+        after, frames = log.read(position, reader)
+        got += frames
+        if after == position:
+            return got
+        position = after
+
+
+def test_a_log_is_readable_by_its_owner_alone(path: Path) -> None:
+    """It holds conversations."""
+    before = os.umask(0)
+    try:
+        log = SessionLog(path)
+        log.create(opened())
+        log.close()
+    finally:
+        os.umask(before)
+
+    assert (0o600, 0o700) == (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777)
+
+
+def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
+    """Whoever can put a link there must not choose what we write to."""
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="cannot create the session log"):
+        SessionLog(path).create(opened())
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_another_sessions_log_is_not_taken_over(path: Path) -> None:
+    """Two sessions in one file would be neither."""
+    path.parent.mkdir()
+    path.write_bytes(b"mine")
+    with pytest.raises(StoreError, match="File exists"):
+        SessionLog(path).create(opened())
+
+    assert b"mine" == path.read_bytes()
+
+
+def test_nothing_is_shown_before_it_is_written(log: SessionLog, path: Path) -> None:
+    """A frontend sees nothing that a crash could make unsaid."""
+    in_the_file: list[bool] = []
+    log.attach(lambda: in_the_file.append(path.read_bytes().endswith(b'[{"text": "a"}]}\n')))
+    say(log, "a")
+
+    assert [True] == in_the_file
+
+
+def test_what_was_appended_is_shown_by_one_write(log: SessionLog, disk: Disk, monkeypatch) -> None:
+    """One read of an agent, one write: a write per update would halve what we relay."""
+    writes: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or len(data))
+    for _ in range(10):
+        log.append(b'{"record":"shown"}\n')
+    log.commit()
+
+    assert 1 == len(writes)
+
+
+def test_a_reader_gets_what_was_said_in_order(log: SessionLog) -> None:
+    """Words are a text only in order."""
+    frames = [say(log, text) for text in ("a", "b", "c")]
+
+    assert b"".join(frames) == read_all(log)
+
+
+def test_a_reader_that_is_up_to_date_gets_only_what_is_new(log: SessionLog) -> None:
+    """Twice is as wrong as never."""
+    say(log, "a")
+    position = log.end
+    frame = say(log, "b")
+
+    assert (log.end, frame) == log.read(position, ME)
+
+
+def test_what_is_for_another_frontend_is_left_out(log: SessionLog) -> None:
+    """A permission request has one addressee."""
+    mine, _, everybodys = say(log, "m", to=ME), say(log, "o", to=OTHER), say(log, "e")
+
+    assert mine + everybodys == read_all(log)
+
+
+def test_a_reader_that_lags_gets_from_the_file_what_it_would_have_got_from_memory(log: SessionLog, monkeypatch) -> None:
+    """A slow frontend must not be able to tell."""
+    frames = [say(log, f"{number} \u2028é", to=(None, ME, OTHER)[number % 3]) for number in range(50)]
+    expected = b"".join(frame for number, frame in enumerate(frames) if number % 3 != 2)
+    from_memory = read_all(log)
+    monkeypatch.setattr(module, "TAIL_BYTES", 100)
+    say(log, "last", to=OTHER)
+
+    assert (expected, expected) == (from_memory, read_all(log))
+
+
+def test_memory_is_bounded_however_slow_a_reader_is(log: SessionLog, monkeypatch) -> None:
+    """Agents are always drained; what nobody reads is in the file."""
+    monkeypatch.setattr(module, "TAIL_BYTES", 1000)
+    for number in range(200):
+        say(log, str(number))
+
+    assert sum(len(entry.frames) for entry in log._tail) <= 1000
+
+
+def test_a_record_longer_than_one_read_of_the_file_is_read_whole(log: SessionLog, monkeypatch) -> None:
+    """A tool's output may be 32 MiB in one update."""
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    monkeypatch.setattr(module, "READ_BYTES", 64)
+    frames = [say(log, "x" * size) for size in (10, 1000, 63, 64, 65)]
+
+    assert b"".join(frames) == read_all(log)
+
+
+def test_records_without_frames_hold_a_lagging_reader_up_in_no_place(log: SessionLog, monkeypatch) -> None:
+    """Steps that show nothing lie between those that do."""
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    monkeypatch.setattr(module, "READ_BYTES", 64)
+    frames = []
+    for number in range(20):
+        log.append(records.step_line("t", 1.0, b"{}", b"[]", []))
+        frames.append(say(log, str(number)))
+
+    assert b"".join(frames) == read_all(log)
+
+
+def test_a_log_whose_file_was_deleted_works_on(log: SessionLog, path: Path, monkeypatch) -> None:
+    """Somebody tidied up: the session that runs must not fall over."""
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    before = say(log, "a" * 50)
+    path.unlink()
+    after = say(log, "b" * 50)
+
+    assert (before + after, None) == (read_all(log), log.fault)
+
+
+def test_closing_twice_does_nothing(log: SessionLog) -> None:
+    """A session may be ended by its frontend and by the broker's end."""
+    log.close()
+    log.close()
+
+
+def test_a_reader_that_left_is_not_called(log: SessionLog) -> None:
+    """Its connection is gone."""
+    calls: list[int] = []
+
+    def reader() -> None:
+        calls.append(1)
+
+    log.attach(reader)
+    log.detach(reader)
+    say(log, "a")
+
+    assert [] == calls
+
+
+# --- a disk that fails
+
+
+def test_a_full_disk_is_named(log: SessionLog, disk: Disk, path: Path) -> None:
+    """The person who reads it must know which disk, and what it said."""
+    disk.room = 0
+    say(log, "a")
+
+    assert f"cannot write the session log {path}: No space left on device" == log.fault
+
+
+def test_the_part_of_a_record_that_did_fit_is_cut_off(log: SessionLog, disk: Disk, path: Path) -> None:
+    """Half a record would make everything behind it unreadable."""
+    whole = path.read_bytes()
+    disk.room = 7
+    say(log, "a")
+
+    assert whole == path.read_bytes()
+
+
+def test_words_are_shown_although_the_disk_is_full(log: SessionLog, disk: Disk) -> None:
+    """The running turn finishes: a person waits for its answer."""
+    before = say(log, "a")
+    disk.room = 0
+    after = say(log, "b")
+
+    assert before + after == read_all(log)
+
+
+def test_words_that_are_nowhere_else_stay_in_memory(log: SessionLog, disk: Disk, monkeypatch) -> None:
+    """A slow reader finds them in no file."""
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    first = say(log, "a" * 50)
+    disk.room = 0
+    frames = [say(log, text * 50) for text in "bcd"]
+
+    assert first + b"".join(frames) == read_all(log)
+
+
+def test_recovering_while_the_disk_is_full_raises_its_fault(log: SessionLog, disk: Disk, path: Path) -> None:
+    """Whoever starts the next turn is told by name."""
+    disk.room = 0
+    say(log, "a")
+    with pytest.raises(StoreError, match="No space left on device"):
+        log.recover()
+
+
+def test_once_there_is_room_the_log_is_written_again(log: SessionLog, disk: Disk) -> None:
+    """Nobody restarts the broker for a disk that was full for a minute."""
+    disk.room = 0
+    say(log, "lost")
+    disk.room = None
+    log.recover()
+    say(log, "kept")
+    texts = [record.updates for record in log.records() if record.updates]
+
+    assert (None, [[b'{"text": "kept"}']]) == (log.fault, [[bytes(one) for one in update] for update in texts])
+
+
+def test_the_log_says_how_much_it_lacks(log: SessionLog, disk: Disk, path: Path) -> None:
+    """A gap that is not marked reads like a conversation that never had it."""
+    whole = log.end
+    disk.room = 0
+    say(log, "lost")
+    lost = log.end - whole
+    disk.room = None
+    log.recover()
+
+    assert lost == json.loads(path.read_bytes().splitlines()[-1])["lost"]
+
+
+def test_a_recovery_that_failed_is_part_of_the_gap(log: SessionLog, disk: Disk, path: Path) -> None:
+    """Each refused prompt tries; positions stay what they are only if the whole gap is counted."""
+    whole = log.end
+    disk.room = 0
+    say(log, "lost")
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            log.recover()
+    lost = log.end - whole
+    disk.room = None
+    log.recover()
+
+    assert lost == json.loads(path.read_bytes().splitlines()[-1])["lost"]
+
+
+def test_positions_are_right_behind_a_gap(log: SessionLog, disk: Disk, monkeypatch) -> None:
+    """A reader that lagged all the while gets what the file has, each thing once and whole."""
+    first = say(log, "first")
+    position = log.end
+    disk.room = 0
+    say(log, "lost")
+    disk.room = None
+    log.recover()
+    kept = [say(log, text * 40) for text in "abc"]
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    kept.append(say(log, "last"))
+
+    assert (first + b"".join(kept), b"".join(kept)) == (read_all(log), read_all(log, position))
+
+
+def test_a_reader_in_a_gap_gets_what_memory_still_has_of_it(log: SessionLog, disk: Disk, monkeypatch) -> None:
+    """Words that were never written are shown as long as they are kept."""
+    position = log.end
+    disk.room = 0
+    say(log, "a" * 100)
+    kept = say(log, "b" * 100)
+    disk.room = None
+    log.recover()
+    monkeypatch.setattr(module, "TAIL_BYTES", 2 * len(kept) + 100)
+    last = say(log, "c" * 100)
+
+    assert kept + last == read_all(log, position)
+
+
+def test_two_gaps_are_two_gaps(log: SessionLog, disk: Disk, monkeypatch) -> None:
+    """Disks fill up again."""
+    kept = [say(log, "a")]
+    for text in "bc":
+        disk.room = 0
+        say(log, "lost")
+        disk.room = None
+        log.recover()
+        kept.append(say(log, text))
+    monkeypatch.setattr(module, "TAIL_BYTES", 10)
+    kept.append(say(log, "d"))
+
+    assert b"".join(kept) == read_all(log)
+
+
+def test_a_log_that_cannot_be_begun_is_an_error(path: Path, disk: Disk) -> None:
+    """A session without a log is none."""
+    disk.room = 3
+    with pytest.raises(StoreError, match="No space left on device"):
+        SessionLog(path).create(opened())
+
+
+# --- reading it back
+
+
+def test_a_torn_last_record_is_left_out(log: SessionLog, path: Path) -> None:
+    """The broker was killed in the middle of a write."""
+    say(log, "a")
+    with path.open("ab") as file:
+        file.write(b'{"record":"shown","upd')
+
+    assert ["opened", "shown"] == [record.record for record in read_records(path)]
+
+
+def test_garbage_at_the_end_is_left_out(log: SessionLog, path: Path) -> None:
+    """A power cut may leave zeros where the last record should be, and a newline."""
+    say(log, "a")
+    with path.open("ab") as file:
+        file.write(b"\0\0\0\n")
+
+    assert ["opened", "shown"] == [record.record for record in read_records(path)]
+
+
+def test_garbage_in_the_middle_is_an_error_with_its_place(log: SessionLog, path: Path) -> None:
+    """What is behind it may be whole: nobody should cut it off unseen."""
+    say(log, "a")
+    path.write_bytes(path.read_bytes().replace(b'{"record":"shown"', b'{"rec') + opened())
+    with pytest.raises(StoreError, match=r"s\.jsonl, line 2: no record of a session log"):
+        list(read_records(path))
+
+
+def test_a_newer_format_is_refused(path: Path) -> None:
+    """To guess at what a newer broker meant could lose what it wrote."""
+    path.parent.mkdir()
+    path.write_bytes(opened(records.FORMAT + 1))
+    with pytest.raises(StoreError, match=r"was written by a newer acp-broker \(format 2\); update this one"):
+        list(read_records(path))
+
+
+def test_members_that_a_newer_broker_added_are_passed_over(path: Path) -> None:
+    """The same format may grow."""
+    path.parent.mkdir()
+    path.write_bytes(records.line("opened", format=records.FORMAT, session="s", colour="green"))
+
+    assert ["s"] == [record.session for record in read_records(path)]
+
+
+def test_a_file_that_is_not_there_is_an_error_with_its_name(path: Path) -> None:
+    """No traceback for a file that somebody deleted."""
+    with pytest.raises(StoreError, match=r"cannot read the session log .*: No such file or directory"):
+        list(read_records(path))
