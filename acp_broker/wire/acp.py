@@ -6,7 +6,7 @@ from msgspec import Raw, Struct
 from acp_broker.errors import RpcError
 
 
-class Update(Struct):
+class Update(Struct, gc=False):
     """One `session/update` notification. `params` is the notification's, member by member, untouched.
 
     `kind` is the update's `sessionUpdate`; `message_id` and `tool_call_id` are the runtime's own, None where absent.
