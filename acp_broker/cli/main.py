@@ -28,7 +28,7 @@ Docs: docs/config.md. The config is never looked for in the current folder.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status: 0 it worked, 1 it did not, 2 the command line is wrong."""
+    """Run one command; the exit status: 0 it worked, 1 it did not, 2 the command line is wrong, 130 Ctrl-C."""
     if sys.platform == "win32":
         print("acp-broker runs on Linux and macOS; on Windows, use it inside WSL", file=sys.stderr)
         return 1
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         return _wrong(str(error))
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(USAGE, end="", file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] == "--version":
         print(f"acp-broker {__version__}")
@@ -46,7 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     command = COMMANDS.get(words[0])
     if command is None:
         return _wrong(f"no command is called {words[0]!r}")
-    return command(config, words[1:])
+    try:
+        status = command(config, words[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output, a pager or `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def _stdio(config: Path | None, words: list[str]) -> int:
@@ -89,16 +97,21 @@ def _login(config: Path | None, words: list[str]) -> int:
 def _config(config: Path | None, words: list[str]) -> int:
     from acp_broker.app import kinds  # noqa: PLC0415
     from acp_broker.cli import config as command  # noqa: PLC0415
+    from acp_broker.errors import UsageError  # noqa: PLC0415
 
-    match words:
-        case ["check"]:
-            return command.check(kinds(), config, os.environ)
-        case ["schema"]:
-            return command.schema(kinds())
-        case ["path"]:
-            return command.path(config, os.environ)
-        case _:
-            return _wrong("config takes one of: check, schema, path")
+    try:
+        match words:
+            case ["check"]:
+                return command.check(kinds(), config, os.environ)
+            case ["schema"]:
+                return command.schema(kinds())
+            case ["path"]:
+                return command.path(config, os.environ)
+            case _:
+                return _wrong("config takes one of: check, schema, path")
+    except UsageError as error:
+        print(f"acp-broker: {error}", file=sys.stderr)
+        return 1
 
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {

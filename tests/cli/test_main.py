@@ -1,5 +1,8 @@
 """The command line itself: what is a command, what is not, and what it exits with."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,13 @@ def test_help_is_no_mistake(words: list[str], capsys: pytest.CaptureFixture[str]
     code = main(words)
 
     assert (0, (USAGE, "")) == (code, capsys.readouterr())
+
+
+def test_no_command_at_all_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same text, but for a person who did not ask."""
+    code = main([])
+
+    assert (2, ("", USAGE)) == (code, capsys.readouterr())
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +70,27 @@ def test_the_config_may_be_named_anywhere(
     code = main(words)
 
     assert (0, f"{tmp_path / 'F'}\n") == (code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["path", "check"])
+def test_an_environment_that_cannot_be_used_is_said_in_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback is for faults of ours."""
+    monkeypatch.setenv("ACP_BROKER_CONFIG", "here.json")
+
+    code = main(["config", command])
+
+    said = "acp-broker: ACP_BROKER_CONFIG leads to the relative path here.json; set it to an absolute one\n"
+    assert (1, ("", said)) == (code, capsys.readouterr())
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    """`acp-broker config schema | head -1`: the schema is longer than what a pipe holds."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "acp_broker.cli.main", "config", "schema"]
+    ended = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write_end)
+
+    assert (1, "") == (ended.returncode, ended.stderr)
