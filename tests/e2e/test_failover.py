@@ -131,11 +131,11 @@ def test_an_exhausted_chain_says_when_to_come_back(tmp_path: Path) -> None:
     assert 40 == turn.told["retryAfter"]
 
 
-def test_a_primary_that_comes_back_shows_its_settings_again(tmp_path: Path) -> None:
+def test_a_backend_that_comes_back_shows_its_settings_again(tmp_path: Path) -> None:
     """It died in a turn and is opened again behind it; what it says then is not taken for words of the lost turn."""
     commands = {"do": "commands", "availableCommands": [{"name": "plan", "description": "Plans"}]}
     script = {**DIES, "new": [{"do": "lateUpdates", "steps": [commands]}]}
-    with BrokerProcess(tmp_path, chain(primary=script, spare=SPARE)) as broker:
+    with BrokerProcess(tmp_path, chain(primary=script)) as broker:
         session = broker.open()
         first = broker.until_method("session/update")
         broker.prompt(session)
