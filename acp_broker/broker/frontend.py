@@ -72,9 +72,9 @@ class Frontend:
                     if fault is not None:
                         self.answer(request, self.broker.reply_to_failure(fault))
                 case Notification() as notification:
-                    self._on_notification(notification)
+                    call(self.broker.log, self._on_notification, notification)
                 case Response(id, outcome):
-                    self._on_response(id, outcome)
+                    call(self.broker.log, self._on_response, id, outcome)
                 case Malformed(code, text, id):
                     self.broker.log("bad_message", frontend=self.name, why=text)
                     self._channel.write(jsonrpc.failure(id, RpcError(code, text)))

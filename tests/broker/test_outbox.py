@@ -1,0 +1,192 @@
+"""One frontend's side of the logs: a cursor per session, as fast as the frontend reads."""
+
+from collections.abc import Callable
+
+import pytest
+
+from acp_broker.broker.outbox import FULL_BYTES, Outbox
+from acp_broker.core.names import SessionId
+from acp_broker.edge.channel import OnLines
+from acp_broker.store import log as store
+from acp_broker.store import records
+from acp_broker.store.log import SessionLog
+
+ME, OTHER = 1, 2
+A, B = SessionId("a"), SessionId("b")
+
+
+class SlowChannel:
+    """Takes everything at once while it is `fast`; else it piles up until `drain`."""
+
+    def __init__(self, *, fast: bool = True) -> None:
+        self.fast = fast
+        self.got = b""
+        self.writes = 0
+        self.pending = 0
+        self._drained: Callable[[], None] = lambda: None
+
+    def write(self, data: bytes) -> None:
+        self.got += data
+        self.writes += 1
+        self.pending += 0 if self.fast else len(data)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        self._drained = callback
+
+    def drain(self) -> None:
+        self.pending = 0
+        self._drained()
+
+    async def run(self, on_lines: OnLines) -> None:
+        raise AssertionError("nobody reads from it here")
+
+
+@pytest.fixture
+def logs(tmp_path):
+    made = {name: SessionLog(tmp_path / f"{name}.jsonl") for name in (A, B)}
+    for log in made.values():
+        log.create(records.line("opened", format=1))
+    yield made
+    for log in made.values():
+        log.close()
+
+
+def say(log: SessionLog, text: str, to: int | None = None) -> bytes:
+    frame = b'{"text":"%b"}\n' % text.encode()
+    log.append(records.line("sent", to=to or ME, text=text), frame, to)
+    log.commit()
+    return frame
+
+
+def say_much(log: SessionLog, count: int) -> bytes:
+    """So many messages of a tenth of FULL_BYTES each, as the file has them too."""
+    said = b""
+    for number in range(count):
+        params = b'{"n":%d,"x":"%b"}' % (number, b"x" * (FULL_BYTES // 10))
+        frame = records.update_frames([params])
+        log.append(b'{"record":"shown","updates":[%b]}\n' % params, frame)
+        log.commit()
+        said += frame
+    return said
+
+
+def test_a_frontend_gets_what_is_written_while_it_is_attached(logs):
+    """As soon as it is written."""
+    channel = SlowChannel()
+    Outbox(channel, ME).attach(A, logs[A], logs[A].end)
+    said = say(logs[A], "hello")
+
+    assert said == channel.got
+
+
+def test_a_frontend_gets_what_was_written_before_it_came(logs):
+    """From the position that it asks for."""
+    channel, start = SlowChannel(), logs[A].end
+    said = say(logs[A], "hello")
+    Outbox(channel, ME).attach(A, logs[A], start)
+
+    assert said == channel.got
+
+
+def test_a_frontend_gets_nothing_that_is_for_another(logs):
+    """An answer has one addressee."""
+    channel = SlowChannel()
+    Outbox(channel, ME).attach(A, logs[A], logs[A].end)
+    say(logs[A], "other", to=OTHER)
+
+    assert b"" == channel.got
+
+
+def test_two_sessions_each_keep_their_order(logs):
+    """An editor has several windows."""
+    channel = SlowChannel()
+    outbox = Outbox(channel, ME)
+    for name in (A, B):
+        outbox.attach(name, logs[name], logs[name].end)
+    said = b"".join(say(logs[name], f"{name}{number}") for number in range(3) for name in (A, B))
+
+    assert said == channel.got
+
+
+def test_a_slow_frontend_is_given_no_more_than_it_takes(logs):
+    """The rest waits in the log, not in memory."""
+    channel = SlowChannel(fast=False)
+    Outbox(channel, ME).attach(A, logs[A], logs[A].end)
+    say_much(logs[A], 100)
+
+    assert len(channel.got) < 2 * FULL_BYTES
+
+
+def test_a_slow_frontend_gets_everything_in_the_end(logs, monkeypatch):
+    """In order, and each thing once, though memory has long forgotten it."""
+    monkeypatch.setattr(store, "TAIL_BYTES", FULL_BYTES)
+    channel = SlowChannel(fast=False)
+    Outbox(channel, ME).attach(A, logs[A], logs[A].end)
+    said = say_much(logs[A], 60)
+    while channel.pending:
+        channel.drain()
+
+    assert said == channel.got
+
+
+def test_a_slow_frontend_holds_no_other_up(logs):
+    """Two editors at one session."""
+    slow, fast = SlowChannel(fast=False), SlowChannel()
+    Outbox(slow, ME).attach(A, logs[A], logs[A].end)
+    Outbox(fast, OTHER).attach(A, logs[A], logs[A].end)
+    said = say_much(logs[A], 100)
+
+    assert said == fast.got
+
+
+def test_after_detaching_nothing_comes(logs):
+    """The session was closed."""
+    channel = SlowChannel()
+    outbox = Outbox(channel, ME)
+    outbox.attach(A, logs[A], logs[A].end)
+    outbox.detach(A)
+    say(logs[A], "hello")
+
+    assert (b"", False) == (channel.got, outbox.is_attached(A))
+
+
+def test_detaching_what_is_not_attached_does_nothing(logs):
+    """A session may be closed twice."""
+    Outbox(SlowChannel(), ME).detach(A)
+
+
+def test_attaching_again_moves_the_cursor(logs):
+    """A load has replayed what was before: it must not come twice."""
+    channel = SlowChannel(fast=False)
+    outbox = Outbox(channel, ME)
+    outbox.attach(A, logs[A], logs[A].end)
+    say_much(logs[A], 30)
+    outbox.attach(A, logs[A], logs[A].end)
+    before = channel.got
+    channel.drain()
+
+    assert before == channel.got
+
+
+def test_a_closed_outbox_is_attached_to_nothing(logs):
+    """The connection is gone; logs must not call it for ever."""
+    channel = SlowChannel()
+    outbox = Outbox(channel, ME)
+    for name in (A, B):
+        outbox.attach(name, logs[name], logs[name].end)
+    outbox.close()
+    for name in (A, B):
+        say(logs[name], "hello")
+
+    assert b"" == channel.got
+
+
+def test_one_commit_is_one_write(logs):
+    """A hundred updates of one read cost one call to the system."""
+    channel = SlowChannel()
+    Outbox(channel, ME).attach(A, logs[A], logs[A].end)
+    for number in range(100):
+        logs[A].append(records.line("sent", to=ME, number=number), b'{"n":%d}\n' % number)
+    logs[A].commit()
+
+    assert 1 == channel.writes
