@@ -63,6 +63,8 @@ def claim() -> tuple[int, int]:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
+    if sys.stderr is None:  # Python found fd 2 closed when it started; it is /dev/null by now
+        sys.stderr = os.fdopen(2, "w", closefd=False)
     sys.stdout = sys.stderr
     return read_fd, write_fd
 
@@ -72,4 +74,6 @@ def _ensure_open(fd: int) -> None:
     try:
         os.fstat(fd)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+        lowest = os.open(os.devnull, os.O_RDWR)
+        assert lowest == fd, "POSIX: open returns the lowest descriptor that is free"
+        os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
