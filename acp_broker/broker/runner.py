@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 _UNCOMMITTED = (Waiting, Trying, Doubting)
+_SHOWN = (Committed, Ended)
 
 
 async def load() -> None:
@@ -296,7 +297,7 @@ class Turn:
 
     def _notice(self) -> list[bytes]:
         attempt = self.attempt
-        if attempt is None or not isinstance(self.state, Committed | Ended):
+        if attempt is None or not isinstance(self.state, _SHOWN):
             return []
         return self.session.notice(attempt.candidate, self.misses)
 

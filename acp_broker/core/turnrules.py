@@ -81,11 +81,15 @@ class Run(Struct, frozen=True):
 
 def next_candidate(candidates: Sequence[Candidate], misses: Sequence[Miss]) -> Candidate | None:
     """The first candidate that no miss has used up, or None."""
+    if not misses:  # nearly every turn: not worth asking each of them
+        return candidates[0] if candidates else None
     return next((one for one in candidates if not any(_is_spent(one, miss) for miss in misses)), None)
 
 
 def others_left(candidates: Sequence[Candidate], misses: Sequence[Miss], current: Candidate) -> int:
     """How many candidates might still follow `current`, if its failure spends nothing but itself."""
+    if not misses:
+        return len(candidates) - candidates.count(current)
     return sum(one != current and not any(_is_spent(one, miss) for miss in misses) for one in candidates)
 
 
