@@ -92,6 +92,23 @@ def test_a_failure_dressed_as_an_answer_is_shown_when_nobody_is_left(tmp_path: P
     assert "end_turn" == turn.reply["result"]["stopReason"]
 
 
+def test_a_cancel_while_a_failed_attempt_is_stopped_starts_nobody_else(tmp_path: Path) -> None:
+    """Between two candidates the user's cancel counts as well: the next one, already chosen, is not started."""
+    deaf = {"turns": [[{"do": "ignoreCancel"}, {"do": "stall"}]]}
+    limits = {"firstOutputMs": 100, "stoppingMs": 1500}
+    with BrokerProcess(tmp_path, chain(primary=agent(deaf, limits=limits), spare=SPARE)) as broker:
+        session = broker.open()
+        request = broker.start(session)
+        assert "spare" == broker.until_logged("attempt_failed")["next"]
+        broker.cancel(session)
+        turn = broker.until_reply(request)
+        spares = broker.agents("spare")
+
+    assert "cancelled" == turn.reply["result"]["stopReason"]
+    assert ["primary silent"] == turn.attempts
+    assert [] == spares
+
+
 def test_a_dead_primary_costs_the_second_turn_nothing(tmp_path: Path) -> None:
     """It rests after its failure: the next turn goes to the spare at once and waits for no limit."""
     mute = agent({"turns": [[{"do": "stall"}]]}, limits={"firstOutputMs": 200})

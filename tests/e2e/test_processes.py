@@ -51,6 +51,34 @@ def test_nothing_survives_the_sigkill_of_the_broker(tmp_path: Path) -> None:
         assert [] == broker.left_over()
 
 
+@pytest.mark.parametrize("hook", ["initialize", "new"])
+def test_nothing_survives_the_sigkill_of_the_broker_while_an_agent_opens(tmp_path: Path, hook: str) -> None:
+    """It is ours from its first instruction on."""
+    script = {
+        hook: [{"do": "spawn", "setsid": True, "ignoreTerm": True}, AT, {"do": "stall"}],
+        "exit": [{"do": "stall"}],
+    }
+    with BrokerProcess(tmp_path, chain(primary=script, limits={"learnMs": 1, "sessionNewMs": 1})) as broker:
+        broker.open()
+        broker.until_method("_at")
+        broker.kill()
+
+        assert [] == broker.left_over()
+
+
+def test_nothing_survives_the_sigkill_of_a_broker_that_is_starting_agents(tmp_path: Path) -> None:
+    """Between fork and exec a child still looks like its broker; the guardian looks until it is sure."""
+    with BrokerProcess(tmp_path, chain(primary={"exit": [{"do": "stall"}]}, limits={"learnMs": 1})) as broker:
+        broker.write(
+            broker.asking("initialize", protocolVersion=1, clientCapabilities={}),
+            *(broker.asking("session/new", cwd=str(broker.work), mcpServers=[]) for _ in range(8)),
+        )
+        broker.until(lambda message: message.get("id") == 1)
+        broker.kill()
+
+        assert [] == broker.left_over()
+
+
 def test_nothing_survives_the_sigkill_of_broker_and_guardian(tmp_path: Path) -> None:
     """The next broker of the same user sweeps what still carries the dead one's marker."""
     with BrokerProcess(tmp_path, stubborn()) as broker:

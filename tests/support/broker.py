@@ -287,6 +287,14 @@ class BrokerProcess:
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [line for line in lines if event in (None, line["event"])]
 
+    def until_logged(self, event: str) -> dict:
+        """Wait for a line in the broker's log: what happens inside shows itself nowhere else."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not (lines := self.log(event)):
+            assert time.monotonic() < deadline, f"no {event} in the log: {self.log()}"
+            select.select([], [], [], 0.005)
+        return lines[0]
+
     def _read_line(self) -> bytes | None:
         deadline = time.monotonic() + DEADLINE_S
         while not self._lines:
