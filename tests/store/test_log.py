@@ -17,7 +17,8 @@ ME, OTHER = 1, 2
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions" / "s.jsonl"
+    # Not in a folder called sessions: what is there is played again at the end of the run, and these hold no turns.
+    return tmp_path / "logs" / "s.jsonl"
 
 
 @pytest.fixture
