@@ -39,12 +39,15 @@ class StdioChannel:
 
     async def drained(self) -> None:
         """Wait until the frontend has taken everything, or is gone, or takes nothing for LAST_WORDS_S."""
-        if not self._writer.pending:
-            return
         empty = anyio.Event()
         self._writer.when_drained(empty.set)
-        with anyio.move_on_after(LAST_WORDS_S):
-            await empty.wait()
+        left = self._writer.pending
+        while left:
+            with anyio.move_on_after(LAST_WORDS_S):
+                await empty.wait()
+            before, left = left, self._writer.pending
+            if left >= before:
+                return
 
     def stop(self) -> None:
         """End `run` as if the frontend had closed its side."""
