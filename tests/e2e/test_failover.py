@@ -1,6 +1,7 @@
 """The main job, end to end with real processes: the primary fails, a fallback answers, and what everybody is told."""
 
 import resource
+import shutil
 from pathlib import Path
 
 from tests.support.broker import BrokerProcess, Turn, agent, chain
@@ -173,6 +174,39 @@ def test_a_full_disk_is_named_and_walks_no_chain(tmp_path: Path) -> None:
     assert BROKER_FAULT == error(turn)["code"]
     assert f"cannot write the session log {broker.home}" in error(turn)["message"]
     assert ["primary"] == after.attempts
+
+
+def test_a_session_that_cannot_be_kept_is_refused_by_name(tmp_path: Path) -> None:
+    """The editor learns what is wrong with this machine, not that some agent failed; nothing is started for it."""
+    with BrokerProcess(tmp_path, chain(primary=SPARE, spare=SPARE)) as broker:
+        broker.initialize()
+        shutil.rmtree(broker.home / "sessions", ignore_errors=True)
+        (broker.home / "sessions").write_text("")
+        refused = broker.call("session/new", cwd=str(broker.work), mcpServers=[])["error"]
+        spares = broker.agents("spare")
+        (broker.home / "sessions").unlink()
+
+    assert BROKER_FAULT == refused["code"]
+    assert f"cannot create the session log {broker.home}" in refused["message"]
+    assert [] == spares
+
+
+def test_the_end_of_stdin_answers_the_prompts_that_wait_too(tmp_path: Path) -> None:
+    """One reply each, whoever leaves: the running prompt and the queued ones end as cancelled."""
+    with BrokerProcess(
+        tmp_path, chain(primary={"turns": [[{"do": "say", "text": "on it"}, {"do": "stall"}]]})
+    ) as broker:
+        session = broker.open()
+        prompts = [broker.start(session) for _ in range(3)]
+        broker.until_method("session/update")
+        broker.leave()
+
+    replies = {
+        message["id"]: message["result"]["stopReason"]
+        for message in broker.heard
+        if "result" in message and message["id"] in prompts
+    }
+    assert dict.fromkeys(prompts, "cancelled") == replies
 
 
 def test_a_turn_that_runs_while_the_disk_fills_up_ends_and_says_so(tmp_path: Path) -> None:

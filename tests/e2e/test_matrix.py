@@ -140,8 +140,8 @@ OPENING = ("initialize", "new")
 HANGS: Mapping[str, dict[str, int]] = {
     "initialize": {"startingMs": 300},
     "new": {"openingMs": 300},
-    "submitted": {"firstOutputMs": 300, "idleMs": 300},
-    "notes": {"firstOutputMs": 900, "idleMs": 900},
+    "submitted": {"firstOutputMs": 300},
+    "notes": {"firstOutputMs": 900},
     "doubt": {"idleMs": 300},
     "thought": {"idleMs": 300},
     "message": {"idleMs": 300},
