@@ -39,6 +39,7 @@ class Attempt:
         self.number = number
         self.candidate = candidate
         self.standby = standby
+        standby.has_lost = False
         self.began_at: float = turn.watch.now()
         # The life of the runtime that has the prompt; 0 while none has it.
         self.life = 0
@@ -76,10 +77,9 @@ class Attempt:
 
     async def _work(self) -> Finished:
         turn = self._turn
-        backend = self.standby.backend
-        if backend is None:
+        if self.standby.backend is None:
             self._look()
-            backend = await self.standby.join(self)
+        backend = await self.standby.join(self)
         await turn.session.fitting.fit(self.standby, backend)
         if self._cancel.is_set():
             return Finished("cancelled")

@@ -36,7 +36,8 @@ class Between:
         name = standby.runtime.candidate.backend
         # A fallback that is only being opened may fail yet: nothing of it is shown before it has answered.
         is_selected = name == session.settings.selected
-        known = [one for one in updates if one.kind in settings.KINDS] if is_selected else []
+        ours = settings.LASTING if standby.has_lost else settings.KINDS
+        known = [one for one in updates if one.kind in ours] if is_selected else []
         session.show([shown for one in known for shown in session.settings.taken(name, one)], standby.life)
         if len(known) < len(updates):
             kinds = sorted({one.kind for one in updates} - {one.kind for one in known})

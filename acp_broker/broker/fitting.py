@@ -147,7 +147,7 @@ async def _answered(work: Callable[[], Awaitable[Raw]]) -> Raw | RpcError:
 
 async def _set(backend: Backend, method: str, params: dict[str, Raw]) -> None:
     try:
-        await backend.call(method, params)
+        await backend.call(method, {"sessionId": Raw(b'""'), **params})
     except RpcError as error:
         text = f"does not take {method}: {error.message}"
         raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error

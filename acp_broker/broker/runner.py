@@ -381,6 +381,7 @@ class Turn:
         self.misses = misses
         miss = misses[-1]
         attempt = self._current()
+        attempt.standby.has_lost = True
         ms = round((self.watch.now() - attempt.began_at) * 1000)
         self._tried.append(story.Tried(miss.candidate.backend, miss.failure.kind.value, miss.failure.text, ms))
         goes_on = self.state.then if isinstance(self.state, Stopping) else None

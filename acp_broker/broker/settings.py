@@ -14,9 +14,9 @@ from acp_broker.wire import acp, jsonrpc
 from acp_broker.wire.acp import Update
 
 # Updates that replace what a frontend knows of the session's settings.
-KINDS = frozenset(
-    {"available_commands_update", "current_mode_update", "config_option_update", "session_info_update", "usage_update"}
-)
+LASTING = frozenset({"available_commands_update", "current_mode_update", "config_option_update"})
+# Those, and what speaks of the turns that a backend has had.
+KINDS = LASTING | {"session_info_update", "usage_update"}
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode

@@ -117,6 +117,8 @@ class Standby:
         self.clock = clock
         self.log = log
         self.backend: Backend | None = None
+        # Whether its latest attempt failed: what its runtime still says of that turn is nobody's.
+        self.has_lost = False
         self.life = 0
         self.runtime_session: str | None = None
         self._tasks = tasks

@@ -94,6 +94,8 @@ def nobody(story: Story) -> RpcError:
 def _error(code: int, text: str, name: str, misses: Sequence[Miss], story: Story) -> RpcError:
     waits = [miss.failure.retry_after_s for miss in misses if miss.failure.retry_after_s is not None]
     data: dict[str, object] = {"code": name, "details": text, "turn": story.turn, "attempts": story.attempts}
+    if story.skipped:
+        data["skipped"] = story.skipped
     if waits:
         data["retryAfter"] = min(waits)
     if story.unpersisted is not None:

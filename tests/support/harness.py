@@ -60,8 +60,9 @@ class Log:
 class Turn:
     """What one prompt brought. `heard` holds the messages since it was sent, its reply last once there is one."""
 
-    def __init__(self, editor: "Editor", request: object, since: int) -> None:
+    def __init__(self, editor: "Editor", session: str, request: object, since: int) -> None:
         self._editor = editor
+        self._session = session
         self._since = since
         self.request = request
 
@@ -101,8 +102,9 @@ class Turn:
 
     @property
     def words(self) -> list[str]:
-        """What was shown, one string each: `say hello`, `tool_call call-1 failed`."""
-        return [shown(message["params"]["update"]) for message in self.heard if is_update(message)]
+        """What was shown in its session, one string each: `say hello`, `tool_call call-1 failed`."""
+        updates = [message["params"] for message in self.heard if is_update(message)]
+        return [shown(params["update"]) for params in updates if params["sessionId"] == self._session]
 
     def _is_reply(self, message: dict) -> bool:
         return "method" not in message and message.get("id") == self.request
@@ -159,7 +161,8 @@ class Editor:
         """Send a prompt; nothing is waited for."""
         since = len(self.heard)
         prompt = [{"type": "text", "text": text}] if blocks is None else blocks
-        return Turn(self, self.request("session/prompt", sessionId=session, prompt=prompt, **members), since)
+        request = self.request("session/prompt", sessionId=session, prompt=prompt, **members)
+        return Turn(self, session, request, since)
 
     async def prompt(self, session: str, text: str = "hello", **members: object) -> Turn:
         """A prompt and all that happens without time passing."""
