@@ -109,11 +109,17 @@ class Desk:
         if "toolCallId" in params:
             params["toolCallId"] = self._unique(params["toolCallId"], life)
         if "toolCall" in params:
-            call = msgspec.json.decode(params["toolCall"], type=dict[str, Raw])
-            if "toolCallId" in call:
-                call["toolCallId"] = self._unique(call["toolCallId"], life)
-                params["toolCall"] = jsonrpc.encode(call)
+            params["toolCall"] = self._our_call(params["toolCall"], life)
         return params
+
+    def _our_call(self, raw: Raw, life: int) -> Raw:
+        try:
+            call = msgspec.json.decode(raw, type=dict[str, Raw])
+        except msgspec.DecodeError:  # no object: the frontend will say so
+            return raw
+        if "toolCallId" not in call:
+            return raw
+        return jsonrpc.encode({**call, "toolCallId": self._unique(call["toolCallId"], life)})
 
     def _unique(self, raw: Raw, life: int) -> Raw:
         value = msgspec.json.decode(raw)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from acp_broker.broker import story
-from acp_broker.broker.asks import Ask, nobodys_answer
+from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held
@@ -169,7 +169,7 @@ class Turn:
             attempt.asks.remove(ask)
             answered(outcome)
 
-        if "requestId" in params:  # an elicitation that belongs to the prompt: the frontend knows it by its own id
+        if method == ELICITATION and "requestId" in params:  # it belongs to the prompt: the frontend has its own id
             params["requestId"] = self.order.request_id
         ask = desk.ask(frontend, attempt.standby.life, method, params, settled)
         attempt.asks.append(ask)

@@ -132,3 +132,38 @@ def test_an_agent_that_takes_its_question_back_is_not_answered_by_the_editor(tmp
 
     assert {"requestId": ask["id"]} == withdrawn["params"]
     assert "late" not in str(turn.words)
+
+
+def test_a_form_that_belongs_to_the_prompt_names_it_by_the_editors_id(tmp_path: Path) -> None:
+    """ACP v1, elicitation: `requestId` is a request of the client's. In a vendor's extension it is the vendor's own."""
+    form = (
+        b'{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","message":"m","requestId":2,'
+        b'"requestedSchema":{"type":"object"}}}'
+    )
+    vendors = b'{"jsonrpc":"2.0","id":2,"method":"_vendor/asks","params":{"requestId":2}}'
+    script = {"turns": [[says(form), says(vendors), {"do": "waitCancel"}]]}
+    with Wire(tmp_path, chain(main=script), capabilities={"elicitation": {"form": {}}}) as wire:
+        session = wire.open()
+        wire.say("session/prompt", {"sessionId": session, "prompt": []}, "mine")
+        named = [wire.until_method(method)["params"]["requestId"] for method in ("elicitation/create", "_vendor/asks")]
+        wire.cancel(session)
+        wire.until_reply("mine")
+
+    assert ["mine", 2] == named
+
+
+def test_a_question_of_another_shape_is_the_editors_to_refuse(tmp_path: Path) -> None:
+    """The editor knows the schema; an agent that breaks it must get an answer, and its turn must go on."""
+    odd = b'{"id":1,"method":"session/request_permission","params":{"sessionId":"session-1","toolCall":5}}'
+    heard = tmp_path / "heard"
+    script = {"turns": [[says(odd), says(ASK % b"2"), {"do": "waitCancel"}]]}
+    with Wire(tmp_path, chain(main=overheard(script, heard))) as wire:
+        session = wire.open()
+        prompt = wire.start(session)
+        asked = [wire.until_method("session/request_permission") for _ in range(2)]
+        for ask in asked:
+            wire.write({"id": ask["id"], "error": {"code": -32602, "message": "no tool call"}})
+        cancelled(wire, session, prompt)
+
+    assert 5 == asked[0]["params"]["toolCall"]
+    assert [1, 2] == [json.loads(line)["id"] for line in answers_in(heard)]
