@@ -6,6 +6,7 @@ instant; then the reply, what was shown, and who was tried.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support import processes
 from tests.support.broker import BrokerProcess, Turn, shown
 
 # Brokers that run at the same time: each mostly waits, for a limit or for a process to start.
@@ -74,11 +76,12 @@ def outcome(broker: BrokerProcess, turn: Turn) -> Outcome:
 
 def strike(broker: BrokerProcess, backend: str) -> None:
     """SIGKILL to all agents of a backend; they are dead when this returns, whatever the broker does meanwhile."""
-    for seen in broker.agents(backend):
+    struck = broker.agents(backend)
+    for seen in struck:
         with suppress(ProcessLookupError):
-            handle = os.pidfd_open(seen.pid)
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            os.close(handle)
+            os.kill(seen.pid, signal.SIGKILL)
+    deadline = time.monotonic() + processes.GONE_WITHIN_S
+    assert all([processes.wait_gone(seen, deadline) for seen in struck])
 
 
 def _cell(line: str) -> Cell:
