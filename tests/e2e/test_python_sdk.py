@@ -18,84 +18,8 @@ from acp.exceptions import RequestError
 from tests.support.broker import agent, chain
 from tests.support.config import write
 from tests.support.sdk import Message, SdkClient, Transcript, brokered, connected, direct, is_update, transcript
+from tests.support.sdk_agent import SCRIPT
 
-FORM = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
-MODES = {
-    "currentModeId": "ask",
-    "availableModes": [
-        {"id": "ask", "name": "Ask", "description": "Asks before it acts", "_meta": {"x": 1}},
-        {"id": "code", "name": "Code"},
-    ],
-}
-OPTIONS = [
-    {
-        "id": option,
-        "name": option.title(),
-        "category": option,
-        "type": "select",
-        "currentValue": values[0],
-        "options": [{"value": value, "name": value} for value in values],
-    }
-    for option, values in (("mode", ["ask", "code"]), ("model", ["small", "large"]))
-]
-SHOWS = [
-    {"do": "think", "text": "let me see", "chunks": 3},
-    {"do": "think", "text": "with an id", "chunks": 2, "messageId": "thought"},
-    {"do": "say", "text": "without an id", "chunks": 4},
-    {"do": "toolCall", "toolCallId": "call-1", "title": "Read it", "kind": "read", "status": "pending",
-     "locations": [{"path": "/a.txt", "line": 3}], "rawInput": {"path": "/a.txt", "n": 1.5}},
-    {"do": "toolCallUpdate", "toolCallId": "call-1", "status": "in_progress"},
-    {"do": "toolCallUpdate", "toolCallId": "call-1", "status": "completed",
-     "content": [{"type": "content", "content": {"type": "text", "text": "é \u2028 \U0001f600"}},
-                 {"type": "diff", "path": "/a.txt", "oldText": None, "newText": "b"}]},
-    {"do": "plan", "entries": [{"content": "one", "priority": "high", "status": "pending"}]},
-    {"do": "say", "text": "with an id", "chunks": 3, "messageId": "message"},
-    {"do": "usage", "used": 20, "size": 1000, "cost": {"amount": 0.5, "currency": "USD"}},
-    {"do": "commands", "availableCommands": [{"name": "web", "description": "Looks", "input": {"hint": "what"}}]},
-    {"do": "note", "info": {"title": "A talk", "_meta": {"x": {"y": [1, None]}}}},
-    {"do": "update", "update": {"sessionUpdate": "current_mode_update", "currentModeId": "code"}},
-    {"do": "update", "update": {"sessionUpdate": "config_option_update", "configOptions": OPTIONS}},
-    {"do": "update", "update": {"sessionUpdate": "agent_message_chunk",
-                                "content": {"type": "resource_link", "uri": "file:///a", "name": "a"}}},
-    {"do": "end", "stopReason": "max_tokens", "usage": {"totalTokens": 3, "inputTokens": 2, "outputTokens": 1},
-     "meta": {"mine": {"kept": True}}},
-]  # fmt: skip
-ASKS = [
-    step
-    for ask in (
-        {"do": "askPermission", "title": "Allow", "toolCallId": "call-1"},
-        {"do": "askPermission", "title": "Reject", "toolCallId": "call-2"},
-        {"do": "askPermission", "title": "Cancel", "toolCallId": "call-3"},
-        {"do": "writeFile", "path": "new.txt", "text": "line 1\nline 2\n"},
-        {"do": "readFile", "path": "new.txt"},
-        {"do": "readFile", "path": "/not/there"},
-        {"do": "terminal", "command": "make", "args": ["all"]},
-        {"do": "terminal", "command": "sleep", "args": ["99"], "kill": True},
-        {"do": "elicit", "message": "Who are you?", "params": {"requestedSchema": FORM}},
-        {"do": "elicit", "message": "Decline", "params": {"requestedSchema": FORM}},
-        {"do": "ext", "method": "_ask/something", "params": {"a": [1, None, 1.5]}, "request": True, "session": True},
-        {"do": "ext", "method": "_say/something", "params": {"b": {}}, "session": True},
-        {"do": "ext", "method": "_say/more", "params": {"c": "no session"}},
-    )
-    for step in (ask, {"do": "sayAnswer"})
-]
-SCRIPT = {
-    "modes": MODES,
-    "configOptions": OPTIONS,
-    "new": [
-        {"do": "usage", "used": 10, "size": 1000},
-        {"do": "lateUpdates", "steps": [{"do": "commands", "availableCommands": [{"name": "x", "description": "X"}]}]},
-    ],
-    "calls": {"_x/ask": [{"do": "answer", "result": {"answered": [1.5, None]}}]},
-    "turns": [
-        SHOWS,
-        ASKS,
-        [{"do": "say", "text": "working"}, {"do": "waitCancel", "steps": [{"do": "say", "text": "stopped"}]}],
-        [{"do": "say", "text": "I was about to"}, {"do": "fail", "code": -32011, "message": "out of ideas"}],
-        [{"do": "say", "text": "bye"}, {"do": "lateUpdates", "steps": [
-            {"do": "note", "info": {"title": "Late"}}, {"do": "usage", "used": 30, "size": 1000}]}],
-    ],
-}  # fmt: skip
 # What only the selected backend may say: a fallback's settings are never shown, since set_mode goes elsewhere.
 SETTINGS = {"available_commands_update", "current_mode_update", "config_option_update", "session_info_update"}
 # What the agent says that it was answered, question by question.
@@ -292,3 +216,22 @@ def words(talk: Sequence[Message]) -> list[Message]:
 
 def shows(message: Message) -> dict:
     return message["params"]["update"]
+
+
+@pytest.mark.anyio
+async def test_the_sdk_takes_up_a_session_again(tmp_path: Path) -> None:
+    """List, close, load and resume are ours whatever the agent can do; the SDK checks each answer by the schema."""
+    config = write(tmp_path, chain(main=agent({"capabilities": {}, "turns": [[{"do": "say", "text": "hello"}]]})))
+    client = SdkClient()
+    async with connected(client, brokered(config), {"ACP_BROKER_HOME": str(tmp_path / "state")}) as to:
+        session = (await to.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
+        await prompt(to, session, "hi")
+        await to.close_session(session_id=session)
+        listed = (await to.list_sessions(cwd=str(tmp_path))).sessions
+        await to.load_session(cwd=str(tmp_path), session_id=session, mcp_servers=[])
+        await to.resume_session(cwd=str(tmp_path), session_id=session, mcp_servers=[])
+        await prompt(to, session, "hi again")
+    said = [shows(message)["content"]["text"] for message in client.heard if is_update(message)]
+
+    assert [(session, str(tmp_path))] == [(one.session_id, one.cwd) for one in listed]
+    assert ["hello", "hi", "hello", "hello"] == said

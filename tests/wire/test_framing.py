@@ -27,7 +27,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=200)
 @given(st.lists(CONTENT, max_size=6), st.lists(st.integers(0, 1 << 20), max_size=40), st.booleans())
 def test_any_chunking_gives_the_same_lines(contents: list[bytes], places: list[int], is_whole: bool) -> None:
     """What the system calls happen to return must not change what a peer said."""
@@ -37,7 +37,7 @@ def test_any_chunking_gives_the_same_lines(contents: list[bytes], places: list[i
     assert fed([data]) == fed(cut(data, places))
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=200)
 @given(st.lists(CONTENT, max_size=6), st.lists(st.integers(0, 1 << 20), max_size=40))
 def test_the_lines_are_those_between_the_newline_bytes(contents: list[bytes], places: list[int]) -> None:
     """ACP v1, transports, "stdio": messages are delimited by newlines; U+2028 and a carriage return are no newlines."""
