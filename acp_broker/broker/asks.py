@@ -37,13 +37,17 @@ def unattended_answer(method: str) -> Answer:
 
 
 class Ask(Struct, eq=False):
-    """One open request. `answered` is called once; `log` is where its withdrawal is written."""
+    """One open request. `answered` is called once; `log` is where its withdrawal is written.
+
+    `late`, where given, is called with an answer that comes although it was withdrawn.
+    """
 
     id: int
     frontend: int
     method: str
     answered: Callable[[Answer], None]
     log: SessionLog
+    late: Callable[[Answer], None] | None = None
 
 
 class Asks:
@@ -60,10 +64,11 @@ class Asks:
         method: str,
         params: object,
         answered: Callable[[Answer], None],
+        late: Callable[[Answer], None] | None = None,
     ) -> Ask:
         """Append a request to the session's log, for one frontend."""
         self._last += 1
-        ask = Ask(self._last, frontend, method, answered, log)
+        ask = Ask(self._last, frontend, method, answered, log, late)
         self._open[ask.id] = ask
         send(log, frontend, jsonrpc.request(ask.id, method, params))
         return ask
@@ -80,10 +85,20 @@ class Asks:
 
     def withdraw(self, ask: Ask) -> None:
         """End an ask that is still open: the frontend is told, the agent gets our answer, a late one is dropped."""
-        if self._open.pop(ask.id, None) is None:
+        if self._open.get(ask.id) is not ask:
             return
+        del self._open[ask.id]
+        if ask.late is not None:
+            self._open[ask.id] = Ask(ask.id, ask.frontend, ask.method, ask.late, ask.log)
         send(ask.log, ask.frontend, jsonrpc.notification("$/cancel_request", {"requestId": ask.id}))
         ask.answered(nobodys_answer(ask.method))
+
+    def left(self, frontend: int) -> None:
+        """A frontend is gone: what it owed is answered by us."""
+        for ask in [ask for ask in self._open.values() if ask.frontend == frontend]:
+            self.withdraw(ask)
+            self._open.pop(ask.id, None)
+            ask.log.commit()
 
 
 def send(log: SessionLog, frontend: int, frame: bytes) -> None:

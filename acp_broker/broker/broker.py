@@ -96,6 +96,7 @@ class Broker:
         mine = [session for session in self.sessions.values() if session.frontend == frontend.number]
         for session in mine:
             session.cancel()
+        self.asks.left(frontend.number)
         with within(self.clock, self.policy.leave_s):
             for session in mine:
                 await session.idle()

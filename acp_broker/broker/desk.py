@@ -1,6 +1,7 @@
 """Where the agents of one session meet its frontends: requests, extensions, terminals, and their tidy end."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -40,7 +41,7 @@ class Desk:
 
     def refusal(self, frontend: int, method: str, params: dict[str, Raw]) -> Answer | None:
         """The answer where the frontend cannot be asked this: it is gone, or never said that it can."""
-        client = self._broker.frontends.get(frontend)
+        client = self._broker.frontends.get(self._whom(frontend, method, params))
         if client is None:
             return nobodys_answer(method)
         can = client.can
@@ -62,17 +63,19 @@ class Desk:
         answered: Callable[[Answer], None],
     ) -> Ask:
         """Put an agent's request into the log for one frontend; `answered` is called once."""
-        terminal = _decoded(params, _Terminal).terminal if method.startswith("terminal/") else ""
+        whom = self._whom(frontend, method, params)
+        put = partial(self._broker.asks.put, self._log, whom, method, self._ours(params, life))
+        if method == "terminal/create":
 
-        def settled(outcome: Answer) -> None:
-            if method == "terminal/create" and not isinstance(outcome, RpcError):
-                self._terminals[_decoded(outcome, _Terminal).terminal] = frontend
-            elif method == "terminal/release":
-                self._terminals.pop(terminal, None)
-            answered(outcome)
+            def made(outcome: Answer) -> None:
+                if not isinstance(outcome, RpcError):
+                    self._terminals[_decoded(outcome, _Terminal).terminal] = whom
+                answered(outcome)
 
-        whom = self._terminals.get(terminal, frontend)
-        return self._broker.asks.put(self._log, whom, method, self._ours(params, life), settled)
+            return put(made, lambda outcome: self._made_too_late(outcome, whom))
+        if method == "terminal/release":
+            self._terminals.pop(_decoded(params, _Terminal).terminal, None)
+        return put(answered)
 
     def ask_between(
         self, frontend: int, life: int, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]
@@ -94,13 +97,29 @@ class Desk:
 
     def abort(self, tools: Iterable[str]) -> list[bytes]:
         """End what a broken-off attempt has left open: terminals; tool calls, returned as params to show."""
-        for terminal, whom in tuple(self._terminals.items()):
+        terminals, self._terminals = self._terminals, {}
+        for terminal, whom in terminals.items():
+            self._end(terminal, whom)
+        updates = [acp.update("tool_call_update", toolCallId=call, status="failed") for call in tools]
+        return [msgspec.json.encode({"sessionId": self._session, **update.params}) for update in updates]
+
+    def _whom(self, frontend: int, method: str, params: dict[str, Raw]) -> int:
+        """A terminal's calls go to the frontend that made it, everything else to `frontend`."""
+        if not self._terminals or not method.startswith("terminal/"):
+            return frontend
+        return self._terminals.get(_decoded(params, _Terminal).terminal, frontend)
+
+    def _made_too_late(self, outcome: Answer, whom: int) -> None:
+        """The agent that wanted this terminal has ended: nobody else knows of it."""
+        if not isinstance(outcome, RpcError):
+            self._end(_decoded(outcome, _Terminal).terminal, whom)
+            self._log.commit()
+
+    def _end(self, terminal: str, whom: int) -> None:
+        if whom in self._broker.frontends:
             for method in ("terminal/kill", "terminal/release"):
                 params = {"sessionId": self._session, "terminalId": jsonrpc.encode(terminal)}
                 self._broker.asks.put(self._log, whom, method, params, _ignored)
-            del self._terminals[terminal]
-        updates = [acp.update("tool_call_update", toolCallId=call, status="failed") for call in tools]
-        return [msgspec.json.encode({"sessionId": self._session, **update.params}) for update in updates]
 
     def _ours(self, params: dict[str, Raw], life: int) -> dict[str, Raw]:
         """The params with our session id, and tool-call ids as this session's frontends know them."""
