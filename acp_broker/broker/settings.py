@@ -96,12 +96,16 @@ class Settings:
             modes = _modes(opened)
         except msgspec.DecodeError:
             return
-        chosen = self.chosen_mode
-        self.modes, self.options = modes, opened.options
-        if modes is not None:
+        if opened.options is not None:
+            self.options = opened.options
+        if modes is None:  # ACP v1: load and resume may leave it out
+            return
+        chosen, self.modes = self.chosen_mode, modes
+        if chosen is None:
             self.default_mode = modes.current
-            if chosen is not None and self._has_mode(chosen):
-                modes.current = chosen
+        else:
+            # Even where it is not there any more: setting it is refused then, and no boundary falls unseen.
+            modes.current = chosen
 
     def members(self) -> dict[str, object]:
         """`modes` and `configOptions` for a `session/new`, load or resume result."""
