@@ -1,4 +1,4 @@
-"""The four measurements. What is compared is interleaved, so that a busy machine is busy for all of it alike."""
+"""The four measurements. What is compared takes turns, so that a busy machine is busy for all of it alike."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ from bench import proc
 from bench.peer import Peer
 from bench.place import FIRST, FLOOD, Place
 
-# Turns that nobody counts: caches and branches warm up.
-WARM_UP = 20
+# Turns of one peer in a row, before the next peer's: each has a processor's caches to itself for as long.
+BLOCK = 25
 
 
 class Spread(Struct, frozen=True):
@@ -40,15 +40,14 @@ class Memory(Struct, frozen=True):
 
 
 def first_output(place: Place, turns: int) -> dict[str, Spread]:
-    """From the prompt's first byte written to the first byte of an update read."""
+    """From the prompt's first byte written to the first byte of an update read. The first block is not counted."""
     with ExitStack() as stack:
         peers = _opened(place, stack)
         took: dict[str, list[float]] = {name: [] for name in peers}
-        for turn in range(WARM_UP + turns):
+        for done in range(-BLOCK, turns, BLOCK):
             for name, peer in peers.items():
-                first = peer.prompt(FIRST, lines=2).first_s
-                if turn >= WARM_UP:
-                    took[name].append(first)
+                block = [peer.prompt(FIRST, lines=2).first_s for _ in range(min(BLOCK, turns - done))]
+                took[name] += block if done >= 0 else []
     return {name: Spread(median(times), quantiles(times, n=100)[98]) for name, times in took.items()}
 
 

@@ -10,7 +10,8 @@ from typing import Self
 import msgspec
 from msgspec import Raw, Struct
 
-READ_BYTES = 1024 * 1024
+# What a pipe holds; a larger buffer costs more than the read itself.
+READ_BYTES = 64 * 1024
 LEAVE_S = 10.0
 
 

@@ -8,7 +8,8 @@ import select
 import subprocess
 import sys
 
-READ_BYTES = 1024 * 1024
+# What a pipe holds; a larger buffer costs more than the read itself.
+READ_BYTES = 64 * 1024
 
 
 def main() -> None:
