@@ -81,7 +81,8 @@ def strike(broker: BrokerProcess, backend: str) -> None:
         with suppress(ProcessLookupError):
             os.kill(seen.pid, signal.SIGKILL)
     deadline = time.monotonic() + processes.GONE_WITHIN_S
-    assert all([processes.wait_gone(seen, deadline) for seen in struck])
+    for seen in struck:
+        assert processes.wait_gone(seen, deadline)
 
 
 def _cell(line: str) -> Cell:
