@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import CancelScope, create_task_group, current_time
+from anyio import CancelScope, Event, create_task_group, current_time
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
 from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
-from acp_broker.broker.outbox import Outbox
+from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.broker.standby import Whom
 from acp_broker.core.failures import Failure
 from acp_broker.edge.channel import Channel
@@ -27,6 +28,9 @@ from acp_broker.wire.jsonrpc import Malformed, Notification, Request, Response
 if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
     from acp_broker.broker.session import Session
+
+# A session's past is sent in pieces of this size: each holds the event loop for about a millisecond.
+REPLAY_BYTES = 64 * 1024
 
 
 class Frontend:
@@ -41,6 +45,8 @@ class Frontend:
         self.is_initialized = False
         self.outbox = Outbox(channel, number)
         self._channel = channel
+        self._drained = Event()
+        channel.when_drained(self._on_drained)
         self._tasks: TaskGroup
 
     async def serve(self) -> None:
@@ -59,10 +65,21 @@ class Frontend:
         if not self.outbox.is_attached(session.id):
             self.outbox.attach(session.id, session.log, session.log.end)
 
-    def replay(self, frames: Iterable[bytes]) -> None:
-        """Send a session's past; whoever reads it slowly holds nobody up."""
+    async def replay(self, frames: Iterable[bytes]) -> None:
+        """Send a session's past as fast as the frontend reads it, in pieces that hold nobody up."""
+        written = 0
         for frame in frames:
             self._channel.write(frame)
+            written += len(frame)
+            if written > REPLAY_BYTES:
+                written = 0
+                await checkpoint()
+                while self._channel.pending > FULL_BYTES:
+                    await self._drained.wait()
+
+    def _on_drained(self) -> None:
+        self._drained.set()
+        self._drained = Event()
 
     def _on_lines(self, lines: list[bytes]) -> None:
         for line in lines:

@@ -126,15 +126,28 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     return opened()
 
 
-def load(frontend: "Frontend", request: Request) -> Raw:
-    """Replay the whole session from our log, then answer; the frontend is attached from there on."""
+def load(frontend: "Frontend", request: Request) -> Awaitable[Then]:
+    """Replay the session from our log, then answer; then go on from where the replay ended."""
     session, params = _reopened(frontend, request)
-    frontend.replay(replay_frames(session.log.records(), session.id))
-    return _attached(frontend, session, params)
+    session.reopen(frontend, params.directories or (), params.mcp_servers)
+    shown = frontend.outbox.hold(session.id, session.log)
+
+    async def loaded() -> Then:
+        try:
+            await frontend.replay(replay_frames(session.log.records(shown), session.id))
+        except BaseException:
+            frontend.outbox.release(session.id)
+            raise
+        return Then(jsonrpc.encode(session.settings.members()), lambda: frontend.outbox.release(session.id))
+
+    return loaded()
 
 
 def resume(frontend: "Frontend", request: Request) -> Raw:
-    return _attached(frontend, *_reopened(frontend, request))
+    session, params = _reopened(frontend, request)
+    session.reopen(frontend, params.directories or (), params.mcp_servers)
+    frontend.attend(session)
+    return jsonrpc.encode(session.settings.members())
 
 
 def list_sessions(frontend: "Frontend", request: Request) -> Raw:
@@ -299,9 +312,3 @@ def _reopened(frontend: "Frontend", request: Request) -> tuple[Session, _Open]:
     if cwd != session.setup.cwd:
         raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")
     return session, params
-
-
-def _attached(frontend: "Frontend", session: Session, params: _Open) -> Raw:
-    session.reopen(frontend, params.directories or (), params.mcp_servers)
-    frontend.outbox.attach(session.id, session.log, session.log.end)
-    return jsonrpc.encode(session.settings.members())

@@ -19,6 +19,7 @@ class _Cursor:
         self.log = log
         self.position = position
         self.advance = advance
+        self.is_held = False
 
 
 class Outbox:
@@ -42,6 +43,22 @@ class Outbox:
         log.attach(advance)
         advance()
 
+    def hold(self, session: SessionId, log: SessionLog) -> int:
+        """Show nothing of this log until `release`; returns the position that the frontend has been shown it up to."""
+        cursor = self._cursors.get(session)
+        if cursor is None:
+            self.attach(session, log, log.end)
+            cursor = self._cursors[session]
+        cursor.is_held = True
+        return cursor.position
+
+    def release(self, session: SessionId) -> None:
+        """Go on from where it was held; does nothing for a log that was detached meanwhile."""
+        cursor = self._cursors.get(session)
+        if cursor is not None:
+            cursor.is_held = False
+            self._advance(cursor)
+
     def is_attached(self, session: SessionId) -> bool:
         return session in self._cursors
 
@@ -60,7 +77,7 @@ class Outbox:
 
     def _advance(self, cursor: _Cursor) -> None:
         channel = self._channel
-        while channel.pending <= FULL_BYTES:
+        while channel.pending <= FULL_BYTES and not cursor.is_held:
             position, frames = cursor.log.read(cursor.position, self._reader)
             if position == cursor.position:
                 return

@@ -132,9 +132,9 @@ class SessionLog:
         fresh.reverse()
         return self.end, b"".join(fresh)
 
-    def records(self) -> Iterator[records.Record]:
-        """Every whole record in the file, from its beginning."""
-        return read_records(self.path)
+    def records(self, until: int | None = None) -> Iterator[records.Record]:
+        """Every whole record in the file, from its beginning, or those before position `until`."""
+        return read_records(self.path, None if until is None else self._offset(until))
 
     def close(self) -> None:
         """Write what is pending and close the file; closing twice does nothing."""
@@ -167,6 +167,13 @@ class SessionLog:
         start, base = self._stretches[-1]
         return start + offset - base
 
+    def _offset(self, position: int) -> int:
+        """Where in the file that position is; for one that a failed write left out, where the next one is."""
+        index = bisect_right(self._stretches, position, key=lambda stretch: stretch[0]) - 1
+        start, base = self._stretches[index]
+        after = self._stretches[index + 1][1] if index + 1 < len(self._stretches) else self._written
+        return min(base + position - start, after)
+
     def _read_file(self, position: int, limit: int, reader: int) -> tuple[int, bytes]:
         index = bisect_right(self._stretches, position, key=lambda stretch: stretch[0]) - 1
         start, base = self._stretches[index]
@@ -198,8 +205,8 @@ def _cut(fd: int, size: int) -> None:
         return
 
 
-def read_records(path: Path) -> Iterator[records.Record]:
-    """Every whole record of a log file, in order. A torn last line is left out.
+def read_records(path: Path, size: int | None = None) -> Iterator[records.Record]:
+    """Every whole record of a log file, in order, or of its first `size` bytes. A torn last line is left out.
 
     Raises StoreError for a file that cannot be read, a format that is newer than ours, and a line in the middle that
     is no record.
@@ -209,9 +216,11 @@ def read_records(path: Path) -> Iterator[records.Record]:
     except OSError as error:
         raise StoreError(f"cannot read the session log {path}: {error.strerror}") from error
     with opened as file:
+        read = 0
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or (size is not None and read >= size):
                 return
+            read += len(line)
             try:
                 record = records.read(line)
             except msgspec.DecodeError as error:

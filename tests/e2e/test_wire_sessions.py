@@ -197,3 +197,18 @@ def test_what_an_agent_says_before_its_session_is_named_comes_after_our_answer(t
 
     assert request == got[0]["id"]
     assert ["usage_update", "available_commands_update"] == [update["sessionUpdate"] for update in updates(got)]
+
+
+def test_a_session_is_loaded_in_the_midst_of_its_turn(tmp_path: Path) -> None:
+    """An editor's window reloads: what was shown is replayed, the open question stays, the rest comes once."""
+    script = {"turns": [[{"do": "say", "text": "before"}, {"do": "askPermission"}, {"do": "say", "text": "after"}]]}
+    with Wire(tmp_path, chain(main=script)) as wire:
+        session = wire.open()
+        prompt = wire.start(session)
+        ask = wire.until_method("session/request_permission")
+        loaded = wire.until_reply(wire.request("session/load", sessionId=session, cwd=str(wire.work), mcpServers=[]))
+        wire.answer(ask, ALLOW)
+        turn = wire.until_reply(prompt)
+
+    assert ["echo hello", "say before"] == loaded.words
+    assert (["say after"], "end_turn") == (turn.words, turn.reply["result"]["stopReason"])

@@ -67,6 +67,29 @@ def test_an_editor_that_never_reads_does_not_fill_the_memory(tmp_path: Path) -> 
     assert grown < GROWTH_BYTES
 
 
+def test_a_long_session_is_loaded_in_pieces(tmp_path: Path) -> None:
+    """Its replay neither fills the memory nor holds up another session's turn."""
+    tick = {"do": "repeat", "steps": [{"do": "say", "text": "tick"}, {"do": "stall", "ms": 1}]}
+    flood = {"do": "flood", "count": 30_000, "text": "x" * 1000}
+    script = {"turns": [[{"do": "ifText", "contains": "tick", "steps": [tick], "else": [flood]}]]}
+    with Wire(tmp_path, chain(main=script)) as wire:
+        long, other = wire.open(), wire.new()
+        wire.prompt(long)
+        ticking = wire.start(other, "tick")
+        wire.until_method("session/update")
+        before = peak_bytes(wire.process.pid)
+        loaded = wire.until_reply(wire.request("session/load", sessionId=long, cwd=str(wire.work), mcpServers=[]))
+        grown = peak_bytes(wire.process.pid) - before
+        wire.cancel(other)
+        wire.until_reply(ticking)
+    order = [message["params"]["sessionId"] == long for message in loaded.heard[:-1]]
+    replayed = order[order.index(True) : len(order) - order[::-1].index(True)]
+
+    assert 30_001 == sum(replayed)
+    assert not all(replayed)
+    assert grown < GROWTH_BYTES
+
+
 def peak_bytes(pid: int) -> int:
     """The most memory that the process ever had (proc(5), VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
