@@ -4,7 +4,8 @@ import resource
 import shutil
 from pathlib import Path
 
-from tests.support.broker import BrokerProcess, Turn, agent, chain
+from tests.support.broker import BrokerProcess, agent, chain
+from tests.support.heard import Turn
 
 DIES = {"turns": [[{"do": "die"}]]}
 SPARE = {"turns": [[{"do": "say", "text": "spare here"}]]}

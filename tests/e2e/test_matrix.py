@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker import BrokerProcess, Turn, agent, chain
+from tests.support.broker import BrokerProcess, agent, chain
+from tests.support.heard import Turn
 from tests.support.matrix import Cell, Outcome, each, outcome, played, strike
 
 TABLE = """

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.support import processes
+from tests.support.heard import Turn
 from tests.support.session_logs import check_logs
 
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
@@ -50,54 +51,6 @@ def chain(*, limits: Mapping[str, object] | None = None, acp: Mapping[str, objec
     return {"acp": {"backend": first, "fallbacks": rest, **(acp or {})}, "backends": entries, "limits": limits or {}}
 
 
-class Turn:
-    """What a prompt brought: every message up to its reply, the reply last."""
-
-    def __init__(self, heard: list[dict]) -> None:
-        self.heard = heard
-        self.reply = heard[-1]
-
-    @property
-    def updates(self) -> list[dict]:
-        return [message["params"]["update"] for message in self.heard if message.get("method") == "session/update"]
-
-    @property
-    def words(self) -> list[str]:
-        """What was shown, one short string each: `say hello`, `think hm`, `tool call-1 failed`, `usage`."""
-        return [shown(update) for update in self.updates]
-
-    @property
-    def told(self) -> dict:
-        """Our own part of the reply: `_meta["acp-broker"]`, or the error's `data`."""
-        if "error" in self.reply:
-            return self.reply["error"]["data"]
-        return self.reply["result"]["_meta"]["acp-broker"]
-
-    @property
-    def attempts(self) -> list[str]:
-        """Who was tried: `primary crashed`, `spare`."""
-        return [" ".join(filter(None, (one["backend"], one.get("failure")))) for one in self.told.get("attempts", ())]
-
-
-def shown(update: Mapping[str, object]) -> str:
-    kind = str(update["sessionUpdate"])
-    content = update.get("content")
-    text = content.get("text") if isinstance(content, dict) else update.get("toolCallId")
-    return " ".join(str(part) for part in (_VERBS.get(kind, kind), text, update.get("status")) if part is not None)
-
-
-_VERBS = {
-    "agent_message_chunk": "say",
-    "agent_thought_chunk": "think",
-    "user_message_chunk": "echo",
-    "tool_call": "tool",
-    "tool_call_update": "tool",
-    "usage_update": "usage",
-    "available_commands_update": "commands",
-    "current_mode_update": "mode",
-}
-
-
 class BrokerProcess:
     """Use as a context manager. `heard` keeps every message that came; `home` is the state folder."""
 
@@ -121,7 +74,7 @@ class BrokerProcess:
         self._config = folder / "config.json"
         self._config.write_text(json.dumps(config))
         self._config.chmod(0o600)
-        self._env = {**os.environ, "ACP_BROKER_HOME": str(self.home), RUN: self.run, **(env or {})}
+        self._env = {**ENVIRONMENT, "ACP_BROKER_HOME": str(self.home), RUN: self.run, **(env or {})}
         self._rest = b""
         self._lines: list[bytes] = []
         self._next_id = 0

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import processes
-from tests.support.broker import BrokerProcess, Turn, shown
+from tests.support.broker import BrokerProcess
+from tests.support.heard import Turn, shown
 
 # Brokers that run at the same time: each mostly waits, for a limit or for a process to start.
 WORKERS = 6
