@@ -227,7 +227,8 @@ class Life:
     def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
         """The prompt as this agent can take it. Raises BackendFailure (unsupported)."""
         can = self._said.can.prompt
-        if b'"resource"' not in bytes(prompt) and b'"image"' not in bytes(prompt) and b'"audio"' not in bytes(prompt):
+        body = bytes(prompt)
+        if b'"resource"' not in body and b'"image"' not in body and b'"audio"' not in body:
             return prompt, self._adapted
         kinds = content.kinds(prompt)
         for kind, is_taken in (("image", can.image), ("audio", can.audio)):
