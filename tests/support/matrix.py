@@ -86,6 +86,13 @@ def strike(broker: BrokerProcess, backend: str) -> None:
         assert processes.wait_gone(seen, deadline)
 
 
+def freeze(broker: BrokerProcess, backend: str) -> None:
+    """SIGSTOP to all agents of a backend."""
+    for seen in broker.agents(backend):
+        with suppress(ProcessLookupError):
+            os.kill(seen.pid, signal.SIGSTOP)
+
+
 def _cell(line: str) -> Cell:
     place, reply, words, attempts = (part.strip() for part in line.split("|"))
     phase, fault, commit, cancel = place.split()
