@@ -30,6 +30,8 @@ DEADLINE_S = 30.0
 RUN = "E2E_RUN"
 # Which backend an agent process is of.
 ROLE = "E2E_ROLE"
+# Taken once: brokers are started on threads, while pytest changes a variable with every test that it begins.
+ENVIRONMENT = dict(os.environ)
 CAPABILITIES = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True}
 
 
