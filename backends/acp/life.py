@@ -1,7 +1,7 @@
 """One agent process and the session in it, from its start to its very end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -80,6 +80,7 @@ class Life:
         self._phase: Phase = "starting"
         self._said = agent.Initialized()
         self._adapted: tuple[str, ...] = ()
+        self._forget_cancel: Callable[[], None] | None = None
         self._is_ended = Event()
         self._end = Failure(FailureKind.CRASHED, "the agent ended")
 
@@ -216,13 +217,17 @@ class Life:
 
     def _hush(self) -> None:
         self._peer.listener = self._tools.between
+        if self._forget_cancel is not None:  # said again now, it would end the next turn
+            self._forget_cancel()
+            self._forget_cancel = None
 
     def _cancel(self) -> None:
         """ACP v1, prompt-turn, "Cancellation"."""
         params = {"sessionId": self._peer.session}
         self._peer.tell("session/cancel", params)
         clock = self._tools.clock
-        clock.call_at(clock.now() + CANCEL_AGAIN_S, lambda: self._peer.tell("session/cancel", params))
+        again = clock.now() + CANCEL_AGAIN_S
+        self._forget_cancel = clock.call_at(again, lambda: self._peer.tell("session/cancel", params)).cancel
 
     def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
         """The prompt as this agent can take it. Raises BackendFailure (unsupported)."""
