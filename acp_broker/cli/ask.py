@@ -29,21 +29,41 @@ def run(path: Path | None, environ: Mapping[str, str], prompt: str) -> int:
 
 
 async def _ask(config: Config, environ: Mapping[str, str], prompt: str) -> int:
-    async with running(config, environ) as broker, Client(broker, _show) as client:
+    screen = _Screen()
+    async with running(config, environ) as broker, Client(broker, screen.show) as client:
         result = await client.prompt(prompt)
-    _OUT.print()
+    screen.end()
     _ERR.print(_story(result), style="dim")
     return 0
 
 
-def _show(update: Shown) -> None:
-    if update.kind == "agent_message_chunk" and isinstance(update.content, Content):
-        _OUT.print(update.content.text, end="")
-        sys.stdout.flush()
-    elif update.kind == "agent_thought_chunk" and isinstance(update.content, Content):
-        _ERR.print(update.content.text, end="", style="dim italic")
-    elif update.kind == "tool_call" and isinstance(update.title, str):
-        _ERR.print(f"\n[{update.title}]", style="cyan")
+class _Screen:
+    """Words on stdout; thoughts and tools on stderr, on lines of their own where both are one terminal."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def show(self, update: Shown) -> None:
+        if update.kind == "agent_message_chunk" and isinstance(update.content, Content):
+            self._begin("words")
+            _OUT.print(update.content.text, end="")
+            sys.stdout.flush()
+        elif update.kind == "agent_thought_chunk" and isinstance(update.content, Content):
+            self._begin("thoughts")
+            _ERR.print(update.content.text, end="", style="dim italic")
+        elif update.kind == "tool_call" and isinstance(update.title, str):
+            self._begin("")
+            _ERR.print(f"[{update.title}]", style="cyan")
+
+    def end(self) -> None:
+        if self._last == "thoughts":
+            _ERR.print()
+        _OUT.print()
+
+    def _begin(self, what: str) -> None:
+        if self._last not in ("", what):
+            _ERR.print()
+        self._last = what
 
 
 def _story(result: dict[str, object]) -> str:

@@ -58,7 +58,8 @@ async def _find(
             found = _read(raw)
             if found is not None and found.id == method:
                 env = found.env if isinstance(found.env, dict) else {one.name: one.value for one in found.env}
-                return list(command), found.args, {**runtime.environment, **env}
+                configured: Mapping[str, str] = getattr(settings, "env", {})
+                return list(command), found.args, {**runtime.environment, **configured, **env}
     raise UsageError(f"{backend} has no terminal login called {method!r}")
 
 

@@ -1,0 +1,90 @@
+"""`acp-broker ask`: the answer on stdout, the story on stderr, and an exit status for scripts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from acp_broker.cli import ask
+
+DIES = {"turns": [[{"do": "die"}]]}
+SPARE = {"turns": [[{"do": "think", "text": "hm"}, {"do": "say", "text": "[bold]spare[/bold] here"}]]}
+
+
+@pytest.fixture
+def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Asks a chain of these scripts; the exit status, stdout and stderr."""
+
+    def run(prompt: str = "hello", **scripts: object) -> tuple[int, str, str]:
+        first, *rest = scripts
+        config = {
+            "acp": {"backend": first, "fallbacks": rest},
+            "backends": {name: {"kind": "scripted", "script": script} for name, script in scripts.items()},
+        }
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(config))
+        path.chmod(0o600)
+        code = ask.run(path, {"ACP_BROKER_HOME": str(tmp_path / "state"), "HOME": str(tmp_path)}, prompt)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_answer_alone_goes_to_stdout(asked) -> None:
+    """`acp-broker ask ... > file` holds the answer, as it was said: markup is text."""
+    _, out, _ = asked(primary=SPARE)
+
+    assert "[bold]spare[/bold] here\n" == out
+
+
+def test_the_story_goes_to_stderr(asked) -> None:
+    """Who answered, and who failed before."""
+    code, _, err = asked(primary=DIES, spare=SPARE)
+
+    assert (0, "primary failed (crashed), spare answered, end_turn") == (code, err.splitlines()[-1])
+
+
+def test_thoughts_and_tools_go_to_stderr(asked) -> None:
+    """They are no part of the answer."""
+    tool = {"do": "toolCall", "toolCallId": "c", "title": "Read file"}
+    _, _, err = asked(primary={"turns": [[{"do": "think", "text": "hm"}, tool, {"do": "say", "text": "x"}]]})
+
+    assert ["hm", "[Read file]"] == err.splitlines()[:2]
+
+
+def test_when_nobody_answers_the_status_is_1(asked) -> None:
+    """With the one clear error."""
+    code, out, err = asked(primary=DIES, spare=DIES)
+
+    text = "acp-broker: All ACP backends failed (2): primary: killed by SIGKILL | spare: killed by SIGKILL (-33001)\n"
+    assert (1, "", text) == (code, out, err)
+
+
+def test_a_config_that_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its path; no traceback."""
+    code = ask.run(tmp_path / "nowhere.json", {}, "hello")
+
+    assert (1, True) == (
+        code,
+        capsys.readouterr().err.startswith(f"acp-broker: {tmp_path / 'nowhere.json'}: 1 problem"),
+    )
+
+
+def test_a_permission_is_declined(asked) -> None:
+    """Nobody is there who could grant it: a script must not act on its own."""
+    script = {"turns": [[{"do": "askPermission", "branches": {"cancelled": [{"do": "say", "text": "declined"}]}}]]}
+
+    assert "declined\n" == asked(primary=script)[1]
+
+
+def test_a_state_folder_that_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is started."""
+    config = {"acp": {"backend": "a"}, "backends": {"a": {"kind": "scripted"}}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    path.chmod(0o600)
+    (tmp_path / "file").write_bytes(b"")
+    code = ask.run(path, {"ACP_BROKER_HOME": str(tmp_path / "file"), "HOME": str(tmp_path)}, "hello")
+
+    text = f"acp-broker: cannot use the state folder {tmp_path}/file: File exists"
+    assert (1, text) == (code, capsys.readouterr().err.splitlines()[-1])

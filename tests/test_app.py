@@ -1,0 +1,192 @@
+"""The composition root: what config.json says becomes what the broker is run by."""
+
+import asyncio
+import json
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp_broker import app
+from acp_broker.config import Config, load
+from acp_broker.contract import Child
+from acp_broker.core.names import BackendId, ProfileId
+from acp_broker.errors import UsageError
+from backends import scripted
+from tests.support.config import write
+
+pytestmark = pytest.mark.anyio
+
+A, B = BackendId("a"), BackendId("b")
+
+
+async def no_child(*_: object, **__: object) -> Child:
+    raise AssertionError("nothing is started here")
+
+
+def loaded(folder: Path, content: object) -> Config:
+    return load(app.kinds(), path=write(folder, content), environ={"HOME": "/home/u"})
+
+
+def chain(**backends: object) -> dict:
+    first, *rest = backends
+    entries = {name: {"kind": "scripted", **entry} for name, entry in backends.items()}
+    return {"acp": {"backend": first, "fallbacks": rest}, "backends": entries}
+
+
+def policy(folder: Path, content: object, environ: dict[str, str] | None = None):
+    return app.policy(loaded(folder, content), environ or {}, no_child)
+
+
+def profiles(**named: str) -> dict:
+    """Profiles that read their key from the variable of this name, for a child's ANTHROPIC_API_KEY."""
+    made = {
+        name: {"type": "api_key", "key": {"source": "env", "id": variable}, "env": "ANTHROPIC_API_KEY"}
+        for name, variable in named.items()
+    }
+    return {"profiles": made}
+
+
+async def test_the_chain_is_the_primary_then_the_fallbacks(tmp_path):
+    """In config's order, whatever the order of `backends`."""
+    config = chain(a={}, b={})
+    config["backends"] = dict(reversed(config["backends"].items()))
+
+    assert (A, B) == policy(tmp_path, config).order
+
+
+async def test_a_backend_that_nobody_names_is_not_prepared(tmp_path):
+    """A spare entry costs nothing."""
+    config = chain(a={})
+    config["backends"]["b"] = {"kind": "scripted"}
+
+    assert [A] == list(policy(tmp_path, config).runtimes)
+
+
+async def test_limits_are_seconds_within(tmp_path):
+    """And milliseconds in config."""
+    made = policy(tmp_path, {**chain(a={}), "limits": {"firstOutputMs": 1500, "chainMs": 90_000}})
+
+    assert (1.5, 90.0) == (made.limits.first_output, made.limits.chain)
+
+
+async def test_a_backends_own_limit_holds_for_it_alone(tmp_path):
+    """A slow starter."""
+    made = policy(tmp_path, chain(a={"limits": {"startingMs": 5000}}, b={}))
+
+    assert (5.0, 60.0) == (made.runtimes[A].limits.starting, made.runtimes[B].limits.starting)
+
+
+async def test_the_fingerprint_changes_with_the_config_of_the_backend(tmp_path):
+    """What was learnt of another command does not hold for this one."""
+    before, after = (policy(tmp_path, chain(a={"model": model})).runtimes[A].fingerprint for model in ("x", "y"))
+
+    assert before != after
+
+
+async def test_the_fingerprint_is_the_same_in_every_run(tmp_path):
+    """Or nothing would ever be known from an earlier one."""
+    before, after = (policy(tmp_path, chain(a={})).runtimes[A].fingerprint for _ in range(2))
+
+    assert before == after
+
+
+async def test_a_candidate_carries_its_profile_and_model(tmp_path):
+    """What rests when it fails."""
+    config = {**chain(a={"auth": "work", "model": "m"}), "auth": profiles(work="WORK_KEY")}
+    candidate = policy(tmp_path, config).runtimes[A].candidate
+
+    assert (A, ProfileId("work"), "m") == (candidate.backend, candidate.profile, candidate.model)
+
+
+async def test_a_child_is_given_its_profiles_credential(tmp_path):
+    """In the variable that its runtime reads."""
+    config = {**chain(a={"auth": "work"}), "auth": profiles(work="WORK_KEY")}
+
+    assert "w" == policy(tmp_path, config, {"WORK_KEY": "w"}).runtimes[A].environment["ANTHROPIC_API_KEY"]
+
+
+async def test_a_child_is_not_given_anothers_credential(tmp_path):
+    """Neither under the user's name for it, nor under the runtime's."""
+    config = {**chain(a={"auth": "work"}, b={}), "auth": profiles(work="WORK_KEY")}
+    environment = (
+        policy(tmp_path, config, {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "old", "PATH": "/bin"}).runtimes[B].environment
+    )
+
+    assert {"PATH": "/bin"} == environment
+
+
+async def test_two_profiles_are_kept_apart(tmp_path):
+    """Each child has its own key in the same variable."""
+    config = {**chain(a={"auth": "work"}, b={"auth": "home"}), "auth": profiles(work="WORK_KEY", home="HOME_KEY")}
+    runtimes = policy(tmp_path, config, {"WORK_KEY": "w", "HOME_KEY": "h"}).runtimes
+
+    keys = [{name: value for name, value in runtimes[one].environment.items() if "KEY" in name} for one in (A, B)]
+    assert [{"WORK_KEY": "w", "ANTHROPIC_API_KEY": "w"}, {"HOME_KEY": "h", "ANTHROPIC_API_KEY": "h"}] == keys
+
+
+async def test_a_credential_among_a_backends_own_variables_is_nobody_elses(tmp_path):
+    """`env` may hold a key; other variables in it are no secrets."""
+    config = chain(a={}, b={})
+    config["backends"]["a"] = {"kind": "acp", "command": ["a"], "env": {"OPENAI_API_KEY": "k", "EDITOR": "vi"}}
+    environment = policy(tmp_path, config, {"OPENAI_API_KEY": "users", "EDITOR": "ed"}).runtimes[B].environment
+
+    assert {"EDITOR": "ed"} == environment
+
+
+async def test_a_profile_that_is_not_resolved_yet_is_said_at_the_start(tmp_path):
+    """Not found out by a 401."""
+    key = {"type": "api_key", "key": {"source": "exec", "provider": "vault", "id": "x"}, "env": "K"}
+    providers = {"vault": {"source": "exec", "command": "/bin/true"}}
+    config = {**chain(a={"auth": "work"}), "auth": {"profiles": {"work": key}}, "secrets": {"providers": providers}}
+    async with app.running(loaded(tmp_path, config), {"ACP_BROKER_HOME": str(tmp_path / "state")}):
+        pass
+    lines = [json.loads(line) for line in (tmp_path / "state" / "log" / "broker.jsonl").read_text().splitlines()]
+
+    assert ["work of a"] == [line["profile"] for line in lines if line["event"] == "profile_unused"]
+
+
+async def test_a_broker_runs_and_ends(tmp_path):
+    """With nothing left of it but its state folder."""
+    async with app.running(loaded(tmp_path, chain(a={})), {"ACP_BROKER_HOME": str(tmp_path / "state")}) as broker:
+        order = broker.policy.order
+
+    assert ((A,), True) == (order, (tmp_path / "state").is_dir())
+
+
+async def test_what_raises_in_a_callback_of_the_loop_is_in_the_log(tmp_path):
+    """Its stderr is read by nobody."""
+    async with app.running(loaded(tmp_path, chain(a={})), {"ACP_BROKER_HOME": str(tmp_path / "state")}):
+        asyncio.get_running_loop().call_soon(lambda: {}["nobody catches this"])
+        await anyio.lowlevel.checkpoint()
+    lines = [json.loads(line) for line in (tmp_path / "state" / "log" / "broker.jsonl").read_text().splitlines()]
+
+    assert ["KeyError('nobody catches this')"] == [line["error"] for line in lines if line["event"] == "loop_fault"]
+
+
+def test_every_kind_that_we_ship_can_be_loaded():
+    """By the name that config.json uses."""
+    assert ["acp", "scripted"] == sorted(name for name in app.kinds() if app.kind(name).config is app.kinds()[name])
+
+
+def test_a_kind_that_nobody_ships_is_named():
+    """In one sentence."""
+    with pytest.raises(UsageError, match="backend kind 'fly' cannot be loaded"):
+        app.kind("fly")
+
+
+def test_a_kind_of_an_outside_package_is_loaded_from_its_entry_point(monkeypatch):
+    """`acp_broker.backends`, looked at only for a kind that we do not know."""
+    point = EntryPoint("outside", "backends.scripted", app.ENTRY_POINTS)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
+
+    assert (scripted, True) == (app.kind("outside"), "outside" in app.kinds())
+
+
+def test_a_kind_that_fails_to_import_is_a_start_up_error(monkeypatch):
+    """Not a backend that is mysteriously never tried."""
+    point = EntryPoint("outside", "no_such_module_anywhere", app.ENTRY_POINTS)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
+    with pytest.raises(UsageError, match="backend kind 'outside' cannot be loaded: No module named"):
+        app.kind("outside")
