@@ -8,6 +8,7 @@ import hashlib
 
 import anyio.to_thread
 import msgspec
+from anyio import Lock
 from msgspec import Raw, Struct
 
 from acp_broker.broker.runtime import Runtime
@@ -32,6 +33,8 @@ class Learnt:
         self._folder = folder
         self._log = log
         self._lessons: dict[str, Lesson] | None = None
+        # One write at a time: of two, the slower would win, and it may be the older.
+        self._writing = Lock()
 
     def of(self, runtime: Runtime, capabilities: Raw) -> Lesson | None:
         """What is known of this backend towards such a frontend."""
@@ -50,11 +53,12 @@ class Learnt:
 
     async def save(self) -> None:
         """Write the file, in a thread. A failure is logged: it costs a wait at the next start, nothing else."""
-        data = msgspec.json.encode(self._all())
-        try:
-            await anyio.to_thread.run_sync(self._folder.write_small, FILE, data)
-        except StoreError as error:
-            self._log("not_learnt", why=str(error))
+        async with self._writing:
+            data = msgspec.json.encode(self._all())
+            try:
+                await anyio.to_thread.run_sync(self._folder.write_small, FILE, data)
+            except StoreError as error:
+                self._log("not_learnt", why=str(error))
 
     def _all(self) -> dict[str, Lesson]:
         if self._lessons is None:
