@@ -1,0 +1,147 @@
+"""One frontend's connection: what is answered, with what, and what is passed over in silence."""
+
+import pytest
+
+from tests.support.harness import house
+
+pytestmark = pytest.mark.anyio
+
+SAYS = {"turns": [[{"do": "say", "text": "x"}]]}
+
+
+async def said(home, line: bytes) -> list[dict]:
+    """What the broker answers to one raw line."""
+    editor = await home.editor()
+    since = len(editor.heard)
+    editor.channel.say(line)
+    await home.clock.advance(0)
+    return editor.heard[since:]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "id"),
+    [
+        (b"{", -32700, None),
+        (b"[]", -32600, None),
+        (b"7", -32600, None),
+        (b'{"jsonrpc":"2.0","id":1}', -32600, 1),
+        (b'{"jsonrpc":"2.0","id":"a","method":7}', -32600, "a"),
+    ],
+)
+async def test_what_is_no_message_gets_the_right_error(tmp_path, line, code, id):  # noqa: A002 - JSON-RPC's own word
+    """JSON-RPC 2.0, section 5.1; the connection lives on."""
+    async with house(tmp_path, primary=SAYS) as home:
+        answers = await said(home, line)
+
+    assert [(id, code)] == [(answer["id"], answer["error"]["code"]) for answer in answers]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","method":"session/cancel"}',
+        b'{"jsonrpc":"2.0","method":"session/cancel","params":[]}',
+        b'{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":"nowhere"}}',
+        b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{}}',
+        b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{"requestId":99}}',
+        b'{"jsonrpc":"2.0","method":"session/unheard_of"}',
+        b'{"jsonrpc":"2.0","method":"_x","params":7}',
+        b'{"jsonrpc":"2.0","id":null,"result":{}}',
+        b'{"jsonrpc":"2.0","id":99,"result":{}}',
+        b'{"jsonrpc":"2.0","id":"99","result":{}}',
+        b'{"jsonrpc":"2.0","error":{"code":1,"message":"x"}}',
+    ],
+)
+async def test_what_needs_no_answer_gets_none(tmp_path, line):
+    """JSON-RPC 2.0: a notification is never answered, whatever is wrong with it; nor is an answer."""
+    async with house(tmp_path, primary=SAYS) as home:
+        answers = await said(home, line)
+
+    assert ([], []) == (answers, home.log.of("broker_fault"))
+
+
+async def test_a_notification_that_is_wrong_is_in_the_log(tmp_path):
+    """Somebody writes that client, and looks for his cancel."""
+    async with house(tmp_path, primary=SAYS) as home:
+        await said(home, b'{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":"nowhere"}}')
+
+    assert ["session/cancel"] == [line["method"] for line in home.log.of("bad_notification")]
+
+
+async def test_a_notification_before_initialize_is_dropped(tmp_path):
+    """There is no session yet that it could speak of."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.connected()
+        editor.notify("session/cancel", sessionId="x")
+        await home.clock.advance(0)
+
+    assert [] == home.log.of("bad_notification")
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("session/prompt", {}),
+        ("session/prompt", {"sessionId": "x"}),
+        ("session/prompt", {"sessionId": "x", "prompt": "text"}),
+        ("session/prompt", {"sessionId": "x", "prompt": [{}]}),
+        ("session/new", {}),
+        ("session/new", {"cwd": 7}),
+        ("session/set_mode", {"sessionId": "x"}),
+        ("session/set_config_option", {"sessionId": "x", "configId": "y"}),
+        ("session/close", {}),
+        ("session/delete", {"sessionId": 7}),
+        ("authenticate", {}),
+        ("session/list", {"cwd": 7}),
+    ],
+)
+async def test_params_of_another_shape_are_a_bad_request(tmp_path, method, params):
+    """-32602, with the method's name and the place."""
+    async with house(tmp_path, primary=SAYS) as home:
+        answer = await (await home.editor()).call(method, **params)
+
+    assert (-32602, True) == (answer["error"]["code"], answer["error"]["message"].startswith(f"{method}: "))
+
+
+async def test_ids_of_any_form_come_back_as_they_were(tmp_path):
+    """JSON-RPC 2.0, section 4; to the byte."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        since = len(editor.raw)
+        for id in (b'"a\\u0062"', b"1.50", b"-7"):  # noqa: A001 - JSON-RPC's own word
+            editor.channel.say(b'{"jsonrpc":"2.0","id":%b,"method":"session/list"}' % id)
+
+    assert [b'"a\\u0062"', b"1.50", b"-7"] == [
+        line.split(b'"id":')[1].split(b',"result"')[0] for line in editor.raw[since:]
+    ]
+
+
+async def test_messages_are_answered_in_the_order_in_which_they_came(tmp_path):
+    """Where nothing has to be waited for."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        requests = [editor.request("session/list") for _ in range(5)]
+        await home.clock.advance(0)
+
+    assert requests == [message["id"] for message in editor.heard[-5:]]
+
+
+async def test_two_frontends_are_served_side_by_side(tmp_path):
+    """Their ids and their words are their own."""
+    async with house(tmp_path, primary=SAYS) as home:
+        one, two = await home.editor(), await home.editor()
+        turns = [await editor.prompt(await editor.new()) for editor in (one, two)]
+
+    assert [["say x"], ["say x"]] == [turn.words for turn in turns] == [one.words, two.words]
+
+
+async def test_both_frontends_of_a_session_see_what_it_shows(tmp_path):
+    """The answer itself is for who asked."""
+    async with house(tmp_path, primary=SAYS) as home:
+        one, two = await home.editor(), await home.editor()
+        session = await one.new()
+        await two.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        since = len(two.heard)
+        await one.prompt(session)
+
+    assert ["session/update"] == [message.get("method") for message in two.heard[since:]]
