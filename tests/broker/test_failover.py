@@ -73,3 +73,18 @@ async def test_a_silent_primary_is_given_up_at_its_limit(tmp_path):
         await home.clock.advance(30.0)
 
     assert (["say spare here"], ["primary silent", "spare"]) == (turn.words, turn.attempts)
+
+
+async def test_an_opening_that_hangs_is_ended_with_its_attempt(tmp_path):
+    """Nothing of it acts while the spare works in the same folder."""
+    hangs = {"new": [{"do": "stall"}]}
+    async with house(tmp_path, limits=Limits(opening=10.0), primary=hangs, spare=SPARE) as home:
+        editor = await home.editor()
+        request = editor.request("session/new", cwd="/", mcpServers=[])
+        await home.clock.advance(3)
+        session = editor.reply(request)["result"]["sessionId"]
+        turn = await editor.prompt(session)
+        await home.clock.advance(11)
+        failure = await home.session(session).open_standby("primary").opened()
+
+    assert (["primary silent", "spare"], "the opening was given up") == (turn.attempts, failure.text)

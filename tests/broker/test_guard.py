@@ -152,6 +152,20 @@ async def test_a_bug_in_the_middle_of_a_step_still_ends_the_turn(tmp_path, monke
     assert -33004 == turn.outcome
 
 
+async def test_after_a_bug_in_a_step_nobody_else_is_started(tmp_path, monkeypatch):
+    """The turn has its reply: what its attempt still does changes nothing any more."""
+    async with house(tmp_path, is_whole=False, primary=SPARE, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        with monkeypatch.context() as patch:
+            patch.setattr(home.session(session), "voiced", lambda *_: {}["a bug"])
+            turn = await editor.prompt(session)
+        await home.clock.advance(60)
+        spare = home.session(session).open_standby("spare")
+
+    assert (1, None) == (len(editor.replies(turn.request)), spare)
+
+
 async def test_after_a_bug_the_next_prompt_is_answered(tmp_path, monkeypatch):
     """The session is not lost."""
     async with house(tmp_path, is_whole=False, primary=SPARE) as home:

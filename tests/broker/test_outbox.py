@@ -168,6 +168,44 @@ def test_attaching_again_moves_the_cursor(logs):
     assert before == channel.got
 
 
+def test_while_it_is_held_nothing_comes(logs):
+    """The session's past is being sent: what is new must wait behind it."""
+    channel = SlowChannel()
+    outbox = Outbox(channel, ME)
+    outbox.attach(A, logs[A], logs[A].end)
+    outbox.hold(A, logs[A])
+    say(logs[A], "new")
+
+    assert b"" == channel.got
+
+
+def test_after_a_hold_everything_comes(logs):
+    """From where it was held."""
+    channel = SlowChannel()
+    outbox = Outbox(channel, ME)
+    outbox.attach(A, logs[A], logs[A].end)
+    before, position, after = say(logs[A], "before"), outbox.hold(A, logs[A]), say(logs[A], "after")
+    outbox.release(A)
+
+    assert (before + after, True) == (channel.got, position < logs[A].end)
+
+
+def test_a_hold_attaches(logs):
+    """A frontend that loads a session it did not have."""
+    outbox = Outbox(SlowChannel(), ME)
+    outbox.hold(A, logs[A])
+
+    assert outbox.is_attached(A)
+
+
+def test_releasing_what_was_detached_meanwhile_does_nothing(logs):
+    """The session was deleted while it was being loaded."""
+    outbox = Outbox(SlowChannel(), ME)
+    outbox.hold(A, logs[A])
+    outbox.detach(A)
+    outbox.release(A)
+
+
 def test_a_closed_outbox_is_attached_to_nothing(logs):
     """The connection is gone; logs must not call it for ever."""
     channel = SlowChannel()

@@ -168,18 +168,31 @@ async def test_an_unknown_session_is_not_found(tmp_path, method):
     assert expected == answer["error"]
 
 
-async def test_a_session_that_is_reopened_with_other_servers_gets_an_agent_that_has_them(tmp_path):
+@pytest.mark.parametrize("method", ["session/load", "session/resume"])
+async def test_a_session_that_is_reopened_with_other_servers_gets_an_agent_that_has_them(tmp_path, method):
     """Load and resume: the request's list is the whole list; a running agent keeps the old one."""
     async with house(tmp_path, primary=SAYS) as home:
         editor = await home.editor()
         session = await editor.new()
         first = home.session(session).serving().life
         server = {"name": "files", "command": "files", "args": [], "env": []}
-        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[server])
+        await editor.result(method, sessionId=session, cwd=str(tmp_path), mcpServers=[server])
         turn = await editor.prompt(session)
         serving = home.session(session).serving()
 
     assert (["primary"], True, 1) == (turn.attempts, serving.life != first, len(serving.setup.mcp_servers))
+
+
+async def test_a_session_that_is_taken_up_again_is_warm(tmp_path):
+    """Its first prompt should not wait for a process."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/close", sessionId=session)
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        backend = home.session(session).serving().backend
+
+    assert backend is not None
 
 
 async def test_a_prompt_right_behind_a_resume_with_other_servers_is_answered(tmp_path):

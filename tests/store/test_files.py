@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import anyio
+import anyio.from_thread
 import pytest
 
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
+from acp_broker.store import files
 from acp_broker.store.files import StateFolder
 from tests.support.disk import Disk
 
@@ -90,6 +93,21 @@ async def test_what_was_written_is_brought_to_the_disk(tmp_path: Path, monkeypat
     log.close()
 
     assert [log.path.stat().st_ino] == synced
+
+
+async def test_it_is_brought_there_by_itself(tmp_path: Path, monkeypatch) -> None:
+    """Off the hot path, soon after it was written."""
+    monkeypatch.setattr(files, "SYNC_EVERY_S", 0)
+    synced = anyio.Event()
+    monkeypatch.setattr(os, "fsync", lambda _fd: anyio.from_thread.run_sync(synced.set))
+    folder = StateFolder(tmp_path)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(folder.sync)
+            log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
+            await synced.wait()
+            tasks.cancel_scope.cancel()
+    log.close()
 
 
 async def test_what_was_not_written_since_is_not_synced_again(tmp_path: Path, monkeypatch) -> None:

@@ -189,6 +189,14 @@ def test_a_log_whose_file_was_deleted_works_on(log: SessionLog, path: Path, monk
     assert (before + after, None) == (read_all(log), log.fault)
 
 
+def test_closing_gives_the_file_back(log: SessionLog) -> None:
+    """A broker lives for weeks, and opens a file per session."""
+    before = log._fd
+    log.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(before)
+
+
 def test_closing_twice_does_nothing(log: SessionLog) -> None:
     """A session may be ended by its frontend and by the broker's end."""
     log.close()
