@@ -10,7 +10,7 @@ from anyio import CancelScope, Event, create_task_group, move_on_after
 from msgspec import Raw, Struct
 
 from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
-from acp_broker.core import classify
+from acp_broker.core import classify, redact
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
 from acp_broker.errors import BackendFailure, RpcError
@@ -185,7 +185,8 @@ class Life:
             raise BackendFailure(_classified(error, self._phase)) from error
 
     def _garbled(self, text: str) -> Failure:
-        return Failure(FailureKind.GARBLED, text, seen_at=self._phase)
+        # msgspec quotes what it did not expect, which may be anything.
+        return Failure(FailureKind.GARBLED, redact.plain(text), seen_at=self._phase)
 
     # --- contract.Backend
 

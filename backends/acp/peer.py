@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from acp_broker.contract import Asked, Client
+from acp_broker.core import redact
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
@@ -23,6 +24,8 @@ from acp_broker.wire.framing import Overlong
 
 # An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
 MOST_ODD_LINES = 200
+# Of an odd line, in bytes: enough to show what its agent speaks.
+_MOST_READ = 1024
 # In digits: more than we ever count to, and fewer than Python refuses to read.
 _LONGEST_ID = 19
 
@@ -126,8 +129,7 @@ class Peer:
                     continue
             except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
                 # What was said before it is heard before it: it may be the line too many.
-                if batch:
-                    batch = self._show(batch)
+                batch = self._show(batch)
                 whole = jsonrpc.mended(line)
                 if whole is None:
                     self._odd(line)
@@ -218,7 +220,8 @@ class Peer:
     def _odd(self, line: bytes) -> None:
         """A line that is no message: logged and skipped, never answered."""
         self._odd_lines += 1
-        start = line[:200].decode(errors="replace")
+        # Made plain before it is cut: half a key no longer looks like one.
+        start = redact.plain(line[:_MOST_READ].decode(errors="replace"), 200)
         if isinstance(line, Overlong):
             raise BackendFailure(Failure(FailureKind.GARBLED, f"sent a message that is too long: {start[:80]}..."))
         if self._odd_lines > MOST_ODD_LINES:

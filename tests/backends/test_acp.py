@@ -284,6 +284,40 @@ async def test_an_agent_that_writes_nothing_else_is_garbled(tools):
     assert (FailureKind.GARBLED, "does not speak JSON-RPC; it says 'hello'") == (failure.kind, failure.text)
 
 
+SECRET = "sk-ant-api03-abcdefgh12345678"
+
+
+async def test_a_secret_in_an_odd_line_is_not_logged(tools, client):
+    """Agents print their environment when they are set to debug; the log is sent to those who help."""
+    noise = {"do": "garbage", "text": f"DEBUG key={SECRET}\n"}
+    async with opened(scripted({"turns": [[noise, {"do": "say", "text": "fine"}]]}), tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["DEBUG key=[redacted]"] == [fields["line"] for event, fields in tools.logged if event == "agent_odd_line"]
+
+
+async def test_a_secret_that_a_garbled_agent_says_is_not_repeated(tools):
+    """The failure's text is shown in the editor."""
+    noise = {"do": "repeat", "times": MOST_ODD_LINES + 1, "steps": [{"do": "garbage", "text": f"key {SECRET}\n"}]}
+    failure = await failure_of(scripted({"turns": [[noise, {"do": "stall"}]]}), tools)
+
+    assert "does not speak JSON-RPC; it says 'key [redacted]'" == failure.text
+
+
+async def test_a_secret_in_a_message_that_is_too_long_is_not_repeated(tools):
+    """A runaway dump may begin with anything."""
+    failure = await failure_of((sys.executable, "-c", f"print('{SECRET} ' * 2_000_000, flush=True)"), tools)
+
+    assert f"sent a message that is too long: {('[redacted] ' * 8)[:80]}..." == failure.text
+
+
+async def test_a_secret_in_place_of_a_stop_reason_is_not_repeated(tools):
+    """What is not expected is quoted."""
+    failure = await failure_of(telltale(session_prompt={"stopReason": SECRET}), tools)
+
+    assert (True, False) == ("[redacted]" in failure.text, SECRET in failure.text)
+
+
 async def test_an_answer_without_a_stop_reason_is_garbled(tools):
     """Nobody knows how the turn ended."""
     failure = await failure_of(telltale(session_prompt={}), tools)
