@@ -10,12 +10,14 @@ import msgspec
 from anyio import CancelScope
 from msgspec import Raw, Struct
 
-from acp_broker.broker.asks import Ask, nobodys_answer
+from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import CancelAsked, Finished, TurnRequest
+from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Candidate, Phase
+from acp_broker.core.turnwords import Cancelling, Ended, Stopping
 from acp_broker.errors import BackendFailure
 from acp_broker.wire.acp import Answer, Update
 
@@ -151,10 +153,34 @@ class Attempt:
             self.late.append(hand_over)
 
     def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Asked":
-        if not self._is_heard:
-            answered(nobodys_answer(method))
-            return Asked(self._turn, None)
-        return Asked(self._turn, self._turn.asked(self, method, params, answered))
+        turn, desk = self._turn, self._turn.session.desk
+        own: Answer | None = nobodys_answer(method)
+        if self._is_heard and not isinstance(turn.state, Cancelling | Stopping | Ended):
+            own = desk.refusal(turn.order.frontend, method, params)
+        if own is not None:
+            answered(own)
+            return Asked(turn, None)
+        ask = self._put(method, params, answered)
+        turn.session.log.commit()
+        return Asked(turn, ask)
+
+    def _put(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> Ask:
+        """Put a request to the frontend: output, if it acts; the turn's clocks stand still until it is answered."""
+        turn = self._turn
+        if visible.commits(method):
+            turn.acted(self)
+        turn.watch.owe()
+
+        def settled(outcome: Answer) -> None:
+            turn.watch.settle()
+            self.asks.remove(ask)
+            answered(outcome)
+
+        if method == ELICITATION and "requestId" in params:  # it belongs to the prompt: the frontend has its own id
+            params["requestId"] = turn.order.request_id
+        ask = turn.session.desk.ask(turn.order.frontend, self.standby.life, method, params, settled)
+        self.asks.append(ask)
+        return ask
 
     def tell(self, method: str, params: dict[str, Raw] | None) -> None:
         if self._is_heard:
@@ -170,4 +196,5 @@ class Asked:
 
     def withdraw(self) -> None:
         if self._ask is not None:
-            self._turn.take_back(self._ask)
+            self._turn.session.desk.withdraw(self._ask)
+            self._turn.session.log.commit()

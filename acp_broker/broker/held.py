@@ -1,6 +1,10 @@
 """What an attempt said before its commit point: kept in order, within bounds, shown or dropped as a whole."""
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import TypeGuard
+
+from msgspec import Raw, Struct
 
 from acp_broker.wire.acp import Update, text_of
 
@@ -18,43 +22,64 @@ _REPLACED = frozenset(
 )
 
 
+class Told(Struct, frozen=True):
+    """An extension notification of an agent, as it came."""
+
+    method: str
+    params: dict[str, Raw] | None
+
+
+Item = Update | Told
+
+
 class Held:
     """Past HELD_BYTES the older of notes that replace one another are left out, then the oldest of all."""
 
     def __init__(self) -> None:
-        self._updates: list[Update] = []
+        self._items: list[Item] = []
         self._bytes = 0
 
-    def add(self, updates: Sequence[Update]) -> None:
-        self._updates.extend(updates)
-        self._bytes += sum(_size(update) for update in updates)
+    def add(self, items: Sequence[Item]) -> None:
+        self._items.extend(items)
+        self._bytes += sum(_size(item) for item in items)
         if self._bytes > HELD_BYTES:
             self._thin_out()
 
-    def take(self) -> list[Update]:
+    def take(self) -> list[Item]:
         """Everything held, in order; nothing is held afterwards."""
-        held, self._updates, self._bytes = self._updates, [], 0
+        held, self._items, self._bytes = self._items, [], 0
         return held
 
     def text(self) -> str:
         """The words among it."""
-        words = [text_of(update) for update in self._updates if update.kind == "agent_message_chunk"]
+        words = [text_of(item) for item in self._items if _is_update(item) and item.kind == "agent_message_chunk"]
         return "".join(word for word in words if word)
 
     def _thin_out(self) -> None:
-        kept: list[Update] = []
+        kept: list[Item] = []
         seen: set[str] = set()
-        for update in reversed(self._updates):
-            if update.kind in _REPLACED and update.kind in seen:
-                continue
-            seen.add(update.kind)
-            kept.append(update)
+        for item in reversed(self._items):
+            if _is_update(item) and item.kind in _REPLACED:
+                if item.kind in seen:
+                    continue
+                seen.add(item.kind)
+            kept.append(item)
         kept.reverse()
-        self._bytes = sum(_size(update) for update in kept)
+        self._bytes = sum(_size(item) for item in kept)
         while self._bytes > HELD_BYTES and len(kept) > 1:
             self._bytes -= _size(kept.pop(0))
-        self._updates = kept
+        self._items = kept
 
 
-def _size(update: Update) -> int:
-    return sum(memoryview(value).nbytes for value in update.params.values())
+def first_updates(items: Sequence[Item]) -> tuple[list[Update], Sequence[Item]]:
+    """The updates up to the first extension notification, and what follows from there."""
+    updates = [item for item in takewhile(_is_update, items) if _is_update(item)]
+    return updates, items[len(updates) :]
+
+
+def _is_update(item: Item) -> TypeGuard[Update]:
+    return isinstance(item, Update)
+
+
+def _size(item: Item) -> int:
+    return sum(memoryview(value).nbytes for value in (item.params or {}).values())

@@ -125,9 +125,8 @@ async def test_an_extension_request_is_asked_of_any_frontend(tmp_path):
 
 async def test_an_extension_notification_reaches_who_prompted(tmp_path):
     """With our session's id where it has one."""
-    async with house(
-        tmp_path, primary=plays({"do": "ext", "method": "_x", "session": True, "params": {"a": 1}})
-    ) as home:
+    step = {"do": "ext", "method": "_x", "session": True, "params": {"a": 1}}
+    async with house(tmp_path, primary=plays(step, {"do": "say", "text": "x"})) as home:
         editor, session, _ = await prompted(home)
 
         assert {"a": 1, "sessionId": session} == editor.of("_x")[0]["params"]

@@ -56,6 +56,29 @@ async def test_notes_of_a_lost_attempt_are_never_shown(tmp_path):
     assert ["say spare"] == turn.words
 
 
+EXTENSION = {"do": "ext", "method": "_x", "params": {"a": 1}}
+
+
+async def test_an_extension_notification_of_a_lost_attempt_is_never_shown(tmp_path):
+    """It is the dead backend's word like any other."""
+    async with house(tmp_path, primary=plays(EXTENSION, *DIES), spare=SPARE) as home:
+        editor = await home.editor()
+        await editor.prompt(await editor.new())
+
+    assert [] == editor.of("_x")
+
+
+async def test_a_held_extension_notification_keeps_its_place_among_the_notes(tmp_path):
+    """Order is correctness, for extensions too."""
+    steps = [NOTES[0], EXTENSION, NOTES[1], {"do": "say", "text": "x"}]
+    async with house(tmp_path, primary=plays(*steps), spare=SPARE) as home:
+        editor = await home.editor()
+        turn = await editor.prompt(await editor.new())
+
+    said = [one.get("method") for one in turn.heard if "method" in one]
+    assert ["session/update", "_x", "session/update", "session/update"] == said
+
+
 async def test_empty_words_commit_nothing(tmp_path):
     """qwen opens with an empty chunk."""
     async with house(tmp_path, primary=plays({"do": "say", "text": " "}, *DIES), spare=SPARE) as home:
