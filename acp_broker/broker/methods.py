@@ -6,7 +6,7 @@ raise msgspec.DecodeError, which becomes -32602.
 """
 
 from collections.abc import Awaitable, Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -115,6 +115,8 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     params = msgspec.json.decode(_params(request), type=_Open)
     rest = _others(request, "cwd", "mcpServers", "additionalDirectories")
     setup = SessionSetup(frontend.broker.new_id(), *_checked(params), params.mcp_servers, rest)
+    if not Path(params.cwd).is_dir():
+        raise RpcError(INVALID_PARAMS, f"there is no folder {params.cwd!r}")
     session = frontend.broker.new_session(frontend, setup)
     # Updates that come before this answer are in the log: the frontend is shown them after it.
     start = session.log.end

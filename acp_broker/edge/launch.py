@@ -37,8 +37,7 @@ def launch(command: Sequence[str], env: Mapping[str, str], cwd: str | None) -> t
         )
     except (OSError, ValueError) as error:
         _close(fds)
-        reason = _reason(error, command[0], env, cwd)
-        raise BackendFailure(Failure(FailureKind.UNREACHABLE, reason, seen_at="starting")) from error
+        raise BackendFailure(_failure(error, command[0], env, cwd)) from error
     _close([child_in, child_out, child_err])
     return popen, Pipes(stdin, stdout, stderr)
 
@@ -48,12 +47,31 @@ def _close(fds: Sequence[int]) -> None:
         os.close(fd)
 
 
-def _reason(error: OSError | ValueError, program: str, env: Mapping[str, str], cwd: str | None) -> str:
+def _failure(error: OSError | ValueError, program: str, env: Mapping[str, str], cwd: str | None) -> Failure:
+    """Whose fault it is: ours when the machine gives us no more, the session's when its folder is gone."""
+    ours = _OURS.get(error.errno or 0) if isinstance(error, OSError) else None
+    if ours is not None:
+        kind, text = FailureKind.BROKER_FAULT, f"{program!r} cannot be started: {ours}"
+    elif cwd is not None and not Path(cwd).is_dir():
+        kind, text = FailureKind.BAD_REQUEST, f"{program!r} cannot be started in {cwd!r}: there is no such folder"
+    else:
+        kind, text = FailureKind.UNREACHABLE, _reason(error, program, env)
+    return Failure(kind, text, seen_at="starting")
+
+
+# What this process or this machine has run out of: another backend could not be started either.
+_OURS: Mapping[int, str] = {
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine; close some programs",
+    errno.EAGAIN: "too many processes; raise the limit (ulimit -u)",
+    errno.ENOMEM: "not enough memory; close some programs",
+}
+
+
+def _reason(error: OSError | ValueError, program: str, env: Mapping[str, str]) -> str:
     """What is wrong with the command, and what to write instead."""
     if isinstance(error, ValueError):  # subprocess: an embedded NUL, an "=" in a name
         return f"{program!r} cannot be started: {error} in its command or environment"
-    if cwd is not None and not Path(cwd).is_dir():
-        return f"{program!r} cannot be started in {cwd!r}: there is no such folder"
     found = shutil.which(program, path=env.get("PATH", os.defpath))
     match error.errno:
         case errno.ENOENT if found:
@@ -68,9 +86,5 @@ def _reason(error: OSError | ValueError, program: str, env: Mapping[str, str], c
             return f"{program!r} is no program for this machine; put its interpreter first in command or add a #! line"
         case errno.E2BIG:
             return f"{program!r} cannot be started: its arguments and environment are too large; shorten env"
-        case errno.EMFILE | errno.ENFILE:
-            return f"{program!r} cannot be started: too many open files; raise the limit (ulimit -n)"
-        case errno.EAGAIN:
-            return f"{program!r} cannot be started: too many processes; raise the limit (ulimit -u)"
         case _:
             return f"{program!r} cannot be started: {error.strerror}"

@@ -29,6 +29,14 @@ async def test_a_relative_cwd_is_refused(tmp_path):
     assert {"code": -32602, "message": "'here' is not an absolute path"} == answer["error"]
 
 
+async def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    """Every agent of the chain would fail in it, one after the other."""
+    async with house(tmp_path, primary=SAYS) as home:
+        answer = await (await home.editor()).call("session/new", cwd=str(tmp_path / "gone"), mcpServers=[])
+
+    assert {"code": -32602, "message": f"there is no folder {str(tmp_path / 'gone')!r}"} == answer["error"]
+
+
 async def test_what_an_agent_says_before_its_session_is_named_comes_after_our_answer(tmp_path):
     """Clients drop updates of sessions that they do not know."""
     async with house(tmp_path, primary=EARLY) as home:
@@ -65,19 +73,19 @@ async def test_the_list_names_every_session_with_its_folder(tmp_path):
     """ACP v1, session list."""
     async with house(tmp_path, primary=SAYS) as home:
         editor = await home.editor()
-        one, two = await editor.new(cwd="/one"), await editor.new(cwd="/two")
+        one, two = await editor.new(cwd="/usr"), await editor.new(cwd="/etc")
         listed = await editor.result("session/list")
 
-    assert {"sessions": [{"sessionId": one, "cwd": "/one"}, {"sessionId": two, "cwd": "/two"}]} == listed
+    assert {"sessions": [{"sessionId": one, "cwd": "/usr"}, {"sessionId": two, "cwd": "/etc"}]} == listed
 
 
 async def test_the_list_can_be_of_one_folder(tmp_path):
     """ACP v1, session list: `cwd` filters."""
     async with house(tmp_path, primary=SAYS) as home:
         editor = await home.editor()
-        await editor.new(cwd="/one")
-        two = await editor.new(cwd="/two")
-        listed = await editor.result("session/list", cwd="/two")
+        await editor.new(cwd="/usr")
+        two = await editor.new(cwd="/etc")
+        listed = await editor.result("session/list", cwd="/etc")
 
     assert [two] == [session["sessionId"] for session in listed["sessions"]]
 
@@ -140,10 +148,10 @@ async def test_another_folder_than_the_sessions_is_refused(tmp_path):
     """An agent has the session's folder open: it cannot move."""
     async with house(tmp_path, primary=SAYS) as home:
         editor = await home.editor()
-        session = await editor.new(cwd="/one")
-        answer = await editor.call("session/resume", sessionId=session, cwd="/two", mcpServers=[])
+        session = await editor.new(cwd="/usr")
+        answer = await editor.call("session/resume", sessionId=session, cwd="/etc", mcpServers=[])
 
-    message = f"session {session} works in '/one', not in '/two'"
+    message = f"session {session} works in '/usr', not in '/etc'"
     assert {"code": -32602, "message": message} == answer["error"]
 
 
@@ -294,6 +302,18 @@ async def test_a_deleted_session_is_unknown_at_once(tmp_path):
         turn = await editor.prompt(session)
 
     assert -32002 == turn.outcome
+
+
+async def test_a_deleted_session_is_nobodys_any_more(tmp_path):
+    """Another frontend that had it open must not go on reading a log that is gone."""
+    async with house(tmp_path, primary=SAYS) as home:
+        one, two = await home.editor(), await home.editor()
+        session = await one.new()
+        await two.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await one.result("session/delete", sessionId=session)
+        attached = [frontend.outbox.is_attached(session) for frontend in home.broker.frontends.values()]
+
+    assert [False, False] == attached
 
 
 async def test_a_load_whose_log_is_gone_says_so(tmp_path):

@@ -1,7 +1,9 @@
 """The main job, end to end with real processes: the primary fails, a fallback answers, and what everybody is told."""
 
+import os
 import resource
 import shutil
+import signal
 from pathlib import Path
 
 from tests.support.broker import BrokerProcess, agent, chain
@@ -175,6 +177,40 @@ def test_a_full_disk_is_named_and_walks_no_chain(tmp_path: Path) -> None:
     assert BROKER_FAULT == error(turn)["code"]
     assert f"cannot write the session log {broker.home}" in error(turn)["message"]
     assert ["primary"] == after.attempts
+
+
+def test_a_broker_without_descriptors_left_walks_no_chain(tmp_path: Path) -> None:
+    """Too many sessions: the spare could not be started either, and the text says what to raise."""
+    with BrokerProcess(tmp_path, chain(primary=SPARE, spare=SPARE)) as broker:
+        session = broker.open()
+        [primary] = broker.agents("primary")
+        used = len(list(Path(f"/proc/{broker.process.pid}/fd").iterdir()))
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (used, limit[1]))
+        os.kill(primary.pid, signal.SIGKILL)
+        broker.until_logged("backend_died")
+        turn = broker.prompt(session)
+        resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, limit)
+
+    assert BROKER_FAULT == error(turn)["code"]
+    assert "too many open files; raise the limit (ulimit -n)" in error(turn)["message"]
+    assert ["primary broker_fault"] == turn.attempts
+
+
+def test_a_folder_that_vanished_is_named_and_walks_no_chain(tmp_path: Path) -> None:
+    """Nobody can work in it."""
+    with BrokerProcess(tmp_path, chain(primary=SPARE, spare=SPARE)) as broker:
+        broker.initialize()
+        (tmp_path / "project").mkdir()
+        opened = broker.call("session/new", cwd=str(tmp_path / "project"), mcpServers=[])
+        (tmp_path / "project").rmdir()
+        [primary] = broker.agents("primary")
+        os.kill(primary.pid, signal.SIGKILL)
+        broker.until_logged("backend_died")
+        turn = broker.prompt(opened["result"]["sessionId"])
+
+    assert ["primary bad_request"] == turn.attempts
+    assert f"cannot be started in {str(tmp_path / 'project')!r}: there is no such folder" in error(turn)["message"]
 
 
 def test_a_session_that_cannot_be_kept_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What a user reads when a command cannot be started: which one, why, and what to write instead."""
 
+import errno
 import os
 import resource
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,10 +88,11 @@ def test_the_command_is_looked_up_in_the_path_of_its_own_environment(tmp_path: P
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    """The system's message would name the folder as if it were the command."""
+    """Every backend would fail in it; and the system's message would name the folder as if it were the command."""
     gone = str(tmp_path / "gone")
 
-    assert unreachable(f"'true' cannot be started in {gone!r}: there is no such folder") == failure("true", cwd=gone)
+    text = f"'true' cannot be started in {gone!r}: there is no such folder"
+    assert Failure(FailureKind.BAD_REQUEST, text, seen_at="starting") == failure("true", cwd=gone)
 
 
 def test_a_nul_byte_in_the_environment() -> None:
@@ -115,7 +118,20 @@ def test_a_process_without_descriptors_left() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert unreachable("'true' cannot be started: too many open files; raise the limit (ulimit -n)") == found
+    text = "'true' cannot be started: too many open files; raise the limit (ulimit -n)"
+    assert Failure(FailureKind.BROKER_FAULT, text, seen_at="starting") == found
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
+def test_what_the_machine_has_run_out_of_is_no_backends_fault(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fallback could not be started either, and none of them shall rest for it."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", exhausted)
+
+    assert FailureKind.BROKER_FAULT == failure("true").kind
 
 
 def test_a_failure_leaves_no_descriptor_open() -> None:
