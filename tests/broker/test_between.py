@@ -1,7 +1,13 @@
 """What an agent says outside of any turn, and who hears it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
 import pytest
 
+from acp_broker.contract import About, Client, Finished, Tools, TurnRequest
+from acp_broker.wire.acp import message, update
 from tests.support.harness import EVERYTHING, house
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +40,36 @@ async def test_an_extension_behind_the_answer_comes_behind_the_reply(tmp_path):
         await editor.prompt(await editor.new())
 
     assert ["session/update", None, "_late"] == [message.get("method") for message in editor.heard[-3:]]
+
+
+class SaysMoreAtOnce:
+    """Its title stands in the very read that brings its answer."""
+
+    about = About()
+
+    @asynccontextmanager
+    async def open(self, tools: Tools) -> AsyncIterator["SaysMoreAtOnce"]:
+        self.between = tools.between
+        yield self
+
+    async def run(self, turn: TurnRequest, client: Client) -> Finished:
+        client.show([message("x")])
+        self.between.show([update("session_info_update", title="T")])
+        return Finished("end_turn")
+
+    async def gone(self) -> str:
+        await anyio.sleep_forever()
+        return ""
+
+
+async def test_what_comes_in_one_read_with_the_answer_comes_behind_the_reply(tmp_path):
+    """It is no part of the turn, and must not be lost either."""
+    async with house(tmp_path, primary=SaysMoreAtOnce().open) as home:
+        editor = await home.editor()
+        await editor.prompt(await editor.new())
+
+    kinds = [message.get("params", {}).get("update", {}).get("sessionUpdate") for message in editor.heard[-3:]]
+    assert ["agent_message_chunk", None, "session_info_update"] == kinds
 
 
 async def test_an_extension_between_turns_reaches_who_opened_the_session(tmp_path):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
 from acp_broker.contract import About, Backend, Client, Finished, Tools, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
@@ -117,6 +118,16 @@ async def test_a_bug_in_a_kind_is_answered_where_it_was_called(tmp_path):
         answer = await editor.call("_x", sessionId=session)
 
     assert -33004 == answer["error"]["code"]
+
+
+async def test_a_bug_of_ours_behind_a_request_is_answered(tmp_path, monkeypatch):
+    """JSON-RPC 2.0: every request has its answer."""
+    monkeypatch.setitem(methods.REQUESTS, "session/list", lambda *_: {}["a bug"])
+    async with house(tmp_path, primary=SPARE) as home:
+        answer = await (await home.editor()).call("session/list")
+
+    text = "a fault of ACP Broker itself: KeyError('a bug'); its log has the traceback"
+    assert {"code": -33004, "message": text} == answer["error"]
 
 
 async def test_a_bug_behind_a_notification_does_not_end_the_connection(tmp_path):

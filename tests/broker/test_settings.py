@@ -215,6 +215,43 @@ async def test_what_was_set_is_carried_out_when_it_opens_again(tmp_path):
     assert ["session/set_mode", "session/set_config_option"] == asked
 
 
+async def test_a_setting_finds_the_agent_as_the_user_left_it(tmp_path):
+    """A new process is brought to the session's mode before anything else is set in it."""
+    asked: list[str] = []
+    script = {"modes": MODES, "configOptions": [MODEL], **SAYS}
+
+    def opens(tools):
+        return _listening(runtime("primary", script).open(tools), asked)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="code")
+        await editor.result("session/close", sessionId=session)
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        asked.clear()
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+
+    assert ["session/set_mode", "session/set_config_option"] == asked
+
+
+async def test_the_cost_of_a_session_is_told_over_all_its_backends(tmp_path):
+    """ACP v1: `cost` is cumulative for the session."""
+
+    def costs(amount: float) -> dict:
+        return {"do": "usage", "used": 1, "size": 2, "cost": {"amount": amount, "currency": "USD"}}
+
+    primary = {"turns": [[{"do": "say", "text": "x"}, costs(0.5)], [{"do": "die"}]]}
+    async with house(tmp_path, primary=primary, spare={"turns": [[{"do": "say", "text": "y"}, costs(0.25)]]}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for _ in range(2):
+            await editor.prompt(session)
+
+    amounts = [update["cost"]["amount"] for update in editor.updates if update["sessionUpdate"] == "usage_update"]
+    assert [0.5, 0.75] == amounts
+
+
 async def test_a_prompt_waits_for_a_setting_that_was_sent_before_it(tmp_path):
     """The user switched to `ask` and then pressed Enter: the prompt must not run in the mode before."""
     calls = {"session/set_mode": [{"do": "stall", "ms": 500}, {"do": "answer", "result": {}}]}

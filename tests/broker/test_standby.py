@@ -13,7 +13,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase, SessionId
 from acp_broker.errors import BackendFailure
 from tests.support.clock import FakeClock, settled
-from tests.support.harness import Log, runtime
+from tests.support.harness import DEADLINE_S, Log, runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -169,6 +169,40 @@ async def test_abandon_kills_an_opening_that_hangs():
         it.agent.hangs_at = None
 
         assert it.agent is await it.standby.join(Nobody())
+
+
+async def test_abandon_returns_when_nothing_is_left():
+    """The next attempt may begin behind it."""
+    async with room() as it, anyio.create_task_group() as tasks:
+        await it.warm()
+        it.agent.hangs_at_the_end = anyio.Event()
+        done = []
+
+        async def abandon() -> None:
+            await it.standby.abandon()
+            done.append(it.agent.closings)
+
+        tasks.start_soon(abandon)
+        await settled()
+        before = list(done)
+        it.agent.hangs_at_the_end.set()
+        await settled()
+
+    assert ([], [1]) == (before, done)
+
+
+async def test_a_broker_that_breaks_down_does_not_wait_for_ever():
+    """All of its tasks are cancelled then, and the end of an opening is one of them."""
+    agent = Agent()
+    async with anyio.create_task_group() as tasks:
+        setup = SessionSetup(SessionId("s"), "/")
+        standby = Standby(runtime("primary", agent.open), setup, Whom(), tasks, FakeClock(), Log())
+        await standby.join(Nobody())
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True), anyio.fail_after(DEADLINE_S):
+            await standby.abandon()
+
+    assert 1 == agent.closings
 
 
 async def test_a_death_between_turns_is_repaired_after_a_pause():
