@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group, current_time
+from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
@@ -51,11 +51,13 @@ class Frontend:
 
     async def serve(self) -> None:
         """Answer until the frontend closes its side, and what it asked before that; then end what still runs for it."""
+        clock = self.broker.clock
         with CancelScope() as scope:
             async with create_task_group() as self._tasks:
                 await self._channel.run(self._on_lines)
                 # `printf ... | acp-broker stdio` is answered too; nothing but a prompt should take longer than that.
-                scope.deadline = current_time() + self.broker.policy.session_new_s
+                last_words = clock.call_at(clock.now() + self.broker.policy.session_new_s, scope.cancel)
+        last_words.cancel()
 
     def close(self) -> None:
         self.outbox.close()

@@ -145,3 +145,27 @@ async def test_both_frontends_of_a_session_see_what_it_shows(tmp_path):
         await one.prompt(session)
 
     assert ["session/update"] == [message.get("method") for message in two.heard[since:]]
+
+
+async def test_what_was_asked_before_the_end_of_input_is_still_answered(tmp_path):
+    """`printf ... | acp-broker stdio` closes its side at once."""
+    async with house(tmp_path, primary={"new": [{"do": "stall", "ms": 1000}]}) as home:
+        editor = await home.editor()
+        request = editor.request("session/new", cwd="/", mcpServers=[])
+        await editor.leave()
+        await home.clock.advance(1)
+
+        assert ("sessionId" in editor.reply(request)["result"], True) == (True, editor.has_left)
+
+
+async def test_at_the_end_of_input_nothing_is_waited_for_longer_than_a_session(tmp_path):
+    """Nobody reads the answer of an agent that hangs."""
+    async with house(tmp_path, primary={"calls": {"_x": [{"do": "stall"}]}}) as home:
+        editor = await home.editor()
+        editor.request("_x", sessionId=await editor.new())
+        await editor.leave()
+        await home.clock.advance(2.9)
+        before = editor.has_left
+        await home.clock.advance(0.2)
+
+        assert (False, True) == (before, editor.has_left)
