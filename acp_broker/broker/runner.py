@@ -312,6 +312,7 @@ class Turn:
             "answer", to=self.order.frontend, turn=self.id, at=self.session.clock.wall(), frame=Raw(frame[:-1])
         )
         self._is_answered = True
+        self.watch.stop()
         self.session.log.append(line, frame, self.order.frontend)
         self.session.turn_over(self, stop_reason)
 

@@ -123,3 +123,28 @@ async def test_it_shows_whole_microseconds():
     await clock.advance(1 / 3)
 
     assert 0.333333 == watch.now()
+
+
+async def test_a_later_limit_costs_no_timer_of_its_own_and_rings_at_its_time():
+    """A turn arms one limit behind the other; the clock is asked once."""
+    clock, rung = FakeClock(), []
+    watch = Stopwatch(clock)
+    watch.arm(1.0, lambda: rung.append("first"))
+    watch.arm(5.0, lambda: rung.append(watch.now()))
+
+    assert 1 == len(clock.armed())
+    await clock.advance(4.9)
+    assert [] == rung
+    await clock.advance(0.2)
+    assert [5.0] == rung
+
+
+async def test_a_turn_that_is_over_leaves_nothing_with_the_clock():
+    """Its prompt would be kept in memory until the limit."""
+    clock = FakeClock()
+    watch = Stopwatch(clock)
+    watch.arm(120.0, lambda: None)
+    watch.disarm()
+    watch.stop()
+
+    assert [] == clock.armed()
