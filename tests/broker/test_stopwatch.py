@@ -132,7 +132,7 @@ async def test_a_later_limit_costs_no_timer_of_its_own_and_rings_at_its_time():
     watch.arm(1.0, lambda: rung.append("first"))
     watch.arm(5.0, lambda: rung.append(watch.now()))
 
-    assert 1 == len(clock.armed())
+    assert 1 == len(clock.armed)
     await clock.advance(4.9)
     assert [] == rung
     await clock.advance(0.2)
@@ -147,4 +147,4 @@ async def test_a_turn_that_is_over_leaves_nothing_with_the_clock():
     watch.disarm()
     watch.stop()
 
-    assert [] == clock.armed()
+    assert [] == clock.armed
