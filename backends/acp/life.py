@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from anyio import CancelScope, Event, create_task_group, move_on_after
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
 from acp_broker.core import classify, redact
@@ -81,6 +82,8 @@ class Life:
         self._said = agent.Initialized()
         self._adapted: tuple[str, ...] = ()
         self._forget_cancel: Callable[[], None] | None = None
+        # Its output has ended; `_is_ended` follows once all of it is gone.
+        self._has_left = False
         self._is_ended = Event()
         self._end = Failure(FailureKind.CRASHED, "the agent ended")
 
@@ -100,6 +103,7 @@ class Life:
 
         try:
             await self._process.run(on_lines)
+            self._has_left = True
             with move_on_after(EXIT_GRACE_S):
                 await self._process.wait()
             exited = self._process.returncode
@@ -192,6 +196,10 @@ class Life:
 
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
         prompt, adapted = self._fitting(turn.prompt)
+        if self._has_left or self._process.returncode is not None:
+            # Nobody reads any more: the prompt is not submitted, whoever comes next may have it.
+            await self._is_ended.wait()
+            raise BackendFailure(replace(self._end, seen_at="opening"))
         self._phase = "submitted"
         self._peer.listener = client
         client.reached("submitted")

@@ -1,0 +1,126 @@
+"""The end of an agent, step by step: a child whose output, exit and answers the test decides."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+
+import backends.acp as kind
+from acp_broker.core.failures import FailureKind
+from acp_broker.errors import BackendFailure
+from backends.acp import AcpConfig, life
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+
+pytestmark = pytest.mark.anyio
+
+ANSWERS = {"initialize": {"protocolVersion": 1}, "session/new": {"sessionId": "theirs"}}
+CONFIG = AcpConfig(command=("agent",))
+
+
+class FakeChild:
+    """Answers what `ANSWERS` knows; its output ends when `left` is set, the rest of it when it is stopped."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        self.left = anyio.Event()
+        self.heard: list[str] = []
+        self._exited = anyio.Event()
+        self._lines: list[bytes] = []
+        self._spoke = anyio.Event()
+
+    def write(self, data: bytes) -> None:
+        message = json.loads(data)
+        self.heard.append(message["method"])
+        if message["method"] in ANSWERS:
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": ANSWERS[message["method"]]}
+            self._lines.append(json.dumps(answer).encode())
+            self._spoke.set()
+
+    async def run(self, on_lines: Callable[[list[bytes]], None]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._speak, on_lines)
+            await self.left.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _speak(self, on_lines: Callable[[list[bytes]], None]) -> None:
+        while True:
+            await self._spoke.wait()
+            self._spoke = anyio.Event()
+            lines, self._lines = self._lines, []
+            on_lines(lines)
+
+    def stderr_tail(self) -> str:
+        return ""
+
+    async def wait(self) -> int:
+        await self._exited.wait()
+        return self.returncode or 0
+
+    def exit(self) -> None:
+        self.returncode = 3
+        self._exited.set()
+
+    def kill(self) -> None:
+        self.exit()
+        self.left.set()
+
+    async def stop(self, *, eof_grace_s: float, term_grace_s: float) -> None:
+        self.kill()
+
+
+@pytest.fixture
+def child() -> FakeChild:
+    return FakeChild()
+
+
+@pytest.fixture
+def tools(child: FakeChild, tmp_path: Path) -> FakeTools:
+    tools = FakeTools(setup=setup(str(tmp_path)))
+
+    async def spawn(*_: object, **__: Mapping[str, object]) -> FakeChild:
+        return child
+
+    tools.spawn = spawn
+    return tools
+
+
+async def test_an_agent_whose_output_has_ended_is_given_no_prompt(child, tools, monkeypatch) -> None:
+    """It died between two turns: under the commit point `submitted` the next one may have a prompt nobody read."""
+    monkeypatch.setattr(life, "EXIT_GRACE_S", DEADLINE_S)
+    client = FakeClient()
+    with anyio.fail_after(DEADLINE_S):
+        async with kind.open(CONFIG, tools) as backend, anyio.create_task_group() as tasks:
+            child.left.set()
+            await anyio.wait_all_tasks_blocked()
+
+            async def prompt() -> None:
+                with pytest.raises(BackendFailure) as raised:
+                    await backend.run(turn(), client)
+                told.append((raised.value.failure.kind, raised.value.failure.seen_at))
+
+            told: list[object] = []
+            tasks.start_soon(prompt)
+            await anyio.wait_all_tasks_blocked()
+            child.exit()
+
+    assert ([(FailureKind.CRASHED, "opening")], []) == (told, client.phases)
+
+
+async def test_an_agent_that_is_gone_is_given_no_prompt(child, tools) -> None:
+    """As above, a moment later."""
+    client = FakeClient()
+    async with kind.open(CONFIG, tools) as backend:
+        child.kill()
+        await backend.gone()
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+
+    assert (FailureKind.CRASHED, "opening", []) == (
+        raised.value.failure.kind,
+        raised.value.failure.seen_at,
+        client.phases,
+    )
