@@ -13,6 +13,7 @@ from acp_broker.broker import story
 from acp_broker.broker.asks import Asks
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
+from acp_broker.broker.guard import guarded
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
@@ -40,6 +41,9 @@ from acp_broker.store import records
 from acp_broker.store.files import StateFolder
 from acp_broker.wire import jsonrpc
 
+# How long the end may wait for agents. Each has its own limits, of a second or two: this one bounds a fault of ours.
+END_S = 15.0
+
 
 class Broker:
     """Run it with `async with`; connections are served inside."""
@@ -65,18 +69,30 @@ class Broker:
     async def __aenter__(self) -> "Broker":
         self.folder.prepare()
         self.tasks = await create_task_group().__aenter__()
-        self.tasks.start_soon(self.folder.sync)
+        self.tasks.start_soon(self._keep_synced)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         with CancelScope(shield=True):
-            async with create_task_group() as ending:
-                ending.start_soon(self.reception.end)
-                for session in self.sessions.values():
-                    ending.start_soon(session.end)
-            await self.folder.sync_now()
+            with within(self.clock, END_S):
+                async with create_task_group() as ending:
+                    ending.start_soon(self.reception.end)
+                    for session in self.sessions.values():
+                        ending.start_soon(session.end)
+            await self._sync()
         self.tasks.cancel_scope.cancel()
         await self.tasks.__aexit__(None, None, None)
+
+    async def _keep_synced(self) -> None:
+        while True:
+            await self.folder.sync_is_due()
+            await self._sync()
+
+    async def _sync(self) -> None:
+        """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""
+        fault = await guarded(self.folder.sync(), self.log)
+        if fault is not None:
+            self.log("not_synced", why=fault.text)
 
     # --- frontends
 

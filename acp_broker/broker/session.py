@@ -14,6 +14,7 @@ from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.between import Between
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
+from acp_broker.broker.guard import guarded
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.limit import within
 from acp_broker.broker.runner import Order, Turn, load
@@ -124,7 +125,7 @@ class Session:
     async def _run_attempts(self) -> None:
         """Run each attempt to its very end before the next. To wake one task costs a fifth of starting another."""
         while (attempt := await self.attempts.get()) is not None:
-            await attempt.run()
+            await guarded(attempt.run(), self.trace)
 
     def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         self.broker.missed(self, turn, miss, then)

@@ -212,8 +212,14 @@ class Standby:
 
     async def _live(self, opening: _Opening) -> None:
         died: str | Failure | None = None
-        with opening.scope:
-            died = await guarded(self._hold_open(opening), self.log)
+        try:
+            with opening.scope:
+                died = await guarded(self._hold_open(opening), self.log)
+        finally:
+            # Also when all of the broker's tasks are cancelled: its end waits for this one's.
+            self._over(opening, died)
+
+    def _over(self, opening: _Opening, died: str | Failure | None) -> None:
         self.backend = None
         self._opening = None
         was_open = opening.done.is_set()

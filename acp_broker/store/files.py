@@ -39,15 +39,13 @@ class StateFolder:
         log.create(first, self._mark(log.path))
         return log
 
-    async def sync(self) -> None:
-        """Run for ever: bring what was written to the disk, each file at most twice a second, in a thread."""
-        while True:
-            await self._woken.wait()
-            await anyio.sleep(SYNC_EVERY_S)
-            await self.sync_now()
+    async def sync_is_due(self) -> None:
+        """Wait until something was written, and then so long that each file is synced at most twice a second."""
+        await self._woken.wait()
+        await anyio.sleep(SYNC_EVERY_S)
 
-    async def sync_now(self) -> None:
-        """Bring everything written so far to the disk."""
+    async def sync(self) -> None:
+        """Bring everything written so far to the disk, in a thread. Raises StoreError that names what could not be."""
         dirty, self._dirty = self._dirty, set()
         self._woken = anyio.Event()
         if dirty:
@@ -85,12 +83,21 @@ class StateFolder:
 
 
 def _sync_all(paths: set[Path]) -> None:
+    faults: list[str] = []
     for path in paths:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            _sync(path)
+        except FileNotFoundError:  # deleted meanwhile
             continue
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        except OSError as error:
+            faults.append(f"{path}: {error.strerror}")
+    if faults:
+        raise StoreError(f"cannot bring to the disk: {', '.join(faults)}")
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -128,3 +128,16 @@ async def test_what_cannot_be_learnt_costs_nothing_but_a_wait(tmp_path, disk):
         turn = await editor.prompt(await editor.new())
 
     assert "end_turn" == turn.outcome
+
+
+async def test_a_log_that_cannot_be_brought_to_the_disk_stops_nothing(tmp_path):
+    """It is said in the broker's log; the broker still answers, and ends."""
+    async with house(tmp_path, is_whole=False, primary=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        path = home.session(session).log.path
+        path.unlink()
+        path.symlink_to(path)
+        turn = await editor.prompt(session)
+
+    assert ("end_turn", True) == (turn.outcome, f"{path}: Too many" in home.log.of("not_synced")[-1]["why"])

@@ -188,3 +188,19 @@ async def test_after_a_bug_the_next_prompt_is_answered(tmp_path, monkeypatch):
         turn = await editor.prompt(session)
 
     assert ["say spare"] == turn.words
+
+
+async def test_after_a_bug_in_an_attempt_the_next_one_is_run(tmp_path):
+    """One task runs all attempts of a session: it must not end with one of them."""
+
+    class Broken:
+        async def run(self) -> None:
+            raise ValueError("nobody thought of this")
+
+    async with house(tmp_path, primary=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        home.session(session).attempts.put_nowait(Broken())
+        turn = await editor.prompt(session)
+
+    assert (["say spare"], 1) == (turn.words, len(home.log.of("broker_fault")))

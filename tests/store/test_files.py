@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 import anyio
-import anyio.from_thread
 import pytest
 
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
 from acp_broker.store import files
 from acp_broker.store.files import StateFolder
+from tests.support.clock import settled
 from tests.support.disk import Disk
 
 pytestmark = pytest.mark.anyio
@@ -89,25 +89,48 @@ async def test_what_was_written_is_brought_to_the_disk(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
     folder = StateFolder(tmp_path)
     log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
-    await folder.sync_now()
+    await folder.sync()
     log.close()
 
     assert [log.path.stat().st_ino] == synced
 
 
-async def test_it_is_brought_there_by_itself(tmp_path: Path, monkeypatch) -> None:
-    """Off the hot path, soon after it was written."""
+async def test_a_sync_is_due_soon_after_a_write(tmp_path: Path, monkeypatch) -> None:
+    """Off the hot path, and once for many writes."""
     monkeypatch.setattr(files, "SYNC_EVERY_S", 0)
-    synced = anyio.Event()
-    monkeypatch.setattr(os, "fsync", lambda _fd: anyio.from_thread.run_sync(synced.set))
     folder = StateFolder(tmp_path)
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(folder.sync)
-            log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
-            await synced.wait()
-            tasks.cancel_scope.cancel()
+    due = anyio.Event()
+
+    async def wait() -> None:
+        await folder.sync_is_due()
+        due.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await settled()
+        before = due.is_set()
+        log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
+        await due.wait()
     log.close()
+
+    assert not before
+
+
+async def test_a_log_that_cannot_be_synced_is_named_and_the_others_are_synced(tmp_path: Path, monkeypatch) -> None:
+    """A disk may fail in one place."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    folder = StateFolder(tmp_path)
+    logs = [folder.new_log(SessionId(name), b'{"record":"opened"}\n') for name in "abc"]
+    kept = [logs[0].path.stat().st_ino, logs[2].path.stat().st_ino]
+    logs[1].path.unlink()
+    logs[1].path.symlink_to(logs[1].path)
+    with pytest.raises(StoreError, match=r"cannot bring to the disk: .*/b\.jsonl: Too many levels of symbolic links"):
+        await folder.sync()
+    for log in logs:
+        log.close()
+
+    assert sorted(kept) == sorted(synced)
 
 
 async def test_what_was_not_written_since_is_not_synced_again(tmp_path: Path, monkeypatch) -> None:
@@ -115,9 +138,9 @@ async def test_what_was_not_written_since_is_not_synced_again(tmp_path: Path, mo
     synced: list[int] = []
     folder = StateFolder(tmp_path)
     log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
-    await folder.sync_now()
+    await folder.sync()
     monkeypatch.setattr(os, "fsync", synced.append)
-    await folder.sync_now()
+    await folder.sync()
     log.close()
 
     assert [] == synced
@@ -128,7 +151,7 @@ async def test_a_log_that_was_deleted_meanwhile_is_no_fault(tmp_path: Path) -> N
     folder = StateFolder(tmp_path)
     log = folder.new_log(SessionId("s"), b'{"record":"opened"}\n')
     log.path.unlink()
-    await folder.sync_now()
+    await folder.sync()
     log.close()
 
 
