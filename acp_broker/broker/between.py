@@ -37,6 +37,8 @@ class Between:
         # A fallback that is only being opened may fail yet: nothing of it is shown before it has answered.
         is_selected = name == session.settings.selected
         ours = settings.LASTING if standby.has_lost else settings.KINDS
+        if session.fitting.is_behind(standby):
+            ours = ours - settings.MODAL
         known = [one for one in updates if one.kind in ours] if is_selected else []
         session.show([shown for one in known for shown in session.settings.taken(name, one)], standby.life)
         if len(known) < len(updates):

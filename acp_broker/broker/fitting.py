@@ -10,7 +10,7 @@ import msgspec
 from anyio import Event, Lock
 from msgspec import Raw
 
-from acp_broker.broker import settings as setting
+from acp_broker.broker import modes
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import Backend
@@ -40,6 +40,11 @@ class Fitting:
         """Whether a setting is on its way to the backend."""
         return self._under_way > 0
 
+    def is_behind(self, standby: Standby) -> bool:
+        """Whether this life has yet to follow the user's choices: until then its modes are not the session's."""
+        fitted, _ = self._fitted.get(standby.runtime.candidate.backend, (0, None))
+        return fitted != standby.life and bool(self._session.settings.wanted())
+
     def set_mode(self, mode: str, rest: dict[str, Raw]) -> Awaitable[Raw]:
         """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
         return self._begun(lambda: self._set_mode(mode, rest))
@@ -58,11 +63,8 @@ class Fitting:
         elif fitted[0] != standby.life:
             self._learn(standby, backend)
             mode = settings.chosen_mode
-            if mode is not None:
-                await _set(backend, "session/set_mode", {"modeId": jsonrpc.encode(mode)})
-            for option, value in settings.wanted_options.items():
-                params = {"configId": jsonrpc.encode(option), "value": value}
-                await _set(backend, "session/set_config_option", params)
+            for method, params in settings.wanted():
+                await self._set(backend, method, params)
             self._fitted[name] = standby.life, mode
 
     def _learn(self, standby: Standby, backend: Backend) -> None:
@@ -76,10 +78,20 @@ class Fitting:
         mode = self._session.settings.chosen_mode
         if fitted == (standby.life, mode) or (fitted[0] != standby.life and mode is None):
             return
-        theirs = standby.runtime.modes.get(mode) if mode is not None else setting.mode_of(backend.about.opened)
-        if theirs is not None:
-            await _set(backend, "session/set_mode", {"modeId": jsonrpc.encode(theirs)})
+        theirs = standby.runtime.modes.get(mode) if mode is not None else None
+        if mode is not None and theirs is None:  # it was chosen after this turn was planned
+            text = f"has no counterpart of the mode {mode!r}; map it under `modes` in config.json"
+            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
+        for method, params in modes.requests_of(backend.about.opened, theirs):
+            await self._set(backend, method, params)
         self._fitted[standby.runtime.candidate.backend] = standby.life, mode
+
+    async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> Raw:
+        try:
+            return await backend.call(method, {"sessionId": jsonrpc.encode(self._session.id), **params})
+        except RpcError as error:
+            text = f"does not take {method}: {error.message}"
+            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error
 
     def _begun(self, work: Callable[[], Awaitable[Raw]]) -> Awaitable[Raw]:
         """Count the setting from this moment on: its task belongs to the broker, not to the frontend that may leave."""
@@ -109,18 +121,19 @@ class Fitting:
     async def _set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
         result = await self._asked("session/set_mode", rest, lambda: settings.choose_mode(mode))
-        if settings.modes is not None:
-            settings.modes.current = mode
+        settings.mode_set(mode)
         return result
 
     async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
         if settings.sets_mode(option):
-            await self._set_mode(msgspec.json.decode(value, type=str), {"sessionId": Raw(b'""'), "modeId": value})
+            await self._set_mode(
+                msgspec.json.decode(value, type=str), {"sessionId": jsonrpc.encode(self._session.id), "modeId": value}
+            )
         else:
             method = "session/set_config_option"
             result = await self._asked(method, rest, lambda: settings.choose_option(option, value))
-            settings.answered(result, option, value)
+            settings.option_set(result, option, value)
         return jsonrpc.encode({"configOptions": settings.shown_options() or []})
 
     async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
@@ -143,11 +156,3 @@ async def _answered(work: Callable[[], Awaitable[Raw]]) -> Raw | RpcError:
         return await work()
     except RpcError as error:
         return error
-
-
-async def _set(backend: Backend, method: str, params: dict[str, Raw]) -> None:
-    try:
-        await backend.call(method, {"sessionId": Raw(b'""'), **params})
-    except RpcError as error:
-        text = f"does not take {method}: {error.message}"
-        raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, str(error.code), seen_at="opening")) from error

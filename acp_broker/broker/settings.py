@@ -5,54 +5,23 @@ sets while the backend is away is kept as intent and applied when it opens.
 """
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from acp_broker.broker.costs import Costs
+from acp_broker.broker.modes import MODE_OPTION, SESSION, Boundary, Modes, Opened, Request, mode_options, request, ways
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, RpcError
 from acp_broker.wire import acp, jsonrpc
 from acp_broker.wire.acp import Update
 
-# Updates that replace what a frontend knows of the session's settings.
-LASTING = frozenset({"available_commands_update", "current_mode_update", "config_option_update"})
+# Updates that tell of what a user can set.
+MODAL = frozenset({"current_mode_update", "config_option_update"})
+# Those that replace what a frontend knows of the session's settings.
+LASTING = MODAL | {"available_commands_update"}
 # Those, and what speaks of the turns that a backend has had.
 KINDS = LASTING | {"session_info_update", "usage_update"}
 
 _decode = msgspec.json.decode
-_encode = msgspec.json.encode
-
-
-class _Mode(Struct):
-    id: str
-    name: str = ""
-
-
-class _Modes(Struct):
-    current: str = msgspec.field(name="currentModeId", default="")
-    available: tuple[_Mode, ...] = msgspec.field(name="availableModes", default=())
-
-
-class Modes:
-    """ACP v1, session modes: SessionModeState, with all that the backend said of it. `current` is the session's."""
-
-    def __init__(self, raw: Raw) -> None:
-        known = _decode(raw, type=_Modes)
-        self.current = known.current
-        self.available = known.available
-        self._members = _decode(raw, type=dict[str, Raw])
-
-    def shown(self) -> dict[str, object]:
-        return {**self._members, "currentModeId": self.current}
-
-
-class _Option(Struct):
-    id: str
-    category: str | None = None
-
-
-class _Opened(Struct):
-    modes: Raw | UnsetType = UNSET
-    options: list[Raw] | None = msgspec.field(name="configOptions", default=None)
 
 
 class _Command(Struct):
@@ -67,9 +36,6 @@ class _Changed(Struct):
     commands: list[_Command] | None = msgspec.field(name="availableCommands", default=None)
 
 
-MODE_OPTION = "mode"
-
-
 class Settings:
     """What is known of the selected backend, and what the user wants of it."""
 
@@ -78,34 +44,35 @@ class Settings:
         self.modes: Modes | None = None
         self.options: list[Raw] | None = None
         self.commands: frozenset[str] = frozenset()
-        # The mode that the selected backend opens in: leaving it is a user's choice, and a permission boundary.
-        self.default_mode: str | None = None
-        self.wanted_options: dict[str, Raw] = {}
+        self._boundary = Boundary()
+        # What the user set besides the mode.
+        self._wanted: dict[str, Raw] = {}
         self._costs = Costs()
 
     @property
     def chosen_mode(self) -> str | None:
         """The session's mode if it is another than the default one, else None."""
-        current = self.modes.current if self.modes is not None else None
-        return current if current != self.default_mode else None
+        return self._boundary.name
 
     def opened(self, result: Raw) -> None:
         """The selected backend's `session/new` result: its lists become the session's, the user's choices stay."""
         try:
-            opened = _decode(result, type=_Opened)
-            modes = _modes(opened)
+            opened = _decode(result, type=Opened)
+            said = opened.session_modes()
         except msgspec.DecodeError:
             return
-        if opened.options is not None:
-            self.options = opened.options
-        if modes is None:  # ACP v1: load and resume may leave it out
-            return
-        chosen, self.modes = self.chosen_mode, modes
-        if chosen is None:
-            self.default_mode = modes.current
-        else:
-            # Even where it is not there any more: setting it is refused then, and no boundary falls unseen.
-            modes.current = chosen
+        # ACP v1: load and resume may leave either out.
+        self.modes = said or self.modes
+        self.options = self.options if opened.options is None else opened.options
+        self._boundary.opened(ways(said, opened.options))
+        # Even where it is not there any more: setting it is refused then, and no boundary falls unseen.
+        for way, mode in self._boundary.chosen.items():
+            self._show(way, jsonrpc.encode(mode))
+
+    def wanted(self) -> list[Request]:
+        """What a newly opened backend has to be asked, so that it follows the user's choices."""
+        chosen = [request(way, mode) for way, mode in self._boundary.chosen.items()]
+        return [*chosen, *(request(option, value) for option, value in self._wanted.items())]
 
     def members(self) -> dict[str, object]:
         """`modes` and `configOptions` for a `session/new`, load or resume result."""
@@ -122,14 +89,13 @@ class Settings:
 
         ACP v1, session config options: a client that gets options ignores `modes`.
         """
-        if not self.options or self.modes is None or any(_is_mode(option) for option in self.options):
+        if not self.options or self.modes is None or self._tells_mode():
             return self.options
-        return [*self.options, self._mode_option(self.modes)]
+        return [*self.options, self.modes.as_option()]
 
     def sets_mode(self, option: str) -> bool:
         """Whether this option is the one that `shown_options` made of the modes."""
-        own = self.options or []
-        return option == MODE_OPTION and self.modes is not None and not any(_is_mode(one) for one in own)
+        return option == MODE_OPTION and self.modes is not None and not self._tells_mode()
 
     def taken(self, backend: BackendId, update: Update) -> tuple[Update, ...]:
         """Keep what an update of one of KINDS says; what a frontend is shown of it: a fallback's lists never."""
@@ -138,15 +104,14 @@ class Settings:
             return (update,)
         if backend != self.selected:
             return ()
+        told = self.shown_options()
         if update.kind != "session_info_update":
             self._keep(update)
-        if self.shown_options() is self.options:
-            return (update,)
-        # There is an option of our making for the mode: it is in every list, and follows the mode.
+        # Where the mode is an option, ours or the backend's own, it is in every list, and follows the mode.
         match update.kind:
             case "config_option_update":
-                return (self.options_update(),)
-            case "current_mode_update":
+                return (update if self.shown_options() is self.options else self.options_update(),)
+            case "current_mode_update" if self.shown_options() != told:
                 return (update, self.options_update())
             case _:
                 return (update,)
@@ -157,29 +122,36 @@ class Settings:
 
     def choose_mode(self, mode: str) -> None:
         """The user's choice while the backend cannot be asked. Raises RpcError for a mode it does not have."""
-        if self.modes is None or not self._has_mode(mode):
+        if self.modes is None or not self.modes.offers(mode):
             known = ", ".join(one.id for one in self.modes.available) if self.modes is not None else "none"
             raise RpcError(INVALID_PARAMS, f"no mode is called {mode!r}; known: {known}")
-        self.modes.current = mode
+        self.mode_set(mode)
 
     def choose_option(self, option: str, value: Raw) -> None:
         """As `choose_mode`, for an option."""
-        for index, one in enumerate(self.options or []):
-            members = _decode(one, type=dict[str, Raw])
-            if _decode(members.get("id", Raw(b"null"))) == option:
-                members["currentValue"] = value
-                assert self.options is not None
-                self.options[index] = Raw(_encode(members))
-                self.wanted_options[option] = value
-                return
-        raise RpcError(INVALID_PARAMS, f"no config option is called {option!r}")
+        if not any(_id(one) == option for one in self.options or ()):
+            raise RpcError(INVALID_PARAMS, f"no config option is called {option!r}")
+        self.option_set(Raw(b"{}"), option, value)
 
-    def answered(self, result: Raw, option: str, value: Raw) -> None:
-        """The backend's answer to a `session/set_config_option`: its whole list, where it sent one."""
-        options = _decode(result, type=_Opened).options
-        if options is not None:
-            self.options = options
-            self.wanted_options[option] = value
+    def mode_set(self, mode: str) -> None:
+        """The user's choice, which holds from now on: by every way in which the backend tells of this mode."""
+        self._boundary.left_for(ways(self.modes, self.options))
+        self._turned(SESSION, mode)
+
+    def option_set(self, result: Raw, option: str, value: Raw) -> None:
+        """As `mode_set`; `result` is the backend's answer: its whole list, where it sent one.
+
+        Raises msgspec.DecodeError for an answer of another shape.
+        """
+        said = _decode(result, type=Opened).options
+        self._boundary.left_for(ways(self.modes, self.options))
+        self._show(option, value)
+        if any(one.id == option for one in mode_options(self.options)):
+            self._turned(option, _decode(value))
+        else:
+            self._wanted[option] = value
+        if said is not None:
+            self._listed(said)
 
     def _keep(self, update: Update) -> None:
         try:
@@ -187,48 +159,52 @@ class Settings:
         except msgspec.DecodeError:
             return
         if changed.mode is not None and self.modes is not None:
-            self.modes.current = changed.mode
+            self._turned(SESSION, changed.mode)
         if changed.options is not None:
-            self.options = changed.options
+            self._listed(changed.options)
         if changed.commands is not None:
             self.commands = frozenset(command.name for command in changed.commands)
 
-    def _has_mode(self, mode: str) -> bool:
-        return self.modes is not None and any(one.id == mode for one in self.modes.available)
+    def _listed(self, options: list[Raw]) -> None:
+        """The backend's whole list: the mode that it tells is the session's."""
+        self.options = options
+        self._boundary.said(ways(None, options))
+        option = next(mode_options(options), None)
+        if option is not None and self.modes is not None and self.modes.offers(option.value):
+            self._turned(option.id, option.value)
 
-    def _mode_option(self, modes: Modes) -> Raw:
-        values = [{"value": mode.id, "name": mode.name or mode.id} for mode in modes.available]
-        option = {
-            "id": MODE_OPTION,
-            "name": "Mode",
-            "category": "mode",
-            "type": "select",
-            "currentValue": modes.current,
-            "options": values,
-        }
-        return Raw(_encode(option))
+    def _turned(self, way: str, mode: object) -> None:
+        """The session is in this mode by one way: the other follows where it knows the mode."""
+        option = next(mode_options(self.options), None)
+        follows = {way}
+        if self.modes is not None and self.modes.offers(mode):
+            follows.add(SESSION)
+        if option is not None and option.offers(mode):
+            follows.add(option.id)
+        for one in follows:
+            self._boundary.turned(one, mode)
+            self._show(one, jsonrpc.encode(mode))
+
+    def _show(self, way: str, value: Raw) -> None:
+        """What frontends are told of a way to set the mode, or of another option."""
+        if way == SESSION:
+            if self.modes is not None:
+                self.modes.current = _decode(value, type=str)
+            return
+        if self.options is not None:
+            self.options = [_with_value(one, value) if _id(one) == way else one for one in self.options]
+
+    def _tells_mode(self) -> bool:
+        return next(mode_options(self.options), None) is not None
 
 
-def mode_of(opened: Raw) -> str | None:
-    """The mode that a `session/new` result says its session is in."""
-    try:
-        modes = _modes(_decode(opened, type=_Opened))
-    except msgspec.DecodeError:
-        return None
-    return modes.current if modes is not None else None
+def _id(option: Raw) -> object:
+    members = _decode(option)
+    return members.get("id") if isinstance(members, dict) else None
 
 
-def _modes(opened: _Opened) -> Modes | None:
-    said = jsonrpc.given(opened.modes)
-    return Modes(said) if said is not None else None
-
-
-def _is_mode(option: Raw) -> bool:
-    try:
-        known = _decode(option, type=_Option)
-    except msgspec.DecodeError:
-        return False
-    return known.category == "mode" or known.id == MODE_OPTION
+def _with_value(option: Raw, value: Raw) -> Raw:
+    return jsonrpc.encode({**_decode(option, type=dict[str, Raw]), "currentValue": value})
 
 
 class _Block(Struct):

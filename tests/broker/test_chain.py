@@ -283,6 +283,115 @@ async def test_a_fallback_is_put_into_the_mode_before_it_is_prompted(tmp_path):
     assert ([], ["primary crashed", "spare unsupported"]) == (turn.words, turn.attempts)
 
 
+APPROVAL = {
+    "id": "approval",
+    "name": "Approval",
+    "category": "mode",
+    "type": "select",
+    "currentValue": "ask",
+    "options": [
+        {"value": "ask", "name": "Ask"},
+        {"group": "g", "name": "G", "options": [{"value": "code", "name": "C"}]},
+    ],
+}
+
+
+async def approved(home, value: str = "code"):
+    """A turn of a session whose mode was set by its option."""
+    editor = await home.editor()
+    session = await editor.new()
+    await editor.result("session/set_config_option", sessionId=session, configId="approval", value=value)
+    return await editor.prompt(session)
+
+
+@pytest.mark.parametrize("told", [{"configOptions": [APPROVAL]}, {"configOptions": [APPROVAL], "modes": MODES}])
+async def test_a_mode_that_is_a_config_option_is_a_boundary_too(tmp_path, told):
+    """ACP v1, session config options: category `mode`. New agents tell of their modes in no other way."""
+    async with house(tmp_path, primary={**told, **DIES}, spare=SPARE) as home:
+        turn = await approved(home)
+
+    assert (["spare"], ["primary crashed"]) == ([one["backend"] for one in turn.told["skipped"]], turn.attempts)
+
+
+async def test_a_mode_option_at_its_default_draws_no_boundary(tmp_path):
+    """Nobody left it."""
+    async with house(tmp_path, primary={"configOptions": [APPROVAL], **DIES}, spare=SPARE) as home:
+        turn = await approved(home, "ask")
+
+    assert ["primary crashed", "spare"] == turn.attempts
+
+
+async def test_a_mode_option_that_the_agent_changes_itself_is_a_boundary_too(tmp_path):
+    """It went into its plan mode because it was asked to."""
+    planning = {"sessionUpdate": "config_option_update", "configOptions": [{**APPROVAL, "currentValue": "code"}]}
+    turns = [[{"do": "say", "text": "x"}, {"do": "update", "update": planning}], [{"do": "die"}]]
+    async with house(tmp_path, primary={"configOptions": [APPROVAL], "turns": turns}, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        turn = await editor.prompt(session)
+
+    assert ["primary crashed"] == turn.attempts
+
+
+async def test_a_mode_that_is_left_by_one_way_is_left_by_the_other_too(tmp_path):
+    """An agent with modes and an option for them has one mode."""
+    async with house(tmp_path, primary={"configOptions": [APPROVAL], "modes": MODES, **DIES}, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="approval", value="code")
+        await editor.result("session/set_mode", sessionId=session, modeId="ask")
+        turn = await editor.prompt(session)
+
+    assert ["primary crashed", "spare"] == turn.attempts
+
+
+async def test_a_fallback_whose_mode_is_an_option_is_put_into_it_by_that_option(tmp_path):
+    """It has no other way."""
+    calls = {"session/set_config_option": [{"do": "fail", "message": "I stay as I am"}]}
+    spare = runtime("spare", {"configOptions": [APPROVAL], "calls": calls, **SPARE}, modes={"plan": "code"})
+    plan = {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "plan", "name": "Plan"}]}
+    async with house(tmp_path, primary={"modes": plan, **DIES}, spare=spare) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="plan")
+        turn = await editor.prompt(session)
+
+    why = "does not take session/set_config_option: I stay as I am"
+    assert why in turn.error
+
+
+async def test_a_mode_that_is_chosen_while_a_turn_runs_holds_for_its_fallbacks(tmp_path):
+    """The turn was planned before; the boundary is there all the same."""
+    primary = {"modes": MODES, "turns": [[{"do": "stall", "ms": 1000}, {"do": "die"}]]}
+    async with house(tmp_path, primary=primary, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        turn = await editor.prompt(session)
+        await editor.result("session/set_mode", sessionId=session, modeId="code")
+        await home.clock.advance(1.0)
+
+    assert ([], ["primary crashed", "spare unsupported"]) == (turn.words, turn.attempts)
+
+
+async def test_modes_that_hold_together_are_mapped_together(tmp_path):
+    """A fallback that draws one of two boundaries draws too few."""
+    options = [
+        APPROVAL,
+        {**APPROVAL, "id": "sandbox", "currentValue": "in", "options": [{"value": "out", "name": "O"}]},
+    ]
+    spare = runtime("spare", SPARE, modes={"code": "x", "out": "y"})
+    async with house(tmp_path, primary={"configOptions": options, **DIES}, spare=spare) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for option, value in (("approval", "code"), ("sandbox", "out")):
+            await editor.result("session/set_config_option", sessionId=session, configId=option, value=value)
+        turn = await editor.prompt(session)
+
+    why = "it has no counterpart of the mode 'code + out'; map it under `modes` in config.json"
+    assert [{"backend": "spare", "why": why}] == turn.told["skipped"]
+
+
 # --- slash commands
 
 

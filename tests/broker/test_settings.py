@@ -397,6 +397,45 @@ async def test_a_mode_that_an_agent_no_longer_has_is_not_left_unseen(tmp_path):
     assert ([], ["primary unsupported"]) == (turn.words, turn.attempts)
 
 
+async def test_a_new_process_that_tells_of_its_default_mode_moves_no_boundary(tmp_path):
+    """It has not been told yet what the user chose."""
+    default = {"sessionUpdate": "current_mode_update", "currentModeId": "ask"}
+    again = {"modes": MODES, "new": [late({"do": "update", "update": default})], "turns": [[{"do": "die"}]]}
+    scripts = iter([{"modes": MODES}, {"modes": MODES}])
+
+    def opens(tools):
+        return runtime("primary", next(scripts, again)).open(tools)
+
+    async with house(tmp_path, primary=opens, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="code")
+        await editor.result("session/close", sessionId=session)
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        turn = await editor.prompt(session)
+
+    assert ["primary crashed"] == turn.attempts
+
+
+async def test_a_mode_option_is_set_again_when_its_backend_opens_again(tmp_path):
+    """A new process is in its default mode."""
+    asked: list[str] = []
+    script = {"configOptions": [{**MODEL, "category": "mode"}], **SAYS}
+
+    def opens(tools):
+        return _listening(runtime("primary", script).open(tools), asked)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+        await editor.result("session/close", sessionId=session)
+        asked.clear()
+        await editor.prompt(session)
+
+    assert ["session/set_config_option"] == asked
+
+
 def _listening(opening, asked: list[str]):
     """The same backend; `asked` keeps the methods that it is called with."""
 
