@@ -62,6 +62,7 @@ class Session:
         self.attempts: Queue[Attempt | None] = Queue()
         self.tasks.start_soon(self._run_attempts)
         self._queue: deque[Order] = deque()
+        self._is_beginning = False
         self._standbys: dict[BackendId, Standby] = {}
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
@@ -115,12 +116,14 @@ class Session:
 
     def next(self) -> None:
         """Begin the prompt that has waited longest, if nothing holds it up."""
-        while self._queue and self.turn is None and not self.fitting.is_busy:
-            order = self._queue.popleft()
-            try:
-                self._begin(order)
-            except (RpcError, StoreError) as error:
-                self._answer(order, self.broker.reply_to(error))
+        if self._is_beginning:  # by a turn that was over as soon as it began: the loop below goes on with the next
+            return
+        self._is_beginning = True
+        try:
+            while self._queue and self.turn is None and not self.fitting.is_busy:
+                self._begin_or_refuse(self._queue.popleft())
+        finally:
+            self._is_beginning = False
 
     async def _run_attempts(self) -> None:
         """Run each attempt to its very end before the next. To wake one task costs a fifth of starting another."""
@@ -129,6 +132,13 @@ class Session:
 
     def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         self.broker.missed(self, turn, miss, then)
+
+    def _begin_or_refuse(self, order: Order) -> None:
+        try:
+            self._begin(order)
+        except (RpcError, StoreError) as error:
+            self._answer(order, self.broker.reply_to(error))
+            self.log.commit()
 
     def _begin(self, order: Order) -> None:
         self.log.recover()

@@ -241,6 +241,20 @@ async def test_a_queue_that_is_full_refuses_by_name(tmp_path):
         assert (-33003, text) == (turns[3].outcome, turns[3].error)
 
 
+async def test_a_long_queue_of_prompts_that_nobody_can_take_is_answered_one_by_one(tmp_path):
+    """Each is over as soon as it begins, and none begins inside the one before it."""
+    blind = {"turns": [[{"do": "stall", "ms": 1000}]]}
+    image = [{"type": "image", "mimeType": "image/png", "data": ""}]
+    async with house(tmp_path, policy={"queued_prompts": 1000}, primary=blind) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        turns = [editor.start(session, blocks=image) for _ in range(400)]
+        await home.clock.advance(1)
+
+    assert ({"no_candidate"}, []) == ({turn.told["code"] for turn in turns}, home.log.of("broker_fault"))
+
+
 async def test_a_cancel_ends_all_that_wait(tmp_path):
     """ACP v1: the session's work is cancelled."""
     async with house(tmp_path, primary=SPEAKS) as home:
