@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from acp_broker.broker import modes
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.limit import within
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
@@ -137,17 +138,25 @@ class Fitting:
         return jsonrpc.encode({"configOptions": settings.shown_options() or []})
 
     async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
-        """Ask the selected backend; `keep` where it cannot be asked now."""
+        """Ask the selected backend; `keep` where it cannot be asked now, or takes longer than a prompt should wait."""
         session = self._session
-        standby = session.standby(session.broker.candidate(session.settings.selected))
+        name = session.settings.selected
+        standby = session.standby(session.broker.candidate(name))
+        limit_s = session.broker.policy.session_new_s
+        why = f"not carried out within {limit_s:g} s"
         try:
-            failure = await standby.opened()
-            if failure is None and standby.backend is not None:
-                await self.fit(standby, standby.backend)
-                return await standby.backend.call(method, params)
+            with within(session.clock, limit_s):
+                failure = await standby.opened()
+                if failure is None and standby.backend is not None:
+                    await self.fit(standby, standby.backend)
+                    return await standby.backend.call(method, params)
+                why = failure.text if failure is not None else "the backend is closed"
         except BackendFailure as error:
-            session.trace("setting_kept", session=session.id, method=method, why=error.failure.text)
+            why = error.failure.text
+        # It may have been heard or not: the next turn begins by fitting this life anew.
+        self._fitted.pop(name, None)
         keep()
+        session.trace("setting_kept", session=session.id, method=method, why=why)
         return _DONE
 
 

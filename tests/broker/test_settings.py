@@ -266,6 +266,46 @@ async def test_a_prompt_waits_for_a_setting_that_was_sent_before_it(tmp_path):
     assert (False, "end_turn") == (before, turn.outcome)
 
 
+async def test_a_setting_waits_no_longer_than_a_session_for_a_backend_that_hangs(tmp_path):
+    """Else nothing behind it is ever answered: no prompt, and no setting either."""
+    async with house(tmp_path, primary={"modes": MODES, "new": [{"do": "stall"}]}, spare=SPARE) as home:
+        editor = await home.editor()
+        opened = editor.request("session/new", cwd=str(tmp_path), mcpServers=[])
+        await home.clock.advance(3.0)
+        session = editor.reply(opened)["result"]["sessionId"]
+        editor.request("session/set_mode", sessionId=session, modeId="code")
+        turn = await editor.prompt(session)
+        await home.clock.advance(40.0)
+
+    assert ["primary silent", "spare"] == turn.attempts
+
+
+async def test_a_setting_that_is_never_answered_is_kept_and_holds_no_prompt_up(tmp_path):
+    """As if the backend were away; the answer says what the user chose."""
+    calls = {"session/set_config_option": [{"do": "stall"}]}
+    async with house(tmp_path, primary={"configOptions": [MODEL], "calls": calls}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        request = editor.request("session/set_config_option", sessionId=session, configId="model", value="large")
+        await home.clock.advance(3.0)
+        options = editor.reply(request)["result"]["configOptions"]
+
+    assert ["large"] == [option["currentValue"] for option in options]
+
+
+async def test_a_mode_that_was_not_confirmed_is_set_again_before_the_prompt(tmp_path):
+    """The prompt must not run in the mode before, however long the agent took."""
+    calls = {"session/set_mode": [{"do": "stall"}]}
+    async with house(tmp_path, primary={"modes": MODES, "calls": calls, **SAYS}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        editor.request("session/set_mode", sessionId=session, modeId="code")
+        turn = await editor.prompt(session)
+        await home.clock.advance(60.0)
+
+    assert ([], ["primary silent"]) == (turn.words, turn.attempts)
+
+
 # --- fallbacks
 
 
