@@ -19,7 +19,7 @@ from acp_broker.broker.standby import Whom
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import SessionId
 from acp_broker.errors import INVALID_PARAMS, INVALID_REQUEST, RESOURCE_NOT_FOUND, RpcError
-from acp_broker.wire import client, jsonrpc
+from acp_broker.wire import acp, client, jsonrpc
 from acp_broker.wire.jsonrpc import Notification, Request
 
 if TYPE_CHECKING:
@@ -162,14 +162,18 @@ def list_sessions(frontend: "Frontend", request: Request) -> Raw:
     return jsonrpc.encode({"sessions": sessions})
 
 
-async def _close(frontend: "Frontend", session: Session) -> Raw:
-    await session.rest()
-    frontend.outbox.detach(session.id)
-    return EMPTY
-
-
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    return _close(frontend, _session(frontend, msgspec.json.decode(_params(request), type=_OfSession).session))
+    """Holds for what came before it: it cancels nothing that comes while it waits."""
+    session = _session(frontend, msgspec.json.decode(_params(request), type=_OfSession).session)
+    rested = session.rest()
+
+    async def closed() -> Raw:
+        await rested.wait()
+        if session.is_closed:
+            frontend.outbox.detach(session.id)
+        return EMPTY
+
+    return closed()
 
 
 def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
@@ -301,6 +305,8 @@ def _session(frontend: "Frontend", name: str) -> Session:
 
 def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
     directories = params.directories or ()
+    for server in params.mcp_servers:
+        acp.mcp_server(server)
     for path in (params.cwd, *directories):
         if not PurePosixPath(path).is_absolute():
             raise RpcError(INVALID_PARAMS, f"{path!r} is not an absolute path")

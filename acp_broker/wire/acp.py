@@ -22,6 +22,16 @@ class Update(Struct, gc=False):
 Answer = Raw | RpcError
 
 
+class McpServer(Struct):
+    """One of a session's MCP servers; the rest of it is the agent's business."""
+
+    type: str | None = None
+    name: str = "(unnamed)"
+
+
+mcp_server = msgspec.json.Decoder(McpServer).decode
+
+
 class _Content(Struct):
     type: str = ""
     text: str = ""

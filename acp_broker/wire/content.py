@@ -32,7 +32,8 @@ def kinds(prompt: Raw) -> frozenset[str]:
 def flattened(prompt: Raw) -> tuple[Raw, int]:
     """The prompt with each embedded text resource as a text block, and how many there were.
 
-    A resource without text (a blob) becomes a link: its name is kept, its bytes are not words.
+    A resource without text (a blob) becomes a link: its name is kept, its bytes are not words. Raises
+    msgspec.ValidationError for one of another shape.
     """
     flat: list[Raw] = []
     changed = 0

@@ -14,8 +14,8 @@ from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, 
 from acp_broker.core import classify, redact
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
-from acp_broker.errors import BackendFailure, RpcError
-from acp_broker.wire import agent, content, jsonrpc
+from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
+from acp_broker.wire import acp, agent, content, jsonrpc
 from backends.acp.peer import Peer
 
 PROTOCOL_VERSION = 1
@@ -239,7 +239,7 @@ class Life:
         self._forget_cancel = clock.call_at(again, lambda: self._peer.tell("session/cancel", params)).cancel
 
     def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
-        """The prompt as this agent can take it. Raises BackendFailure (unsupported)."""
+        """The prompt as this agent can take it. Raises BackendFailure (unsupported, bad_request)."""
         can = self._said.can.prompt
         body = bytes(prompt)
         if b'"resource"' not in body and b'"image"' not in body and b'"audio"' not in body:
@@ -250,7 +250,13 @@ class Life:
                 raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"takes no {kind} content", seen_at="opening"))
         if "resource" not in kinds or can.embedded:
             return prompt, self._adapted
-        flat, count = content.flattened(prompt)
+        try:
+            flat, count = content.flattened(prompt)
+        except msgspec.DecodeError as error:
+            text = f"cannot read a resource of the prompt: {error}"
+            raise BackendFailure(
+                Failure(FailureKind.BAD_REQUEST, redact.plain(text), str(INVALID_PARAMS), seen_at="opening")
+            ) from error
         return flat, (*self._adapted, f"{count} embedded resources were sent as text")
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:
@@ -275,17 +281,12 @@ def _classified(error: RpcError, phase: Phase) -> Failure:
     return classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
 
 
-class _Server(Struct):
-    type: str | None = None
-    name: str = "(unnamed)"
-
-
 def _servers(servers: Sequence[Raw], can: agent.Mcp) -> tuple[list[Raw], list[str]]:
     """The MCP servers that the agent can reach, and the names of the others. stdio is for every agent."""
     taken: list[Raw] = []
     left_out: list[str] = []
     for raw in servers:
-        server = msgspec.json.decode(raw, type=_Server)
+        server = acp.mcp_server(raw)
         if (server.type == "http" and not can.http) or (server.type == "sse" and not can.sse):
             left_out.append(server.name)
         else:

@@ -372,6 +372,21 @@ async def test_resources_become_text_for_an_agent_that_takes_none(tools, client)
     assert (flat, ("1 embedded resources were sent as text",)) == (blocks[1], finished.adapted)
 
 
+@pytest.mark.parametrize("resource", [{"uri": 5}, {"uri": "file:///a", "text": []}, "file:///a"])
+async def test_a_resource_that_cannot_be_read_is_the_prompts_fault(tools, client, resource):
+    """And nobody else's: -32602, as for any other params of the wrong shape."""
+    prompt = raw([{"type": "resource", "resource": resource}])
+    async with opened(telltale(), tools) as backend:
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(replace(turn(), prompt=prompt), client)
+
+    assert (FailureKind.BAD_REQUEST, "-32602", []) == (
+        raised.value.failure.kind,
+        raised.value.failure.code,
+        client.phases,
+    )
+
+
 async def test_resources_stay_for_an_agent_that_takes_them(tools):
     """As they came."""
     resource = {"type": "resource", "resource": {"uri": "file:///a.py", "text": "print()"}}
