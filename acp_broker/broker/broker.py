@@ -166,7 +166,7 @@ class Broker:
         """Nobody finds it from now on; what runs in it is answered before its log goes."""
         self.sessions.pop(session.id, None)
         with CancelScope(shield=True):
-            await session.rest()
+            await session.rest().wait()
             await session.end()
         for frontend in self.frontends.values():
             frontend.outbox.detach(session.id)

@@ -163,7 +163,7 @@ def list_sessions(frontend: "Frontend", request: Request) -> Raw:
 
 
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    """Holds for what came before it: it cancels nothing that comes while it waits."""
+    """It is about what came before it: it cancels nothing that comes while it waits."""
     session = _session(frontend, msgspec.json.decode(_params(request), type=_OfSession).session)
     rested = session.rest()
 

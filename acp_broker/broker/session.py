@@ -66,6 +66,9 @@ class Session:
         self._standbys: dict[BackendId, Standby] = {}
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
+        # Whether it was closed, and nobody has taken it up since.
+        self.is_closed = False
+        self._resting: Event | None = None
         self._over = Event()
 
     # --- prompts
@@ -73,7 +76,8 @@ class Session:
     def prompt(self, order: Order) -> None:
         """Accept a prompt, now or in its turn. Raises RpcError when the queue is full, StoreError when it cannot be
         kept."""
-        if self.turn is None and not self.fitting.is_busy and not self._queue:
+        self.is_closed = False
+        if self.turn is None and not self._is_held_up and not self._queue:
             self._begin(order)
             return
         limit = self.broker.policy.queued_prompts
@@ -120,10 +124,15 @@ class Session:
             return
         self._is_beginning = True
         try:
-            while self._queue and self.turn is None and not self.fitting.is_busy:
+            while self._queue and self.turn is None and not self._is_held_up:
                 self._begin_or_refuse(self._queue.popleft())
         finally:
             self._is_beginning = False
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether prompts wait: for a setting that is on its way to the backend, or for the end of a close."""
+        return self.fitting.is_busy or self._resting is not None
 
     async def _run_attempts(self) -> None:
         """Run each attempt to its very end before the next. To wake one task costs a fifth of starting another."""
@@ -183,14 +192,29 @@ class Session:
         self.tasks.start_soon(load)
         return standby
 
-    async def rest(self) -> None:
-        """ACP `session/close`: cancel what runs or waits and close every backend; it can be taken up again."""
+    def rest(self) -> Event:
+        """ACP `session/close`: cancel what runs or waits now, then close every backend; set once that is done.
+
+        A prompt that comes meanwhile is none of it: it waits for the end, and takes the session up again.
+        """
         self.cancel()
+        self.is_closed = True
+        if self._resting is None:
+            self._resting = Event()
+            self.tasks.start_soon(self._rest, self._resting)
+        return self._resting
+
+    async def _rest(self, rested: Event) -> None:
         with within(self.clock, self.broker.policy.leave_s):
             await self.idle()
         async with create_task_group() as tasks:
             for standby in self._standbys.values():
                 tasks.start_soon(standby.abandon)
+        self._resting = None
+        rested.set()
+        if not self.is_closed:
+            self.warm()
+        self.next()
 
     async def end(self) -> None:
         """Rest for good; the log stays."""
@@ -203,6 +227,7 @@ class Session:
 
     def reopen(self, frontend: "Frontend", directories: tuple[str, ...], servers: tuple[Raw, ...]) -> None:
         """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on."""
+        self.is_closed = False
         self.frontend, self.whom = frontend.number, frontend.whom
         before, self.setup = self.setup, replace(self.setup, additional_directories=directories, mcp_servers=servers)
         for standby in self._standbys.values():
@@ -222,8 +247,8 @@ class Session:
         return self._standbys.get(backend)
 
     async def idle(self) -> None:
-        """Wait until no turn runs and none waits."""
-        while self.turn is not None or self._queue:
+        """Wait until no turn runs."""
+        while self.turn is not None:
             await self._over.wait()
 
     def serving(self) -> Standby:

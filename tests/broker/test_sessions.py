@@ -237,6 +237,47 @@ async def test_closing_a_session_closes_its_agents(tmp_path):
     assert backend is None
 
 
+async def test_a_prompt_right_behind_a_close_is_answered(tmp_path):
+    """Both in one read: the close is about what came before it."""
+    async with house(tmp_path, primary=SAYS, spare=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        closing = editor.request("session/close", sessionId=session)
+        turn = await editor.prompt(session)
+
+    assert ({}, ["primary"], ["say one", "say  two"]) == (editor.reply(closing)["result"], turn.attempts, turn.words)
+
+
+async def test_a_prompt_that_comes_while_a_close_waits_for_an_agent_is_answered(tmp_path):
+    """Neither its answer is lost, nor its agent killed under it."""
+    deaf = [{"do": "ignoreCancel"}, {"do": "say", "text": "x"}, {"do": "stall"}]
+    stubborn = {"turns": [[{"do": "ifText", "contains": "wait", "steps": deaf, "else": SAYS["turns"][0]}]]}
+    async with house(tmp_path, primary=stubborn, spare=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        cancelled = await editor.prompt(session, "wait")
+        closing = editor.request("session/close", sessionId=session)
+        turn = await editor.prompt(session)
+        await home.clock.advance(6)
+
+    assert ("cancelled", {}) == (cancelled.outcome, editor.reply(closing)["result"])
+    assert (["primary"], ["say one", "say  two"]) == (turn.attempts, turn.words[-2:])
+
+
+async def test_a_session_that_is_taken_up_right_behind_a_close_is_warm_and_attended(tmp_path):
+    """Both in one read: the close must not close what the resume wants."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        editor.request("session/close", sessionId=session)
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await home.clock.advance(0)
+        is_attended = home.broker.frontends[1].outbox.is_attached(session)
+        backend = home.session(session).serving().backend
+
+    assert (True, True) == (is_attended, backend is not None)
+
+
 async def test_a_closed_session_can_be_loaded(tmp_path):
     """Close ends the work, not the memory of it."""
     async with house(tmp_path, primary=SAYS) as home:
