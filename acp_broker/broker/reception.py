@@ -3,12 +3,13 @@
 A backend is opened without a session for it (a probe): to learn what it can do, or to log it in.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 from anyio import Event, create_task_group
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from acp_broker.broker import introduction
 from acp_broker.broker.learnt import Learnt, Lesson
@@ -16,14 +17,23 @@ from acp_broker.broker.limit import within
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Nobody, Standby, Whom
 from acp_broker.contract import Backend
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
-from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
+from acp_broker.core.turnrules import Limits
+from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, BackendFailure, RpcError
 from acp_broker.wire import agent, jsonrpc
 
 if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
     from acp_broker.broker.frontend import Frontend
     from acp_broker.broker.session import Session
+
+
+class _Probe(Struct, eq=False):
+    """A backend opened without a session, and how many ask it: the last one closes it."""
+
+    standby: Standby
+    users: int = 0
 
 
 class Reception:
@@ -34,7 +44,8 @@ class Reception:
         self.logins: dict[BackendId, str] = {}
         self._broker = broker
         self._learnt = Learnt(broker.folder, broker.log)
-        self._probes: dict[BackendId, Standby] = {}
+        # By backend and client capabilities: agents answer by what their client can.
+        self._probes: dict[tuple[BackendId, bytes], _Probe] = {}
 
     def introduction(self, frontend: "Frontend") -> Awaitable[Raw] | Raw:
         """The result of `initialize`: honest about the primary, at once where it is known from earlier runs."""
@@ -45,7 +56,10 @@ class Reception:
 
     def learn(self, runtime: Runtime, whom: Whom, backend: Backend) -> None:
         """Keep what an opened backend said of itself, for the next `initialize` and `session/new`."""
-        members = msgspec.json.decode(backend.about.opened, type=dict[str, Raw])
+        try:
+            members = msgspec.json.decode(backend.about.opened, type=dict[str, Raw])
+        except msgspec.DecodeError:  # a resume's answer may be anything
+            members = {}
         members.pop("sessionId", None)
         lesson = Lesson(backend.about.initialized, jsonrpc.encode(members))
         if self._learnt.keep(runtime, whom.capabilities, lesson):
@@ -63,12 +77,8 @@ class Reception:
 
     async def auth_methods(self, backend: BackendId) -> tuple[Raw, ...]:
         """The authentication methods that a backend advertises to a terminal. Raises BackendFailure."""
-        probe = self._probe(backend, Whom(Raw(b'{"auth":{"terminal":true}}')))
-        try:
-            opened = await probe.join(Nobody())
+        async with self._probing(backend, Whom(Raw(b'{"auth":{"terminal":true}}'))) as opened:
             return agent.initialized(opened.about.initialized).auth_methods
-        finally:
-            self._broker.tasks.start_soon(probe.abandon)
 
     async def authenticate(self, frontend: "Frontend", method: str, rest: Mapping[str, Raw]) -> Raw:
         """`backend/method`, as `initialize` advertised it: asked of that backend, remembered for its processes."""
@@ -91,33 +101,37 @@ class Reception:
         if session is None:
             return await self._call(frontend, self._broker.selected, method, rest)
         standby = session.serving()
-        failure = await standby.opened()
-        if standby.backend is None:
+        limit_s = _opening_limit_s(standby.runtime)
+        why = f"it did not open within {limit_s:g} s"
+        with within(self._broker.clock, limit_s):
+            failure = await standby.opened()
             why = failure.text if failure is not None else "it is not open"
+        if standby.backend is None:
             raise RpcError(METHOD_NOT_FOUND, f"{method}: {standby.runtime.candidate.backend} cannot be asked: {why}")
         return await standby.backend.call(method, rest)
 
     async def end(self) -> None:
         async with create_task_group() as ending:
             for probe in self._probes.values():
-                ending.start_soon(probe.end)
+                ending.start_soon(probe.standby.end)
 
     async def _introduce(self, frontend: "Frontend") -> Raw:
-        probe = self._probe(self._broker.selected, frontend.whom)
         is_learnt = Event()
-        self._broker.tasks.start_soon(self._learn_from, probe, frontend.whom, is_learnt)
+        self._broker.tasks.start_soon(self._learn_from, self._broker.selected, frontend.whom, is_learnt)
         with within(self._broker.clock, self._broker.policy.learn_s):
             await is_learnt.wait()
         return self._introduced(frontend)
 
-    async def _learn_from(self, probe: Standby, whom: Whom, is_learnt: Event) -> None:
+    async def _learn_from(self, name: BackendId, whom: Whom, is_learnt: Event) -> None:
         """Open, listen, close: an agent that only introduced itself must not cost its memory from then on."""
-        probe.warm()
-        await probe.opened()
-        if probe.backend is not None:
-            self.learn(probe.runtime, whom, probe.backend)
-        is_learnt.set()
-        await probe.abandon()
+        try:
+            async with self._probing(name, whom) as backend:
+                self.learn(self._broker.policy.runtimes[name], whom, backend)
+                is_learnt.set()
+        except BackendFailure as error:
+            self._broker.log("not_introduced", backend=name, why=error.failure.text)
+        finally:
+            is_learnt.set()
 
     def _introduced(self, frontend: "Frontend") -> Raw:
         broker = self._broker
@@ -125,11 +139,27 @@ class Reception:
         known = {name: one for name, one in said.items() if one is not None}
         return introduction.result(broker.selected, known, terminal_login=frontend.can.terminal_login)
 
-    def _probe(self, name: BackendId, whom: Whom) -> Standby:
-        probe = self._probes.get(name)
-        if probe is None:
-            probe = self._probes[name] = self._broker.standby(name, None, whom)
-        return probe
+    @asynccontextmanager
+    async def _probing(self, name: BackendId, whom: Whom) -> AsyncIterator[Backend]:
+        """A backend opened without a session, for as long as anybody asks it. Raises BackendFailure."""
+        key = name, bytes(whom.capabilities)
+        if key not in self._probes:
+            self._probes[key] = _Probe(self._broker.standby(name, None, whom))
+        probe = self._probes[key]
+        probe.users += 1
+        try:
+            yield await self._joined(probe.standby)
+        finally:
+            probe.users -= 1
+            if not probe.users:
+                probe.standby.close()
+
+    async def _joined(self, standby: Standby) -> Backend:
+        limit_s = _opening_limit_s(standby.runtime)
+        with within(self._broker.clock, limit_s):
+            return await standby.join(Nobody())
+        text = f"{standby.runtime.candidate.backend} did not open within {limit_s:g} s"
+        raise BackendFailure(Failure(FailureKind.SILENT, text, seen_at="starting"))
 
     async def _call(self, frontend: "Frontend", name: BackendId, method: str, params: dict[str, Raw]) -> Raw:
         """Ask a backend outside of any session: one that is open for one, else one opened for this."""
@@ -137,9 +167,11 @@ class Reception:
             standby = session.open_standby(name)
             if standby is not None and standby.backend is not None:
                 return await standby.backend.call(method, params)
-        probe = self._probe(name, frontend.whom)
-        try:
-            backend = await probe.join(Nobody())
+        async with self._probing(name, frontend.whom) as backend:
             return await backend.call(method, params)
-        finally:
-            self._broker.tasks.start_soon(probe.abandon)
+
+
+def _opening_limit_s(runtime: Runtime) -> float:
+    """How long it may take until it can be asked; a limit that is off is not off for who waits here."""
+    own, usual = runtime.limits, Limits()
+    return (own.starting or usual.starting or 0.0) + (own.opening or usual.opening or 0.0)

@@ -1,6 +1,7 @@
 """What a frontend asks before, or beside, any session: who we are, logins, extensions; and what earlier runs taught."""
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -9,6 +10,8 @@ from tests.support.harness import EVERYTHING, house, runtime
 
 pytestmark = pytest.mark.anyio
 
+# An agent's usual limits for starting and opening, together.
+OPENING_S = 90.0
 SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
 SEES = {"capabilities": {"promptCapabilities": {"image": True}, "mcpCapabilities": {"http": True}}}
 HANGS = {"initialize": [{"do": "stall"}]}
@@ -129,9 +132,52 @@ async def test_the_agent_that_introduced_itself_is_closed(tmp_path):
     """It holds hundreds of megabytes, and has no session."""
     async with house(tmp_path, primary=SPARE) as home:
         await home.editor()
-        probes = [probe.backend for probe in home.broker.reception._probes.values()]
+        probes = [probe.standby.backend for probe in home.broker.reception._probes.values()]
 
     assert [None] == probes
+
+
+async def test_an_agent_that_never_introduces_itself_is_closed_as_well(tmp_path):
+    """A hung process is not kept for the broker's life."""
+    open_now: list[object] = []
+
+    @asynccontextmanager
+    async def opens(tools):
+        open_now.append(tools)
+        try:
+            async with runtime("primary", HANGS).open(tools) as backend:
+                yield backend
+        finally:
+            open_now.remove(tools)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.connected()
+        editor.request("initialize", protocolVersion=1)
+        await home.clock.advance(1.0)
+        before = len(open_now)
+        await home.clock.advance(OPENING_S)
+        after = len(open_now)
+
+    assert (1, 0) == (before, after)
+
+
+async def test_clients_that_introduce_themselves_together_are_told_apart(tmp_path):
+    """Agents answer by what their client can: what one client is promised says nothing to another."""
+
+    def opens(tools):
+        sees = SEES if b"fs" in bytes(tools.client_capabilities) else {"capabilities": {}}
+        return runtime("primary", {"initialize": [{"do": "stall", "ms": 100}], **sees}).open(tools)
+
+    async with house(tmp_path, primary=opens) as home:
+        editors = [(await home.connected(), capabilities) for capabilities in ({}, EVERYTHING)]
+        asked = [
+            (editor, editor.request("initialize", protocolVersion=1, clientCapabilities=capabilities))
+            for editor, capabilities in editors
+        ]
+        await home.clock.advance(0.2)
+        promised = [editor.reply(request)["result"]["agentCapabilities"] for editor, request in asked]
+
+    assert [False, True] == [one["promptCapabilities"]["image"] for one in promised]
 
 
 # --- learnt
@@ -346,3 +392,44 @@ async def test_an_extension_while_the_backend_is_down_says_so(tmp_path):
         answer = await editor.call("_who", sessionId=await editor.new())
 
     assert {"code": -32601, "message": "_who: primary cannot be asked: overloaded"} == answer["error"]
+
+
+async def test_extensions_that_are_asked_together_are_both_answered(tmp_path):
+    """The first that is done must not end the agent under the other."""
+    calls = {
+        name: [{"do": "stall", "ms": ms}, {"do": "answer", "result": {name: ms}}]
+        for name, ms in (("_a", 100), ("_b", 600))
+    }
+    async with house(tmp_path, primary={"calls": calls}) as home:
+        editor = await home.editor()
+        asked = [editor.request(name) for name in ("_b", "_a")]
+        await home.clock.advance(1.0)
+        answers = [editor.reply(request).get("result") for request in asked]
+
+    assert [{"_b": 600}, {"_a": 100}] == answers
+
+
+async def test_an_extension_that_a_hanging_primary_should_answer_is_answered_by_us(tmp_path):
+    """Every wait has a limit: the backend's own for starting and opening."""
+    async with house(tmp_path, primary=HANGS) as home:
+        editor = await home.connected()
+        editor.request("initialize", protocolVersion=1)
+        await home.clock.advance(2.0)
+        request = editor.request("_who")
+        await home.clock.advance(OPENING_S)
+
+    expected = {"code": -33001, "message": "primary did not open within 90 s"}
+    assert expected == editor.reply(request)["error"]
+
+
+async def test_an_extension_of_a_session_whose_backend_hangs_is_answered_by_us(tmp_path):
+    """As above."""
+    async with house(tmp_path, primary={"new": [{"do": "stall"}]}) as home:
+        editor = await home.editor()
+        opened = editor.request("session/new", cwd=str(tmp_path), mcpServers=[])
+        await home.clock.advance(3.0)
+        request = editor.request("_who", sessionId=editor.reply(opened)["result"]["sessionId"])
+        await home.clock.advance(OPENING_S)
+
+    expected = {"code": -32601, "message": "_who: primary cannot be asked: it did not open within 90 s"}
+    assert expected == editor.reply(request)["error"]
