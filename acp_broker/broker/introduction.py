@@ -45,8 +45,11 @@ def result(selected: BackendId, known: Mapping[BackendId, agent.Initialized], *,
 
 
 def _method(backend: BackendId, raw: Raw, *, terminal_login: bool) -> dict[str, object] | None:
-    """One backend's authentication method under our name; None for one that this client cannot perform."""
-    method: dict[str, object] = msgspec.json.decode(raw, type=dict[str, object])
+    """One backend's authentication method under our name; None for one that this client cannot perform, or nobody."""
+    try:
+        method: dict[str, object] = msgspec.json.decode(raw, type=dict[str, object])
+    except msgspec.DecodeError:
+        return None
     own = method.get("id")
     if not isinstance(own, str):
         return None
