@@ -73,6 +73,10 @@ def _stdio(config: Path | None, words: list[str]) -> int:
 def _ask(config: Path | None, words: list[str]) -> int:
     if len(words) != 1:
         return _wrong("ask takes one argument, the prompt; quote it")
+    try:
+        words[0].encode()
+    except UnicodeEncodeError:
+        return _wrong("the prompt is no UTF-8; look at what the shell or the script makes of it")
     from acp_broker.cli import ask  # noqa: PLC0415
 
     return ask.run(config, os.environ, words[0])

@@ -15,6 +15,8 @@ from acp_broker.clock import Clock
 # A file past this size is set aside once, as NAME.1, when the log is opened.
 ROTATE_BYTES = 10 * 1024 * 1024
 
+_encode = msgspec.json.Encoder().encode
+
 Field = str | float | bool | None | list[str]
 
 
@@ -32,11 +34,25 @@ class LineLog:
 
     def __call__(self, event: str, **fields: Field) -> None:
         known = {name: value for name, value in fields.items() if value is not None}
-        line = msgspec.json.encode({"at": round(self._clock.wall(), 3), "event": event, **known}) + b"\n"
+        at = round(self._clock.wall(), 3)
         try:
-            os.write(self._fd, line)
+            line = _encode({"at": at, "event": event, **known})
+        except UnicodeEncodeError:  # the name of a file need not be UTF-8
+            line = _encode({"at": at, "event": event, **{name: _escaped(value) for name, value in known.items()}})
+        try:
+            os.write(self._fd, line + b"\n")
         except OSError:
             return
+
+
+def _escaped(value: Field) -> Field:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case list():
+            return [text.encode(errors="backslashreplace").decode() for text in value]
+        case _:
+            return value
 
 
 def to_stderr(clock: Clock) -> LineLog:

@@ -48,6 +48,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["demo", "x", "y"], "demo takes no arguments, got 'x y'"),
         (["ask"], "ask takes one argument, the prompt; quote it"),
         (["ask", "two", "words"], "ask takes one argument, the prompt; quote it"),
+        (["ask", os.fsdecode(b"\xff")], "the prompt is no UTF-8; look at what the shell or the script makes of it"),
         (["login", "one"], "login takes two arguments: the backend, and its authentication method"),
         (["config"], "config takes one of: check, schema, path"),
         (["ask", "x", "--config"], "--config needs a file"),

@@ -68,6 +68,15 @@ def test_a_file_that_cannot_be_opened_is_said_once_on_stderr(tmp_path: Path, cap
     assert (expected, "hello") == (first, json.loads(second)["event"])
 
 
+def test_what_is_no_utf8_is_escaped(tmp_path: Path) -> None:
+    """A folder's name may be any bytes, and its turn must not end for it."""
+    name = os.fsdecode(b"\xff")
+    to_file(FakeClock(), tmp_path / "broker.jsonl")("hello", folder=name, folders=[name, "x"], count=1)
+
+    [line] = lines(tmp_path / "broker.jsonl")
+    assert (r"\udcff", [r"\udcff", "x"], 1) == (line["folder"], line["folders"], line["count"])
+
+
 def test_a_log_that_cannot_be_written_raises_nothing() -> None:
     """A full disk ends no turn twice."""
     read, write = os.pipe()
