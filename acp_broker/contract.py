@@ -128,7 +128,8 @@ class Backend(Protocol):
         """Pass one request that is no prompt (set_mode, set_config_option, authenticate, logout, `_x`) and return its
         result. `sessionId`, where present, is rewritten to the runtime's own.
 
-        Raises RpcError as the runtime answered, BackendFailure when it cannot answer.
+        Has no limit of its own: who asks knows how long it may take, and cancels. Raises RpcError as the runtime
+        answered, BackendFailure when it cannot answer.
         """
 
     def tell(self, method: str, params: dict[str, Raw]) -> None:

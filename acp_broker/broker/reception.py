@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from acp_broker.broker.session import Session
 
 
+# A login waits for a person in a browser, and an extension may as well.
+ANSWER_LIMIT_S = 600.0
+
+
 class _Probe(Struct, eq=False):
     """A backend opened without a session, and how many ask it: the last one closes it."""
 
@@ -108,7 +112,7 @@ class Reception:
             why = failure.text if failure is not None else "it is not open"
         if standby.backend is None:
             raise RpcError(METHOD_NOT_FOUND, f"{method}: {standby.runtime.candidate.backend} cannot be asked: {why}")
-        return await standby.backend.call(method, rest)
+        return await self._asked(standby.runtime, standby.backend, method, rest)
 
     async def end(self) -> None:
         async with create_task_group() as ending:
@@ -166,9 +170,15 @@ class Reception:
         for session in self._broker.sessions.values():
             standby = session.open_standby(name)
             if standby is not None and standby.backend is not None:
-                return await standby.backend.call(method, params)
+                return await self._asked(standby.runtime, standby.backend, method, params)
         async with self._probing(name, frontend.whom) as backend:
+            return await self._asked(self._broker.policy.runtimes[name], backend, method, params)
+
+    async def _asked(self, runtime: Runtime, backend: Backend, method: str, params: dict[str, Raw]) -> Raw:
+        with within(self._broker.clock, ANSWER_LIMIT_S):
             return await backend.call(method, params)
+        text = f"{runtime.candidate.backend} did not answer {method} within {ANSWER_LIMIT_S:g} s"
+        raise BackendFailure(Failure(FailureKind.SILENT, text))
 
 
 def _opening_limit_s(runtime: Runtime) -> float:

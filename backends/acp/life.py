@@ -26,8 +26,6 @@ EOF_GRACE_S = 0.5
 TERM_GRACE_S = 0.5
 # How long the exit status may take to follow the end of stdout.
 EXIT_GRACE_S = 0.2
-# session/set_mode and the like: agents answer in milliseconds; the first may wait for a server of theirs.
-CALL_LIMIT_S = 30.0
 
 
 class _Stopped(Struct):
@@ -260,20 +258,14 @@ class Life:
         return flat, (*self._adapted, f"{count} embedded resources were sent as text")
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:
-        own = params if self._peer.session is None else {**params, "sessionId": self._peer.session}
-        if "sessionId" not in params:
-            own = params if method not in _OF_A_SESSION else own
-        with move_on_after(CALL_LIMIT_S):
-            return await self._peer.ask(method, own)
-        raise BackendFailure(Failure(FailureKind.SILENT, f"did not answer {method} within {CALL_LIMIT_S:g} s"))
+        if "sessionId" in params and self._peer.session is not None:
+            params = {**params, "sessionId": self._peer.session}
+        return await self._peer.ask(method, params)
 
     def tell(self, method: str, params: dict[str, Raw]) -> None:
         if "sessionId" in params and self._peer.session is not None:
             params["sessionId"] = self._peer.session
         self._peer.tell(method, params)
-
-
-_OF_A_SESSION = frozenset({"session/set_mode", "session/set_config_option"})
 
 
 def _classified(error: RpcError, phase: Phase) -> Failure:

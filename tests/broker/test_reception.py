@@ -303,6 +303,20 @@ async def test_a_login_ends_the_rest_that_its_lack_began(tmp_path):
     assert (["primary auth_missing", "spare"], ["primary"]) == (first.attempts, second.attempts)
 
 
+async def test_a_login_may_take_minutes_but_not_for_ever(tmp_path):
+    """A person opens a browser and looks for a password; nobody does so for more than ten minutes."""
+    script = {**LOGIN, "calls": {"authenticate": [{"do": "stall"}]}}
+    async with house(tmp_path, primary=script) as home:
+        editor = await home.editor()
+        request = editor.request("authenticate", methodId="primary/oauth")
+        await home.clock.advance(599.0)
+        before = editor.replies(request)
+        await home.clock.advance(2.0)
+
+    error = {"code": -33001, "message": "primary did not answer authenticate within 600 s"}
+    assert ([], error) == (before, editor.reply(request)["error"])
+
+
 @pytest.mark.parametrize("method", ["oauth", "primary/", "nobody/oauth", ""])
 async def test_a_login_method_that_we_did_not_name_is_a_bad_request(tmp_path, method):
     """With the name in it."""
