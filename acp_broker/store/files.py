@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +26,11 @@ class StateFolder:
         self._woken = anyio.Event()
 
     def prepare(self) -> None:
-        """Make the folder. Raises StoreError when it cannot be used."""
+        """Make the folder, and close it to others where it was there before. Raises StoreError when it cannot be used."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.path, self.path / "sessions", self.path / "log"):
+                _close_to_others(folder)
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise StoreError(f"the state folder {self.path} is not writable; set ACP_BROKER_HOME to one that is")
         except OSError as error:
@@ -80,6 +83,16 @@ class StateFolder:
                 self._woken.set()
 
         return written
+
+
+def _close_to_others(folder: Path) -> None:
+    """Take from group and others what they may do there. A folder like /tmp, which is everybody's, stays as it is."""
+    try:
+        seen = folder.stat()
+    except FileNotFoundError:
+        return
+    if seen.st_uid == os.geteuid() and seen.st_mode & 0o077 and not seen.st_mode & stat.S_ISVTX:
+        folder.chmod(0o700)
 
 
 def _sync_all(paths: set[Path]) -> None:

@@ -23,6 +23,25 @@ def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
     assert 0o700 == (tmp_path / "a" / "state").stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize("name", [".", "sessions", "log"])
+def test_a_folder_that_others_may_read_is_closed_to_them(tmp_path: Path, name: str) -> None:
+    """Prompts are in it; a package or a careless umask may have made it before."""
+    folder = tmp_path / "state" / name
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    StateFolder(tmp_path / "state").prepare()
+
+    assert 0o700 == folder.stat().st_mode & 0o777
+
+
+def test_a_folder_that_is_everybodys_stays_so(tmp_path: Path) -> None:
+    """ACP_BROKER_HOME=/tmp, said by root, must not lock everybody out of it."""
+    tmp_path.chmod(0o1777)
+    StateFolder(tmp_path).prepare()
+
+    assert 0o1777 == tmp_path.stat().st_mode & 0o7777
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A path that leads through a file."""
     (tmp_path / "file").write_bytes(b"")
