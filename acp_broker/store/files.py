@@ -26,7 +26,7 @@ class StateFolder:
         self._woken = anyio.Event()
 
     def prepare(self) -> None:
-        """Make the folder, and close it to others where it was there before. Raises StoreError when it cannot be used."""
+        """Make the folder, or close the one that is there to others. Raises StoreError when it cannot be used."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.path, self.path / "sessions", self.path / "log"):
