@@ -76,7 +76,8 @@ def _withdraw(turn: "Turn", _command: Withdraw, event: Event) -> None:
 def _reply(turn: "Turn", command: Reply, _event: Event) -> None:
     attempt = turn.attempt
     answer = attempt.finished.answer if attempt is not None and attempt.finished is not None else Raw(b"{}")
-    turn.close(story.answered(answer, command.stop_reason, turn.story()), command.stop_reason)
+    told = None if turn.session.broker.policy.notice == "off" else turn.story()
+    turn.close(story.answered(answer, command.stop_reason, told), command.stop_reason)
 
 
 def _refuse(turn: "Turn", command: Refuse, _event: Event) -> None:

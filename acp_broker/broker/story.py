@@ -50,13 +50,13 @@ class Story(Struct, frozen=True, omit_defaults=True):
     unpersisted: str | None = None
 
 
-def answered(answer: Raw, stop_reason: StopReason, story: Story) -> Raw:
-    """The runtime's whole answer with our stop reason and our story merged into its `_meta`."""
+def answered(answer: Raw, stop_reason: StopReason, story: Story | None) -> Raw:
+    """The runtime's whole answer with our stop reason, and our story, unless it is None, merged into its `_meta`."""
     members = _members(answer)
     members["stopReason"] = _raw(stop_reason)
-    meta = _members(members.get("_meta", Raw(b"{}")))
-    meta[OURS] = _raw(story)
-    members["_meta"] = _raw(meta)
+    if story is not None:
+        meta = _members(members.get("_meta", Raw(b"{}")))
+        members["_meta"] = _raw({**meta, OURS: story})
     return _raw(members)
 
 
