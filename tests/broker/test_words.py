@@ -238,7 +238,7 @@ async def test_without_being_asked_for_nothing_is_said_of_a_failover(tmp_path):
 async def test_with_the_notice_off_a_good_answer_is_the_agents_own(tmp_path):
     """`acp.notice: off`: its `_meta` stays, and nothing of ours is in it."""
     spare = {"turns": [[{"do": "say", "text": "x"}, {"do": "end", "meta": {"a": 1}}]]}
-    async with house(tmp_path, policy={"notice": "off"}, primary=DIES, spare=spare) as home:
+    async with house(tmp_path, policy={"notice": "off"}, primary={"turns": [DIES]}, spare=spare) as home:
         editor = await home.editor()
         turn = await editor.prompt(await editor.new())
 
@@ -247,7 +247,7 @@ async def test_with_the_notice_off_a_good_answer_is_the_agents_own(tmp_path):
 
 async def test_with_the_notice_off_an_error_still_tells_its_story(tmp_path):
     """There is no other place to learn why."""
-    async with house(tmp_path, policy={"notice": "off"}, primary=DIES, spare=DIES) as home:
+    async with house(tmp_path, policy={"notice": "off"}, primary={"turns": [DIES]}, spare={"turns": [DIES]}) as home:
         editor = await home.editor()
         turn = await editor.prompt(await editor.new())
 
