@@ -62,17 +62,19 @@ class Fitting:
         if name != settings.selected:
             await self._follow(standby, backend, fitted)
         elif fitted[0] != standby.life:
-            self._learn(standby, backend)
-            mode = settings.chosen_mode
-            for method, params in settings.wanted():
-                await self._set(backend, method, params)
-            self._fitted[name] = standby.life, mode
+            await self._restore(standby, backend)
 
-    def _learn(self, standby: Standby, backend: Backend) -> None:
-        session, told = self._session, self._session.settings.shown_options()
-        session.settings.opened(backend.about.opened)
-        if session.is_announced and session.settings.shown_options() != told:
-            session.show([session.settings.options_update()], standby.life)
+    async def _restore(self, standby: Standby, backend: Backend) -> None:
+        """Give a new life of the selected backend the user's choices; frontends are shown once what came of it."""
+        session, settings = self._session, self._session.settings
+        told = settings.shown_options()
+        settings.opened(backend.about.opened)
+        mode = settings.chosen_mode
+        for result in [await self._set(backend, method, params) for method, params in settings.wanted()]:
+            settings.answered(result)
+        self._fitted[settings.selected] = standby.life, mode
+        if session.is_announced and settings.shown_options() != told:
+            session.show([settings.options_update()], standby.life)
 
     async def _follow(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
         """A fallback follows the session's mode, there and back, by the mode that config maps it to."""

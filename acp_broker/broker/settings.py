@@ -9,8 +9,9 @@ from msgspec import Raw, Struct
 
 from acp_broker.broker.costs import Costs
 from acp_broker.broker.modes import MODE_OPTION, SESSION, Boundary, Modes, Opened, Request, mode_options, request, ways
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
-from acp_broker.errors import INVALID_PARAMS, RpcError
+from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import acp, jsonrpc
 from acp_broker.wire.acp import Update
 
@@ -68,6 +69,8 @@ class Settings:
         # Even where it is not there any more: setting it is refused then, and no boundary falls unseen.
         for way, mode in self._boundary.chosen.items():
             self._show(way, jsonrpc.encode(mode))
+        for option, value in self._wanted.items():
+            self._show(option, value)
 
     def wanted(self) -> list[Request]:
         """What a newly opened backend has to be asked, so that it follows the user's choices."""
@@ -139,11 +142,8 @@ class Settings:
         self._turned(SESSION, mode)
 
     def option_set(self, result: Raw, option: str, value: Raw) -> None:
-        """As `mode_set`; `result` is the backend's answer: its whole list, where it sent one.
-
-        Raises msgspec.DecodeError for an answer of another shape.
-        """
-        said = _decode(result, type=Opened).options
+        """As `mode_set`; `result` is the backend's answer. Raises BackendFailure for one of another shape."""
+        said = _options_in(result)
         self._boundary.left_for(ways(self.modes, self.options))
         self._show(option, value)
         if any(one.id == option for one in mode_options(self.options)):
@@ -152,6 +152,12 @@ class Settings:
             self._wanted[option] = value
         if said is not None:
             self._listed(said)
+
+    def answered(self, result: Raw) -> None:
+        """What a backend answers when it is given the user's choices again: its whole list, where it sends one."""
+        options = _options_in(result)
+        if options is not None:
+            self._listed(options)
 
     def _keep(self, update: Update) -> None:
         try:
@@ -196,6 +202,17 @@ class Settings:
 
     def _tells_mode(self) -> bool:
         return next(mode_options(self.options), None) is not None
+
+
+def _options_in(result: Raw) -> list[Raw] | None:
+    """The list in an answer to `session/set_config_option`. Raises BackendFailure for an answer of another shape."""
+    if result == jsonrpc.NULL:
+        return None
+    try:
+        return _decode(result, type=Opened).options
+    except msgspec.DecodeError as error:
+        text = f"answered a config option with something else: {error}"
+        raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="opening")) from error
 
 
 def _id(option: Raw) -> object:

@@ -252,6 +252,43 @@ async def test_the_cost_of_a_session_is_told_over_all_its_backends(tmp_path):
     assert [0.5, 0.75] == amounts
 
 
+async def test_a_backend_that_opens_again_is_shown_with_what_was_set(tmp_path):
+    """It opens with its own default, and is given the user's choice at once: the picker must not jump to and fro."""
+    async with house(tmp_path, primary={"configOptions": [MODEL], **SAYS}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+        await editor.result("session/close", sessionId=session)
+        await editor.prompt(session)
+        loaded = await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+
+    lists = [update for update in editor.updates if update["sessionUpdate"] == "config_option_update"]
+    assert ([], "large") == (lists, loaded["configOptions"][0]["currentValue"])
+
+
+async def test_what_a_backend_makes_of_what_was_set_is_shown_once(tmp_path):
+    """With another model come other efforts: its last answer is the truth."""
+    effort = {**MODEL, "id": "effort", "currentValue": "high"}
+    answers = {"configOptions": [{**MODEL, "currentValue": "large"}, effort]}
+    again = {"configOptions": [MODEL], "calls": {"session/set_config_option": [{"do": "answer", "result": answers}]}}
+    scripts = iter([{"configOptions": [MODEL]}, {"configOptions": [MODEL]}])
+
+    def opens(tools):
+        return runtime("primary", {**next(scripts, again), **SAYS}).open(tools)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+        await editor.result("session/close", sessionId=session)
+        await editor.prompt(session)
+
+    lists = [update["configOptions"] for update in editor.updates if update["sessionUpdate"] == "config_option_update"]
+    assert [[("model", "large"), ("effort", "high")]] == [
+        [(option["id"], option["currentValue"]) for option in options] for options in lists
+    ]
+
+
 async def test_a_prompt_waits_for_a_setting_that_was_sent_before_it(tmp_path):
     """The user switched to `ask` and then pressed Enter: the prompt must not run in the mode before."""
     calls = {"session/set_mode": [{"do": "stall", "ms": 500}, {"do": "answer", "result": {}}]}
