@@ -17,7 +17,7 @@ from acp_broker.broker.standby import Standby
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
-from acp_broker.errors import BackendFailure, RpcError
+from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Fitting:
         name = standby.runtime.candidate.backend
         fitted = self._fitted.get(name, (0, None))
         settings = self._session.settings
+        if fitted[0] != standby.life:
+            self._session.broker.reception.learn(standby.runtime, standby.whom, backend)
         if name != settings.selected:
             await self._follow(standby, backend, fitted)
         elif fitted[0] != standby.life:
@@ -79,14 +81,15 @@ class Fitting:
     async def _follow(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
         """A fallback follows the session's mode, there and back, by the mode that config maps it to."""
         mode = self._session.settings.chosen_mode
-        if fitted == (standby.life, mode) or (fitted[0] != standby.life and mode is None):
+        if fitted == (standby.life, mode):
             return
         theirs = standby.runtime.modes.get(mode) if mode is not None else None
         if mode is not None and theirs is None:  # it was chosen after this turn was planned
             text = f"has no counterpart of the mode {mode!r}; map it under `modes` in config.json"
             raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
-        for method, params in modes.requests_of(backend.about.opened, theirs):
-            await self._set(backend, method, params)
+        if fitted[0] == standby.life or mode is not None:  # it opens in the default one
+            for method, params in modes.requests_of(backend.about.opened, theirs):
+                await self._set(backend, method, params)
         self._fitted[standby.runtime.candidate.backend] = standby.life, mode
 
     async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> Raw:
@@ -130,9 +133,10 @@ class Fitting:
     async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
         if settings.sets_mode(option):
-            await self._set_mode(
-                msgspec.json.decode(value, type=str), {"sessionId": jsonrpc.encode(self._session.id), "modeId": value}
-            )
+            mode = msgspec.json.decode(value)
+            if not isinstance(mode, str):
+                raise RpcError(INVALID_PARAMS, f"a mode is a string, not {bytes(value).decode()}")
+            await self._set_mode(mode, {"sessionId": jsonrpc.encode(self._session.id), "modeId": value})
         else:
             method = "session/set_config_option"
             result = await self._asked(method, rest, lambda: settings.choose_option(option, value))

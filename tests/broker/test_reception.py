@@ -228,6 +228,21 @@ async def test_what_a_session_teaches_corrects_what_was_learnt(tmp_path):
     assert answer["agentCapabilities"]["promptCapabilities"]["image"]
 
 
+async def test_a_fallback_is_learnt_when_it_serves(tmp_path):
+    """Its logins are offered from then on; what it cannot take is known before it is tried."""
+    spare = {"authMethods": [{"id": "key", "name": "Key"}], "capabilities": {}, **SPARE}
+    async with house(tmp_path, primary={"turns": [[{"do": "die"}]], **SEES}, spare=spare) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        introduced = await (await home.connected()).initialize()
+        turn = editor.start(session, blocks=[{"type": "image", "data": "aGk=", "mimeType": "image/png"}])
+        await home.clock.advance(0)
+
+    methods = [method["id"] for method in introduced["authMethods"]]
+    assert (["spare/key"], [{"backend": "spare", "why": "it takes no images"}]) == (methods, turn.told["skipped"][:1])
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"a": 1}', b"\xff"])
 async def test_a_broken_file_costs_one_wait(tmp_path, data):
     """And is written anew."""

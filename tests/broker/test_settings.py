@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from tests.support.harness import house, runtime
@@ -112,6 +113,31 @@ async def test_an_option_is_set_by_the_agent(tmp_path):
         result = await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
 
     assert ["large"] == [option["currentValue"] for option in result["configOptions"]]
+
+
+async def test_a_mode_that_is_no_string_is_a_bad_request(tmp_path):
+    """Also by our option: it is no fault of ours."""
+    async with house(tmp_path, primary={"modes": MODES, "configOptions": [MODEL]}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        answer = await editor.call("session/set_config_option", sessionId=session, configId="mode", value=5)
+
+    assert {"code": -32602, "message": "a mode is a string, not 5"} == answer["error"]
+
+
+@pytest.mark.parametrize("result", [5, [], {"configOptions": 5}])
+async def test_an_answer_to_an_option_that_is_none_is_the_agents_fault(tmp_path, result):
+    """Not ours, and the option stays as it was."""
+    calls = {"session/set_config_option": [{"do": "answer", "result": result}]}
+    async with house(tmp_path, primary={"configOptions": [MODEL], "calls": calls}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        answer = await editor.call("session/set_config_option", sessionId=session, configId="model", value="large")
+
+    assert (-33001, "small") == (
+        answer["error"]["code"],
+        msgspec.json.decode(home.session(session).settings.options[0])["currentValue"],
+    )
 
 
 @pytest.mark.parametrize("script", [{"modes": MODES}, {}])
