@@ -117,7 +117,8 @@ async def running(
         log("profile_unused", profile=profile, why="only api_key and token profiles from env are resolved yet")
     _log_loop_faults(log)
     async with Household(log) as household:
-        broker = Broker(policy(config, environ, household.spawn), StateFolder(home), clock, log)
+        spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
+        broker = Broker(policy(config, environ, spawn), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
             yield broker

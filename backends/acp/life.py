@@ -93,6 +93,8 @@ class Life:
 
         def on_lines(lines: list[bytes]) -> None:
             nonlocal garbled
+            if garbled is not None:  # what its pipe still holds: without the part that was lost it means nothing
+                return
             try:
                 self._peer.on_lines(lines)
             except BackendFailure as error:

@@ -41,6 +41,15 @@ def test_a_message_of_exactly_the_limit_is_taken(tmp_path: Path) -> None:
     assert (None, INVALID_REQUEST) == error_of(too_long)
 
 
+def test_an_agents_message_that_passes_the_limit_is_garbled(tmp_path: Path) -> None:
+    """The limit bounds what the broker keeps of anybody; the next one answers."""
+    says_much = {"turns": [[{"do": "say", "text": "x" * LIMIT}]]}
+    with Wire(tmp_path, chain(main=says_much, spare=SPEAKS, limits={"maxMessageBytes": LIMIT})) as wire:
+        turn = wire.prompt(wire.open(), "x")
+
+    assert (["main garbled", "spare"], ["say got it"]) == (turn.attempts, turn.words)
+
+
 def test_the_largest_message_holds_up_nobody_else(tmp_path: Path) -> None:
     """While it comes in piece by piece another session's words go on; then it is taken like any other prompt."""
     with Wire(tmp_path, chain(main=SPEAKS)) as wire:
