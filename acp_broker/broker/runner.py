@@ -137,6 +137,7 @@ class Turn:
         """An extension notification: it shows nothing by itself, so before the commit point it waits like a note."""
         if isinstance(self.state, _UNCOMMITTED):
             self._held.add((Told(method, params),))
+            self.log("notification_held", session=self.session.id, turn=self.id, backend=attempt.backend, method=method)
             return
         self.session.desk.tell(self.order.frontend, attempt.life, method, params)
         self.session.log.commit()

@@ -197,15 +197,18 @@ def _turn(cell: Cell, broker: BrokerProcess) -> Turn:
     session = broker.open()
     turn: Turn | None = None
     if cell.phase in OPENING:
-        broker.until_method("_at")
+        broker.until_at()
     request = broker.start(session)
     if cell.phase in OPENING:
         broker.call("session/list")  # answered in order: the prompt waits for the opening by now
     elif cell.phase == "late":
         turn = broker.until_reply(request)
-        broker.until_method("_at")
+        broker.until_at()
     elif cell.fault in ("kill", "frozen") or cell.cancel:
-        broker.until_method(SIGNS.get(cell.phase, "_at"))
+        if cell.phase in SIGNS:
+            broker.until_method(SIGNS[cell.phase])
+        else:
+            broker.until_at()
     if cell.cancel:
         broker.pause()
     if cell.fault == "kill":

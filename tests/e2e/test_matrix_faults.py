@@ -175,7 +175,7 @@ def play(cell: Cell, folder: Path) -> Outcome:
         else:
             request = broker.start(session)
             if cell.cancel:
-                broker.until_method("_at")
+                broker.until_at()
                 broker.cancel(session)
             turn = broker.until_reply(request)
         is_spare_started = bool(broker.agents("spare"))

@@ -30,7 +30,7 @@ def in_the_middle(broker: BrokerProcess) -> tuple[str, int, list[Seen]]:
     """Bring a turn to where the agent has its family: the session, the prompt's id, the agent and its two children."""
     session = broker.open()
     request = broker.start(session)
-    broker.until_method("_at")
+    broker.until_at()
     everybody = broker.agents("primary")
     children = [seen for seen in everybody if seen.parent != broker.process.pid]
     family = [seen for seen in everybody if seen in children or seen.pid == children[0].parent]
@@ -60,7 +60,7 @@ def test_nothing_survives_the_sigkill_of_the_broker_while_an_agent_opens(tmp_pat
     }
     with BrokerProcess(tmp_path, chain(primary=script, limits={"learnMs": 1, "sessionNewMs": 1})) as broker:
         broker.open()
-        broker.until_method("_at")
+        broker.until_at()
         broker.kill()
 
         assert [] == broker.left_over()
@@ -110,7 +110,7 @@ def test_the_end_of_stdin_cancels_the_turn_and_ends_everything(tmp_path: Path) -
     script = {"turns": [[AT, {"do": "waitCancel", "steps": [{"do": "say", "text": "tidied up"}]}]]}
     with BrokerProcess(tmp_path, chain(primary=script)) as broker:
         request = broker.start(broker.open())
-        broker.until_method("_at")
+        broker.until_at()
         broker.process.stdin.close()
         turn = broker.until_reply(request)
         broker.ended()
@@ -135,7 +135,7 @@ def test_the_end_of_stdin_while_an_agent_is_being_opened_leaves_nothing(tmp_path
     script = {"initialize": [{"do": "spawn", "setsid": True}, AT, {"do": "stall"}]}
     with BrokerProcess(tmp_path, chain(primary=script, limits={"learnMs": 1, "sessionNewMs": 1})) as broker:
         broker.open()
-        broker.until_method("_at")
+        broker.until_at()
         broker.leave()
 
 
@@ -166,7 +166,7 @@ def test_brokers_leave_each_others_children_alone(tmp_path: Path) -> None:
     ):
         session = two.open()
         request = two.start(session)
-        two.until_method("_at")
+        two.until_at()
         in_the_middle(one)
         one.kill()
         assert [] == one.left_over()

@@ -73,6 +73,7 @@ class BrokerProcess:
         self.run = os.urandom(8).hex()
         self.stderr = folder / "stderr.txt"
         self._capabilities = capabilities
+        self.sessions: list[str] = []
         self._config = folder / "config.json"
         self._config.write_text(json.dumps(config))
         self._config.chmod(0o600)
@@ -153,6 +154,18 @@ class BrokerProcess:
     def until_method(self, method: str) -> dict:
         return self.until(lambda message: message.get("method") == method)[-1]
 
+    def until_at(self) -> None:
+        """Wait for an agent's sign, the notification `_at`: shown, or held and logged before the commit point."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            assert time.monotonic() < deadline, f"no sign of the agent; the log: {self.log()}"
+            if self._lines or select.select([self.process.stdout], [], [], 0.005)[0]:
+                message = self.read()
+                if message is not None and message.get("method") == "_at":
+                    return
+            elif any(line["session"] in self.sessions for line in self.log("notification_held")):
+                return
+
     def until_reply(self, request: int) -> Turn:
         return Turn(self.until(lambda message: message.get("id") == request and "method" not in message))
 
@@ -165,7 +178,9 @@ class BrokerProcess:
 
     def new(self) -> str:
         """The id of a new session."""
-        return self.call("session/new", cwd=str(self.work), mcpServers=[])["result"]["sessionId"]
+        session = self.call("session/new", cwd=str(self.work), mcpServers=[])["result"]["sessionId"]
+        self.sessions.append(session)
+        return session
 
     def open(self) -> str:
         """initialize, then the id of a new session."""
