@@ -152,7 +152,8 @@ def request(way: str, mode: object) -> Request:
     value = jsonrpc.encode(mode)
     if way == SESSION:
         return "session/set_mode", {"modeId": value}
-    return "session/set_config_option", {"configId": jsonrpc.encode(way), "value": value}
+    kind = {"type": jsonrpc.encode("boolean")} if bytes(value) in (b"true", b"false") else {}
+    return "session/set_config_option", {"configId": jsonrpc.encode(way), **kind, "value": value}
 
 
 def requests_of(opened: Raw, mode: str | None) -> list[Request]:

@@ -49,7 +49,7 @@ class Session:
         self.tasks = broker.tasks
         self.ids = Ids(self.id)
         self.desk = Desk(broker, self.id, self.ids, log)
-        self.settings = Settings(broker.selected)
+        self.settings = Settings(broker.selected, shows_booleans=frontend.can.boolean_options)
         self.fitting = Fitting(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
@@ -229,6 +229,7 @@ class Session:
         """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on."""
         self.is_closed = False
         self.frontend, self.whom = frontend.number, frontend.whom
+        self.settings.shows_booleans = frontend.can.boolean_options
         before, self.setup = self.setup, replace(self.setup, additional_directories=directories, mcp_servers=servers)
         for standby in self._standbys.values():
             standby.setup, standby.whom = self.setup, self.whom

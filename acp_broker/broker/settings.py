@@ -40,8 +40,10 @@ class _Changed(Struct):
 class Settings:
     """What is known of the selected backend, and what the user wants of it."""
 
-    def __init__(self, selected: BackendId) -> None:
+    def __init__(self, selected: BackendId, *, shows_booleans: bool) -> None:
         self.selected = selected
+        # ACP v1, session config options: boolean ones are for clients that said that they know them.
+        self.shows_booleans = shows_booleans
         self.modes: Modes | None = None
         self.options: list[Raw] | None = None
         self.commands: frozenset[str] = frozenset()
@@ -92,9 +94,12 @@ class Settings:
 
         ACP v1, session config options: a client that gets options ignores `modes`.
         """
-        if not self.options or self.modes is None or self._tells_mode():
-            return self.options
-        return [*self.options, self.modes.as_option()]
+        shown = self.options
+        if shown and not self.shows_booleans and any(map(_is_boolean, shown)):
+            shown = [option for option in shown if not _is_boolean(option)]
+        if not shown or self.modes is None or self._tells_mode():
+            return shown
+        return [*shown, self.modes.as_option()]
 
     def sets_mode(self, option: str) -> bool:
         """Whether this option is the one that `shown_options` made of the modes."""
@@ -216,8 +221,16 @@ def _options_in(result: Raw) -> list[Raw] | None:
 
 
 def _id(option: Raw) -> object:
+    return _member(option, "id")
+
+
+def _is_boolean(option: Raw) -> bool:
+    return _member(option, "type") == "boolean"
+
+
+def _member(option: Raw, name: str) -> object:
     members = _decode(option)
-    return members.get("id") if isinstance(members, dict) else None
+    return members.get(name) if isinstance(members, dict) else None
 
 
 def _with_value(option: Raw, value: Raw) -> Raw:

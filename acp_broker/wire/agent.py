@@ -22,11 +22,16 @@ class SessionMethods(Struct, frozen=True):
     additional_directories: dict[str, Raw] | None = msgspec.field(name="additionalDirectories", default=None)
 
 
+class Auth(Struct, frozen=True):
+    logout: dict[str, Raw] | None = None
+
+
 class Capabilities(Struct, frozen=True):
     load: bool = msgspec.field(name="loadSession", default=False)
     prompt: Prompt = msgspec.field(name="promptCapabilities", default=Prompt())
     mcp: Mcp = msgspec.field(name="mcpCapabilities", default=Mcp())
     session: SessionMethods = msgspec.field(name="sessionCapabilities", default=SessionMethods())
+    auth: Auth = Auth()
 
 
 class Initialized(Struct, frozen=True):

@@ -18,11 +18,20 @@ class _Auth(Struct):
     terminal: bool | None = None
 
 
+class _Options(Struct):
+    boolean: dict[str, Raw] | None = None
+
+
+class _Session(Struct):
+    options: _Options | None = msgspec.field(name="configOptions", default=None)
+
+
 class _Capabilities(Struct):
     fs: _Fs | None = None
     terminal: bool | None = None
     elicitation: _Elicitation | None = None
     auth: _Auth | None = None
+    session: _Session | None = None
 
 
 class Can(Struct, frozen=True):
@@ -34,6 +43,7 @@ class Can(Struct, frozen=True):
     form: bool = False
     url: bool = False
     terminal_login: bool = False
+    boolean_options: bool = False
 
     def method(self, method: str) -> bool:
         """Whether an agent may call this client method; elicitation is looked at by mode."""
@@ -57,6 +67,7 @@ def declared(capabilities: Raw) -> Can:
     """Read `clientCapabilities`. Raises msgspec.ValidationError for one of another shape."""
     said = msgspec.json.decode(capabilities, type=_Capabilities)
     fs, elicitation = said.fs or _Fs(), said.elicitation or _Elicitation()
+    options = (said.session or _Session()).options or _Options()
     return Can(
         read=bool(fs.read),
         write=bool(fs.write),
@@ -64,4 +75,5 @@ def declared(capabilities: Raw) -> Can:
         form=elicitation.form is not None,
         url=elicitation.url is not None,
         terminal_login=bool(said.auth is not None and said.auth.terminal),
+        boolean_options=options.boolean is not None,
     )

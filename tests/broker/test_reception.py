@@ -332,6 +332,15 @@ async def test_a_login_may_take_minutes_but_not_for_ever(tmp_path):
     assert ([], error) == (before, editor.reply(request)["error"])
 
 
+@pytest.mark.parametrize(("auth", "promised"), [({}, {}), ({"logout": {}}, {"logout": {}})])
+async def test_a_logout_is_promised_where_the_primary_knows_it(tmp_path, auth, promised):
+    """ACP v1, authentication: an agent may have logins and no logout."""
+    async with house(tmp_path, primary={**LOGIN, "capabilities": {"auth": auth}}) as home:
+        answer = await (await home.connected()).initialize()
+
+    assert promised == answer["agentCapabilities"]["auth"]
+
+
 @pytest.mark.parametrize("method", ["oauth", "primary/", "nobody/oauth", ""])
 async def test_a_login_method_that_we_did_not_name_is_a_bad_request(tmp_path, method):
     """With the name in it."""

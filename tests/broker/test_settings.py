@@ -1,5 +1,6 @@
 """Modes, options and commands: the selected backend's, one merged view, and what the user wants while it is away."""
 
+import json
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -17,6 +18,8 @@ MODEL = {
     "currentValue": "small",
     "options": [{"value": "small", "name": "S"}, {"value": "large", "name": "L"}],
 }
+FAST = {"id": "fast", "name": "Fast", "type": "boolean", "currentValue": False}
+BOOLEANS = {"session": {"configOptions": {"boolean": {}}}}
 SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
 SAYS = {"turns": [[{"do": "say", "text": "x"}]]}
 DOWN = {"new": [{"do": "fail", "message": "overloaded"}]}
@@ -103,6 +106,40 @@ async def test_an_agents_new_list_of_options_keeps_our_option(tmp_path):
 
     lists = [update["configOptions"] for update in editor.updates if update["sessionUpdate"] == "config_option_update"]
     assert ["model", "b", "mode"] == [option["id"] for option in lists[-1]]
+
+
+@pytest.mark.parametrize(("declared", "shown"), [({}, ["model"]), (BOOLEANS, ["model", "fast"])])
+async def test_boolean_options_are_shown_to_who_knows_them(tmp_path, declared, shown):
+    """ACP v1, session config options: a client that declared nothing of the kind may fail on one."""
+    script = {"configOptions": [MODEL, FAST]}
+    async with house(tmp_path, primary=script) as home:
+        editor = await home.editor(declared)
+        opened = await editor.opened()
+        answer = await editor.result(
+            "session/set_config_option", sessionId=opened["sessionId"], configId="model", value="large"
+        )
+
+    lists = [[option["id"] for option in options] for options in (opened["configOptions"], answer["configOptions"])]
+    assert [shown, shown] == lists
+
+
+async def test_a_boolean_option_is_set_again_as_one(tmp_path):
+    """ACP v1, set config option: with `type`, else agents read the value as an id."""
+    told: list[dict] = []
+
+    def opens(tools):
+        return _listening(runtime("primary", {"configOptions": [FAST], **SAYS}).open(tools), [], told)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.editor(BOOLEANS)
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="fast", type="boolean", value=True)
+        await editor.result("session/close", sessionId=session)
+        told.clear()
+        await editor.prompt(session)
+
+    wanted = {"sessionId": session, "configId": "fast", "type": "boolean", "value": True}
+    assert [wanted] == told
 
 
 async def test_an_option_is_set_by_the_agent(tmp_path):
@@ -539,8 +576,8 @@ async def test_a_mode_option_is_set_again_when_its_backend_opens_again(tmp_path)
     assert ["session/set_config_option"] == asked
 
 
-def _listening(opening, asked: list[str]):
-    """The same backend; `asked` keeps the methods that it is called with."""
+def _listening(opening, asked: list[str], told: list[dict] | None = None):
+    """The same backend; `asked` keeps the methods that it is called with, `told` their params."""
 
     @asynccontextmanager
     async def opened():
@@ -549,6 +586,8 @@ def _listening(opening, asked: list[str]):
 
             async def heard(method, params):
                 asked.append(method)
+                if told is not None:
+                    told.append(json.loads(msgspec.json.encode(params)))
                 return await call(method, params)
 
             backend.call = heard
