@@ -104,6 +104,7 @@ class Broker:
         try:
             await frontend.serve()
             await self._leave(frontend)
+            await frontend.caught_up()
         finally:
             del self.frontends[frontend.number]
             frontend.close()
@@ -167,6 +168,8 @@ class Broker:
         self.sessions.pop(session.id, None)
         with CancelScope(shield=True):
             await session.rest().wait()
+            for frontend in tuple(self.frontends.values()):
+                await frontend.caught_up(session.id)
             await session.end()
         for frontend in self.frontends.values():
             frontend.outbox.detach(session.id)

@@ -8,18 +8,27 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group
+from anyio import Event, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
 from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
+from acp_broker.broker.limit import within
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.broker.standby import Whom
 from acp_broker.core.failures import Failure
-from acp_broker.edge.channel import Channel
-from acp_broker.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, BrokerError, RpcError
+from acp_broker.core.names import SessionId
+from acp_broker.edge.channel import LAST_WORDS_S, Channel
+from acp_broker.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    REQUEST_CANCELLED,
+    BrokerError,
+    RpcError,
+)
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
 from acp_broker.wire.client import Can
@@ -51,13 +60,24 @@ class Frontend:
 
     async def serve(self) -> None:
         """Answer until the frontend closes its side, and what it asked before that; then end what still runs for it."""
-        clock = self.broker.clock
-        with CancelScope() as scope:
-            async with create_task_group() as self._tasks:
-                await self._channel.run(self._on_lines)
-                # `printf ... | acp-broker stdio` is answered too; nothing but a prompt should take longer than that.
-                last_words = clock.call_at(clock.now() + self.broker.policy.session_new_s, scope.cancel)
+        async with create_task_group() as self._tasks:
+            await self._channel.run(self._on_lines)
+            # `printf ... | acp-broker stdio` is answered too; nothing but a prompt should take longer than that.
+            clock, limit_s = self.broker.clock, self.broker.policy.session_new_s + 1
+            last_words = clock.call_at(clock.now() + limit_s, self._tasks.cancel_scope.cancel)
         last_words.cancel()
+
+    async def caught_up(self, session: SessionId | None = None) -> bool:
+        """Wait until the frontend was sent all there is, of one session or of all; False where it stopped reading."""
+        left = self.outbox.unsent(session)
+        while left:
+            pending = self._channel.pending
+            with within(self.broker.clock, LAST_WORDS_S):
+                await self._drained.wait()
+            before, left = left, self.outbox.unsent(session)
+            if left >= before and self._channel.pending >= pending:
+                return False
+        return True
 
     def close(self) -> None:
         self.outbox.close()
@@ -119,14 +139,15 @@ class Frontend:
                 self._tasks.start_soon(self._answer_later, request, outcome)
 
     async def _answer_later(self, request: Request, work: Awaitable["Raw | methods.Then"]) -> None:
-        outcome = await guarded(self._replied(work), self.broker.log)
-        if isinstance(outcome, Failure):
-            outcome = self.broker.reply_to_failure(outcome)
+        outcome: Raw | methods.Then | RpcError | Failure = RpcError(REQUEST_CANCELLED, "the client has left")
+        try:
+            outcome = await guarded(self._replied(work), self.broker.log)
+        finally:  # cut off, it is answered too
+            if isinstance(outcome, Failure):
+                outcome = self.broker.reply_to_failure(outcome)
+            self.answer(request, outcome.result if isinstance(outcome, methods.Then) else outcome)
         if isinstance(outcome, methods.Then):
-            self.answer(request, outcome.result)
             outcome.then()
-        else:
-            self.answer(request, outcome)
 
     async def _replied(self, work: Awaitable["Raw | methods.Then"]) -> "Raw | methods.Then | RpcError":
         try:

@@ -169,7 +169,7 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 
     async def closed() -> Raw:
         await rested.wait()
-        if session.is_closed:
+        if await frontend.caught_up(session.id) and session.is_closed:
             frontend.outbox.detach(session.id)
         return EMPTY
 

@@ -62,6 +62,13 @@ class Outbox:
     def is_attached(self, session: SessionId) -> bool:
         return session in self._cursors
 
+    def unsent(self, session: SessionId | None = None) -> int:
+        """How many bytes of one log, or of all, wait for the frontend to read on."""
+        cursors = [cursor for name, cursor in self._cursors.items() if session in (None, name)]
+        for cursor in cursors:
+            self._advance(cursor)  # past records that show nothing: nobody was told of them
+        return sum(cursor.log.end - cursor.position for cursor in cursors)
+
     def detach(self, session: SessionId) -> None:
         cursor = self._cursors.pop(session, None)
         if cursor is not None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 OnLines = Callable[[list[bytes]], None]
+# How long our last words wait for a peer that takes nothing of them.
+LAST_WORDS_S = 2.0
 
 
 class Channel(Protocol):

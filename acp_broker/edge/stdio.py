@@ -9,12 +9,9 @@ from collections.abc import Callable
 
 import anyio
 
-from acp_broker.edge.channel import OnLines
+from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.edge.pipes import Reader, Writer, inherited_sink
 from acp_broker.wire.framing import MAX_LINE_BYTES
-
-# How long our last words wait for a frontend that has closed its side of the conversation.
-LAST_WORDS_S = 2.0
 
 
 class StdioChannel:

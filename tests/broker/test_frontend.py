@@ -1,8 +1,14 @@
 """One frontend's connection: what is answered, with what, and what is passed over in silence."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.support.harness import house
+from acp_broker.broker.outbox import FULL_BYTES
+from acp_broker.edge.channel import LAST_WORDS_S, OnLines
+from acp_broker.edge.memory import MemoryChannel
+from tests.support.clock import settled
+from tests.support.harness import Editor, house
 
 pytestmark = pytest.mark.anyio
 
@@ -158,14 +164,108 @@ async def test_what_was_asked_before_the_end_of_input_is_still_answered(tmp_path
         assert ("sessionId" in editor.reply(request)["result"], True) == (True, editor.has_left)
 
 
-async def test_at_the_end_of_input_nothing_is_waited_for_longer_than_a_session(tmp_path):
-    """Nobody reads the answer of an agent that hangs."""
+async def test_a_session_that_was_asked_for_before_the_end_of_input_is_answered_whatever_the_primary_does(tmp_path):
+    """The wait of session/new is shorter than the wait for last answers."""
+    async with house(tmp_path, primary={"new": [{"do": "stall"}]}) as home:
+        editor = await home.editor()
+        request = editor.request("session/new", cwd="/", mcpServers=[])
+        await editor.leave()
+        await home.clock.advance(3.1)
+
+    assert "sessionId" in editor.reply(request)["result"]
+
+
+async def test_at_the_end_of_input_nothing_is_waited_for_much_longer_than_a_session(tmp_path):
+    """An agent that hangs: what it was asked is answered by us."""
     async with house(tmp_path, primary={"calls": {"_x": [{"do": "stall"}]}}) as home:
         editor = await home.editor()
-        editor.request("_x", sessionId=await editor.new())
+        request = editor.request("_x", sessionId=await editor.new())
         await editor.leave()
-        await home.clock.advance(2.9)
+        await home.clock.advance(3.9)
         before = editor.has_left
         await home.clock.advance(0.2)
 
         assert (False, True) == (before, editor.has_left)
+    assert {"code": -32800, "message": "the client has left"} == editor.reply(request)["error"]
+
+
+class Unread(MemoryChannel):
+    """What is written waits until the editor reads it."""
+
+    def __init__(self, on_lines: OnLines) -> None:
+        super().__init__(on_lines)
+        self._waiting: list[bytes] = []
+        self._drained: list[Callable[[], None]] = []
+
+    @property
+    def pending(self) -> int:
+        return sum(map(len, self._waiting))
+
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        self._drained.append(callback)
+
+    def read(self) -> None:
+        """All that waits, once."""
+        waiting, self._waiting = self._waiting, []
+        for data in waiting:
+            super().write(data)
+        for callback in self._drained:
+            callback()
+
+
+async def behind(home) -> tuple[Editor, Unread, str]:
+    """An editor that from now on reads when it is told to, its channel, and its session."""
+    editor = Editor(home)
+    editor.channel = channel = Unread(editor.on_lines)
+    await home.connected(editor)
+    editor.request("initialize", protocolVersion=1)
+    opening = editor.request("session/new", cwd="/", mcpServers=[])
+    await settled()
+    channel.read()
+    return editor, channel, editor.reply(opening)["result"]["sessionId"]
+
+
+FLOOD = {"turns": [[{"do": "flood", "count": 20, "text": "x" * (FULL_BYTES // 4)}]]}
+
+
+async def test_an_editor_that_has_left_is_sent_everything_while_it_reads(tmp_path):
+    """However long that takes."""
+    async with house(tmp_path, primary=FLOOD) as home:
+        editor, channel, session = await behind(home)
+        turn = await editor.prompt(session)
+        await editor.leave()
+        while not editor.has_left:
+            await home.clock.advance(LAST_WORDS_S - 0.1)
+            channel.read()
+            await settled()
+        channel.read()
+
+    assert (20, "end_turn") == (len(turn.words), turn.outcome)
+
+
+async def test_an_editor_that_has_left_and_reads_nothing_is_not_waited_for(tmp_path):
+    """Its process may be stopped for good."""
+    async with house(tmp_path, primary=FLOOD) as home:
+        editor, _, session = await behind(home)
+        await editor.prompt(session)
+        await editor.leave()
+        before = editor.has_left
+        await home.clock.advance(LAST_WORDS_S)
+
+        assert (False, True) == (before, editor.has_left)
+
+
+async def test_a_close_that_nobody_reads_loses_nothing(tmp_path):
+    """An editor that is held in a debugger reads on some day."""
+    async with house(tmp_path, primary=FLOOD) as home:
+        editor, channel, session = await behind(home)
+        turn = await editor.prompt(session)
+        editor.request("session/close", sessionId=session)
+        await home.clock.advance(60)
+        while channel.pending:
+            channel.read()
+
+    assert (20, "end_turn") == (len(turn.words), turn.outcome)

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.broker import DEADLINE_S, agent, chain
+from tests.support.heard import Turn
 from tests.support.wire import Wire
 
 # Far more than pipes and tails hold.
@@ -24,6 +27,10 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def text_of(turn: Turn) -> str:
+    return "".join(update["content"]["text"] for update in turn.updates)
+
+
 def is_answered(wire: Wire, session: str) -> bool:
     """Whether the turn's answer is in the session's log."""
     log = wire.home / "sessions" / f"{session}.jsonl"
@@ -32,17 +39,49 @@ def is_answered(wire: Wire, session: str) -> bool:
         return b'\n{"record":"answer"' in file.read()
 
 
-def test_an_editor_that_pauses_gets_everything_once_and_in_order(tmp_path: Path) -> None:
-    """The agent does not wait for it: the turn is over, in the log, before the editor reads on."""
+def flooding(tmp_path: Path) -> Wire:
+    """An agent whose turn is far more than pipes and tails hold."""
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"turns": [[{"do": "say", "text": TEXT, "chunks": CHUNKS}]]}))
-    with Wire(tmp_path, chain(main=agent(str(script)))) as wire:
+    return Wire(tmp_path, chain(main=agent(str(script))))
+
+
+def test_an_editor_that_pauses_gets_everything_once_and_in_order(tmp_path: Path) -> None:
+    """The agent does not wait for it: the turn is over, in the log, before the editor reads on."""
+    with flooding(tmp_path) as wire:
         session = wire.open()
         prompt = wire.start(session)
         until(lambda: is_answered(wire, session))
         turn = wire.until_reply(prompt)
 
-    assert TEXT == "".join(update["content"]["text"] for update in turn.updates)
+    assert TEXT == text_of(turn)
+
+
+def test_an_editor_that_closes_its_side_still_gets_what_it_has_not_read(tmp_path: Path) -> None:
+    """`printf ... | acp-broker stdio | slow`: every request has its answer, whenever it is read."""
+    with flooding(tmp_path) as wire:
+        session = wire.open()
+        prompt = wire.start(session)
+        until(lambda: is_answered(wire, session))
+        wire.process.stdin.close()
+        turn = wire.until_reply(prompt)
+
+    assert TEXT == text_of(turn)
+
+
+@pytest.mark.parametrize("method", ["session/close", "session/delete"])
+def test_what_an_editor_has_not_read_of_a_session_comes_before_its_end(tmp_path: Path, method: str) -> None:
+    """It forgets the session at that answer."""
+    with flooding(tmp_path) as wire:
+        session = wire.open()
+        prompt = wire.start(session)
+        until(lambda: is_answered(wire, session))
+        ending = wire.request(method, sessionId=session)
+        turn = wire.until_reply(prompt)
+        ended = wire.until_reply(ending).reply
+
+    assert TEXT == text_of(turn)
+    assert {} == ended["result"]
 
 
 def test_an_editor_that_never_reads_does_not_fill_the_memory(tmp_path: Path) -> None:
