@@ -23,7 +23,7 @@ from acp_broker.broker.standby import Standby
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss
-from acp_broker.errors import BUSY, REQUEST_CANCELLED, RpcError, StoreError
+from acp_broker.errors import BUSY, RpcError, StoreError
 from acp_broker.store import records
 from acp_broker.store.log import SessionLog
 from acp_broker.wire import jsonrpc
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
     from acp_broker.broker.frontend import Frontend
 
+# ACP v1, prompt-turn, "Cancellation": however a prompt is cancelled, and whether it waits or runs.
+_CANCELLED = Raw(b'{"stopReason":"cancelled"}')
 _TOOLS = frozenset({"tool_call", "tool_call_update"})
 
 
@@ -91,7 +93,7 @@ class Session:
         if self.turn is not None:
             self.turn.cancel()
         for order in waiting:
-            self._answer(order, Raw(b'{"stopReason":"cancelled"}'))
+            self._answer(order, _CANCELLED)
         self.log.commit()
 
     def cancel_request(self, frontend: int, request: bytes) -> None:
@@ -102,7 +104,7 @@ class Session:
         for order in tuple(self._queue):
             if order.frontend == frontend and jsonrpc.same_id(order.request_id) == request:
                 self._queue.remove(order)
-                self._answer(order, RpcError(REQUEST_CANCELLED, "cancelled while it waited"))
+                self._answer(order, _CANCELLED)
         self.log.commit()
 
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
