@@ -17,13 +17,11 @@ from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import (
-    AgentProfile,
     ApiKeyProfile,
     Config,
-    EnvSecret,
     TokenProfile,
     child_variable,
-    reference,
+    source_variable,
     state_dir,
 )
 from acp_broker.config import Limits as ConfigLimits
@@ -113,8 +111,6 @@ async def running(
     log = to_stderr(clock) if log_to_stderr else to_file(clock, config.log.file or home / "log" / "broker.jsonl")
     for warning in config.warnings:
         log("config_warning", path=warning.path, why=warning.finding)
-    for profile in _unused(config):
-        log("profile_unused", profile=profile, why="only api_key and token profiles from env are resolved yet")
     _log_loop_faults(log)
     async with Household(log) as household:
         spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
@@ -182,23 +178,9 @@ def _credentials(config: Config, name: BackendId, environ: Mapping[str, str]) ->
 
 def _sources(config: Config, name: BackendId) -> tuple[str, ...]:
     """The user's variables that a backend's profile is read from: nobody else's child is given them."""
-    settings = config.backends[name]
-    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
-    if not isinstance(profile, ApiKeyProfile | TokenProfile):
-        return ()
-    secret = reference(profile.key if isinstance(profile, ApiKeyProfile) else profile.token)
-    return (secret.id,) if isinstance(secret, EnvSecret) else ()
-
-
-def _unused(config: Config) -> list[str]:
-    """Profiles that backends name and that no kind can use yet: said at the start, not found out by a 401."""
-    return [
-        f"{settings.auth} of {name}"
-        for name, settings in config.backends.items()
-        if settings.auth is not None
-        and not _sources(config, name)
-        and not isinstance(config.auth.profiles.get(settings.auth), AgentProfile)
-    ]
+    profile = config.backends[name].auth
+    variable = source_variable(config.auth.profiles[profile]) if profile is not None else None
+    return () if variable is None else (variable,)
 
 
 def _limits(limits: ConfigLimits) -> Limits:

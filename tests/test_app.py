@@ -135,16 +135,14 @@ async def test_a_credential_among_a_backends_own_variables_is_nobody_elses(tmp_p
     assert {"EDITOR": "ed"} == environment
 
 
-async def test_a_profile_that_is_not_resolved_yet_is_said_at_the_start(tmp_path):
-    """Not found out by a 401."""
-    key = {"type": "api_key", "key": {"source": "exec", "provider": "vault", "id": "x"}, "env": "K"}
-    providers = {"vault": {"source": "exec", "command": "/bin/true"}}
-    config = {**chain(a={"auth": "work"}), "auth": {"profiles": {"work": key}}, "secrets": {"providers": providers}}
+async def test_what_config_json_asks_in_vain_is_in_the_log(tmp_path):
+    """Nobody runs `config check` when a 401 comes up."""
+    config = {**chain(a={}), "auth": {"profiles": {"gcp": {"type": "google"}}}}
     async with app.running(loaded(tmp_path, config), {"ACP_BROKER_HOME": str(tmp_path / "state")}):
         pass
     lines = [json.loads(line) for line in (tmp_path / "state" / "log" / "broker.jsonl").read_text().splitlines()]
 
-    assert ["work of a"] == [line["profile"] for line in lines if line["event"] == "profile_unused"]
+    assert ["auth.profiles.gcp"] == [line["path"] for line in lines if line["event"] == "config_warning"]
 
 
 async def test_a_broker_runs_and_ends(tmp_path):

@@ -120,6 +120,36 @@ def test_members_of_the_chain_that_differ_in_what_can_fail_give_no_warning(
     assert not warnings
 
 
+@pytest.mark.parametrize(
+    ("sections", "path"),
+    [
+        ({"frontends": {"websocket": {}}}, "frontends.websocket"),
+        ({"secrets": {"providers": {"here": {"source": "env", "allowlist": ["A"]}}}}, "secrets"),
+        ({"auth": {"profiles": {"x": {"type": "google"}}}}, "auth.profiles.x"),
+        (
+            {"auth": {"profiles": {"x": {"type": "oauth", "clientId": "c", "tokenUrl": "https://t"}}}},
+            "auth.profiles.x",
+        ),
+        (
+            {"auth": {"profiles": {"x": {"type": "token", "token": {"source": "keyring", "id": "k"}}}}},
+            "auth.profiles.x",
+        ),
+    ],
+)
+def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path, sections: dict[str, object], path: str) -> None:
+    """Taken in silence, it looks as if it worked."""
+    [warning] = loaded(tmp_path, with_(**sections)).warnings
+
+    assert (path, True) == (warning.path, warning.finding.startswith("has no effect yet: "))
+
+
+@pytest.mark.parametrize("profile", [{"type": "agent"}, {"type": "api_key", "key": "$KEY"}])
+def test_profiles_that_work_give_no_warning(tmp_path: Path, profile: dict[str, object]) -> None:
+    """The agent's own login, and what the environment holds."""
+    warnings = loaded(tmp_path, with_(auth={"profiles": {"x": profile}})).warnings
+    assert not warnings
+
+
 def test_a_limit_that_was_meant_in_seconds_is_warned_of(tmp_path: Path) -> None:
     """120 ms for the first output fails every turn."""
     config = loaded(tmp_path, with_(limits={"firstOutputMs": 120}))

@@ -20,6 +20,7 @@ from acp_broker.config.credentials import (
     TokenProfile,
     child_variable,
     reference,
+    source_variable,
 )
 from acp_broker.config.load import Kinds, load
 from acp_broker.config.place import find, state_dir
@@ -55,5 +56,6 @@ __all__ = [
     "load",
     "reference",
     "schema",
+    "source_variable",
     "state_dir",
 ]

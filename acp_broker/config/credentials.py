@@ -133,10 +133,19 @@ class AgentProfile(_Profile, frozen=True, tag="agent"):
 Profile = ApiKeyProfile | TokenProfile | OAuthProfile | GoogleProfile | AgentProfile
 
 
+def source_variable(profile: Profile | None) -> str | None:
+    """The broker's variable that a profile's secret is read from; None where it is not kept in one."""
+    match profile:
+        case ApiKeyProfile(key=secret) | TokenProfile(token=secret):
+            found = reference(secret)
+            return found.id if isinstance(found, EnvSecret) else None
+        case _:
+            return None
+
+
 def child_variable(profile: ApiKeyProfile | TokenProfile) -> str | None:
     """The variable in which a child process is given the secret: `env`, else the one it is read from, else None."""
-    secret = reference(profile.key if isinstance(profile, ApiKeyProfile) else profile.token)
-    return profile.env or (secret.id if isinstance(secret, EnvSecret) else None)
+    return profile.env or source_variable(profile)
 
 
 class Auth(_Shape, frozen=True):

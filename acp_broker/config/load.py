@@ -15,7 +15,15 @@ import msgspec
 from msgspec import Struct, ValidationError, structs
 
 from acp_broker.config.check import Check, Names, quoted, suggest
-from acp_broker.config.credentials import EnvSecret, ExecSecret, FileSecret, KeyringSecret
+from acp_broker.config.credentials import (
+    AgentProfile,
+    EnvSecret,
+    ExecSecret,
+    FileSecret,
+    KeyringSecret,
+    Secrets,
+    source_variable,
+)
 from acp_broker.config.file import join, read, walk
 from acp_broker.config.place import at_home, find
 from acp_broker.config.shape import Acp, Config, Document
@@ -91,7 +99,7 @@ def _settled(document: Document, backends: dict[BackendId, BackendConfig], sourc
         frontends=document.frontends,
         limits=document.limits,
         log=document.log,
-        warnings=(*_short_limits(document), *_shared_fates(document.acp, backends)),
+        warnings=(*_short_limits(document), *_shared_fates(document.acp, backends), *_not_yet(document)),
     )
 
 
@@ -153,6 +161,18 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
         if other != name and command is not None:
             found = f"{quoted(name)} has the command and credential of {quoted(other)}: one failure stops both"
             yield Problem(f"acp.fallbacks[{index}]", found)
+
+
+def _not_yet(document: Document) -> Iterator[Problem]:
+    """What may be written already, but is not acted on by this version: said at once, not found out by a 401."""
+    if document.frontends.websocket is not None:
+        yield Problem("frontends.websocket", "has no effect yet: editors reach this version over stdio alone")
+    if document.secrets != Secrets():
+        yield Problem("secrets", "has no effect yet: this version reads secrets from the environment alone")
+    for name, profile in document.auth.profiles.items():
+        if not isinstance(profile, AgentProfile) and source_variable(profile) is None:
+            found = "has no effect yet: this version knows agent, and api_key and token from the environment"
+            yield Problem(join("auth.profiles", name), found)
 
 
 def _expanded(value: object, environ: Mapping[str, str]) -> object:
