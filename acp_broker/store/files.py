@@ -40,6 +40,7 @@ class StateFolder:
         """Create a session's log. Raises StoreError."""
         log = SessionLog(self.path / "sessions" / f"{session}.jsonl")
         log.create(first, self._mark(log.path))
+        self._mark(log.path.parent)()
         return log
 
     async def sync_is_due(self) -> None:
@@ -72,11 +73,14 @@ class StateFolder:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(target)
+            _sync(self.path)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise StoreError(f"cannot write {target}: {error.strerror}") from error
 
     def _mark(self, path: Path) -> Callable[[], None]:
+        """What to call when this file was written; for a folder, when there is a new name in it."""
+
         def written() -> None:
             if path not in self._dirty:
                 self._dirty.add(path)
