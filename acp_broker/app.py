@@ -108,7 +108,8 @@ async def running(
     """A broker of this config, in this process; ended, with all its agents, on the way out. Raises StoreError."""
     clock = clock or SystemClock()
     home = state_dir(environ)
-    log = to_stderr(clock) if log_to_stderr else to_file(clock, config.log.file or home / "log" / "broker.jsonl")
+    path, level = config.log.file or home / "log" / "broker.jsonl", config.log.level
+    log = to_stderr(clock, level) if log_to_stderr else to_file(clock, path, level)
     for warning in config.warnings:
         log("config_warning", path=warning.path, why=warning.finding)
     _log_loop_faults(log)

@@ -145,6 +145,15 @@ async def test_what_config_json_asks_in_vain_is_in_the_log(tmp_path):
     assert ["auth.profiles.gcp"] == [line["path"] for line in lines if line["event"] == "config_warning"]
 
 
+async def test_the_level_of_the_log_is_configs(tmp_path):
+    """A warning is below `error`."""
+    config = {**chain(a={}), "auth": {"profiles": {"gcp": {"type": "google"}}}, "log": {"level": "error"}}
+    async with app.running(loaded(tmp_path, config), {"ACP_BROKER_HOME": str(tmp_path / "state")}):
+        pass
+
+    assert "" == (tmp_path / "state" / "log" / "broker.jsonl").read_text()
+
+
 async def test_a_broker_runs_and_ends(tmp_path):
     """With nothing left of it but its state folder."""
     async with app.running(loaded(tmp_path, chain(a={})), {"ACP_BROKER_HOME": str(tmp_path / "state")}) as broker:

@@ -5,8 +5,9 @@ A line never holds a secret or a prompt: callers pass names, numbers and texts t
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -14,6 +15,27 @@ from acp_broker.clock import Clock
 
 # A file past this size is set aside once, as NAME.1, when the log is opened.
 ROTATE_BYTES = 10 * 1024 * 1024
+
+Level = Literal["debug", "info", "warning", "error"]
+_ORDER: tuple[Level, ...] = ("debug", "info", "warning", "error")
+# What is not named here is info.
+_LEVELS: Mapping[str, Level] = {
+    "broker_fault": "error",
+    "loop_fault": "error",
+    "agent_odd_line": "warning",
+    "attempt_failed": "warning",
+    "backend_died": "warning",
+    "bad_message": "warning",
+    "bad_notification": "warning",
+    "child.survived": "warning",
+    "config_warning": "warning",
+    "guardian.died": "warning",
+    "guardian.failed": "warning",
+    "not_learnt": "warning",
+    "not_synced": "warning",
+    "opened_without_primary": "warning",
+    "agent_notification": "debug",
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,19 +48,23 @@ class Log(Protocol):
 
 
 class LineLog:
-    """Writes to a descriptor that it is given or opens itself."""
+    """Writes to a descriptor; events below `level` are left out."""
 
-    def __init__(self, clock: Clock, fd: int) -> None:
+    def __init__(self, clock: Clock, fd: int, level: Level = "info") -> None:
         self._clock = clock
         self._fd = fd
+        self._below = frozenset(_ORDER[: _ORDER.index(level)])
 
     def __call__(self, event: str, **fields: Field) -> None:
+        level = _LEVELS.get(event, "info")
+        if level in self._below:
+            return
         known = {name: value for name, value in fields.items() if value is not None}
-        at = round(self._clock.wall(), 3)
+        head: dict[str, Field] = {"at": round(self._clock.wall(), 3), "level": level, "event": event}
         try:
-            line = _encode({"at": at, "event": event, **known})
+            line = _encode({**head, **known})
         except UnicodeEncodeError:  # the name of a file need not be UTF-8
-            line = _encode({"at": at, "event": event, **{name: _escaped(value) for name, value in known.items()}})
+            line = _encode({**head, **{name: _escaped(value) for name, value in known.items()}})
         try:
             os.write(self._fd, line + b"\n")
         except OSError:
@@ -55,11 +81,11 @@ def _escaped(value: Field) -> Field:
             return value
 
 
-def to_stderr(clock: Clock) -> LineLog:
-    return LineLog(clock, 2)
+def to_stderr(clock: Clock, level: Level = "info") -> LineLog:
+    return LineLog(clock, 2, level)
 
 
-def to_file(clock: Clock, path: Path) -> LineLog:
+def to_file(clock: Clock, path: Path, level: Level = "info") -> LineLog:
     """Append to `path`, readable by its owner alone; falls back to stderr, with one line that says why."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,5 +94,5 @@ def to_file(clock: Clock, path: Path) -> LineLog:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         print(f"acp-broker: cannot write the log {path}: {error.strerror}; logging to stderr", file=sys.stderr)  # noqa: T201
-        return to_stderr(clock)
-    return LineLog(clock, fd)
+        return to_stderr(clock, level)
+    return LineLog(clock, fd, level)

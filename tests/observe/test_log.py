@@ -4,8 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from acp_broker.observe import log as module
-from acp_broker.observe.log import LineLog, to_file
+from acp_broker.observe.log import _LEVELS, Level, LineLog, to_file
 from tests.support.clock import FakeClock
 
 
@@ -18,8 +20,36 @@ def test_an_event_is_one_line_with_its_time(tmp_path: Path) -> None:
     log = to_file(FakeClock(), tmp_path / "broker.jsonl")
     log("attempt_failed", backend="primary", why="two\nlines")
 
-    expected = {"at": 1700001000.0, "event": "attempt_failed", "backend": "primary", "why": "two\nlines"}
-    assert [expected] == lines(tmp_path / "broker.jsonl")
+    expected = {"backend": "primary", "why": "two\nlines"}
+    assert [{"at": 1700001000.0, "level": "warning", "event": "attempt_failed", **expected}] == lines(
+        tmp_path / "broker.jsonl"
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["agent_notification", "turn_over", "attempt_failed", "broker_fault"]),
+        ("info", ["turn_over", "attempt_failed", "broker_fault"]),
+        ("warning", ["attempt_failed", "broker_fault"]),
+        ("error", ["broker_fault"]),
+    ],
+)
+def test_what_is_below_the_level_is_left_out(tmp_path: Path, level: Level, expected: list[str]) -> None:
+    """`log.level` of config.json."""
+    log = to_file(FakeClock(), tmp_path / "broker.jsonl", level)
+    for event in ("agent_notification", "turn_over", "attempt_failed", "broker_fault"):
+        log(event)
+
+    assert expected == [line["event"] for line in lines(tmp_path / "broker.jsonl")]
+
+
+def test_every_event_that_has_a_level_is_said_somewhere() -> None:
+    """An event that was renamed would fall back to info in silence."""
+    top = Path(__file__).parents[2]
+    source = "".join(path.read_text() for room in ("acp_broker", "backends") for path in (top / room).rglob("*.py"))
+
+    assert [] == [event for event in _LEVELS if source.count(f'"{event}"') < 2]
 
 
 def test_what_is_none_is_left_out(tmp_path: Path) -> None:
