@@ -130,8 +130,7 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
 
 def load(frontend: "Frontend", request: Request) -> Awaitable[Then]:
     """Replay the session from our log, then answer; then go on from where the replay ended."""
-    session, params = _reopened(frontend, request)
-    session.reopen(frontend, params.directories or (), params.mcp_servers)
+    session = _reopened(frontend, request)
     shown = frontend.outbox.hold(session.id, session.log)
 
     async def loaded() -> Then:
@@ -146,8 +145,7 @@ def load(frontend: "Frontend", request: Request) -> Awaitable[Then]:
 
 
 def resume(frontend: "Frontend", request: Request) -> Raw:
-    session, params = _reopened(frontend, request)
-    session.reopen(frontend, params.directories or (), params.mcp_servers)
+    session = _reopened(frontend, request)
     frontend.attend(session)
     return jsonrpc.encode(session.settings.members())
 
@@ -313,10 +311,12 @@ def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
     return params.cwd, directories
 
 
-def _reopened(frontend: "Frontend", request: Request) -> tuple[Session, _Open]:
+def _reopened(frontend: "Frontend", request: Request) -> Session:
     params = msgspec.json.decode(_params(request), type=_Reopen)
     session = _session(frontend, params.session)
-    cwd, _ = _checked(params)
+    cwd, directories = _checked(params)
     if cwd != session.setup.cwd:
         raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")
-    return session, params
+    rest = _others(request, "sessionId", "cwd", "mcpServers", "additionalDirectories")
+    session.reopen(frontend, SessionSetup(session.id, cwd, directories, params.mcp_servers, rest))
+    return session

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from anyio import Event, create_task_group
 from msgspec import Raw
-from msgspec.structs import replace
 
 from acp_broker.broker import settings as setting
 from acp_broker.broker.attempt import Attempt
@@ -113,6 +112,7 @@ class Session:
         attempt = turn.attempt
         for standby in self._standbys.values():
             standby.rest()
+        self._renew()
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
@@ -227,17 +227,26 @@ class Session:
         self.attempts.put_nowait(None)
         self.log.close()
 
-    def reopen(self, frontend: "Frontend", directories: tuple[str, ...], servers: tuple[Raw, ...]) -> None:
-        """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on."""
+    def reopen(self, frontend: "Frontend", setup: SessionSetup) -> None:
+        """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on.
+
+        What is open without them is closed; during a turn, when it is over.
+        """
         self.is_closed = False
-        self.frontend, self.whom = frontend.number, frontend.whom
-        self.settings.shows_booleans = frontend.can.boolean_options
-        before, self.setup = self.setup, replace(self.setup, additional_directories=directories, mcp_servers=servers)
+        self.frontend, self.whom, self.setup = frontend.number, frontend.whom, setup
         for standby in self._standbys.values():
             standby.setup, standby.whom = self.setup, self.whom
-            if self.setup != before and self.turn is None:
-                standby.close()
+        if self.turn is None:
+            self._renew()
         self.warm()
+
+    def _renew(self) -> None:
+        """Close the backends that were opened with other lists; the selected one opens again."""
+        stale = [standby for standby in self._standbys.values() if standby.is_stale]
+        for standby in stale:
+            standby.close()
+        if stale:
+            self.warm()
 
     def tell_backend(self, method: str, params: dict[str, Raw]) -> None:
         """A frontend's extension notification: to the serving backend, else to the selected one."""

@@ -11,12 +11,14 @@ takes no turn any more: who wants it then waits for its end, and gets a new one.
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from acp_broker.broker.asks import unattended_answer
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.opening import Opening, OpeningTools
 from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
 from acp_broker.clock import Clock, Timer
 from acp_broker.contract import Backend, Client, SessionSetup
@@ -59,51 +61,6 @@ class Nobody:
         """There is nobody to tell."""
 
 
-class _Opening:
-    """One try at opening; `done` is set with either `backend` or `failure`."""
-
-    def __init__(self) -> None:
-        self.phase: Phase = "leasing"
-        self.done = Event()
-        self.close = Event()
-        self.closed = Event()
-        self.failure: Failure | None = None
-        self.listener: Client | None = None
-        self.scope = CancelScope()
-        self.opens_again = False
-
-
-class _Tools:
-    """contract.Tools for one opening."""
-
-    def __init__(self, standby: "Standby", opening: _Opening) -> None:
-        self.backend: BackendId = standby.runtime.candidate.backend
-        self.clock: Clock = standby.clock
-        self.setup = standby.setup
-        self.client_capabilities = standby.whom.capabilities
-        self.client_info = standby.whom.info
-        self.authenticated_by = standby.whom.logins.get(self.backend)
-        self.environment = standby.runtime.environment
-        self.spawn = standby.runtime.spawn
-        self.between = standby.between
-        self._standby = standby
-        self._opening = opening
-
-    def reached(self, phase: Phase) -> None:
-        self._opening.phase = phase
-        if self._opening.listener is not None:
-            self._opening.listener.reached(phase)
-
-    def remember(self, runtime_session: str) -> None:
-        self._standby.runtime_session = runtime_session
-
-    def remembered(self) -> str | None:
-        return self._standby.runtime_session
-
-    def log(self, event: str, **fields: str | float | None) -> None:
-        self._standby.trace(event, **fields)
-
-
 class Standby:
     """Opens, keeps and closes one runtime for one session. `life` is the number of its latest opening."""
 
@@ -122,7 +79,7 @@ class Standby:
         self.life = 0
         self.runtime_session: str | None = None
         self._tasks = tasks
-        self._opening: _Opening | None = None
+        self._opening: Opening | None = None
         self._failure: Failure | None = None
         self._timer: Timer | None = None
         self._deaths = 0
@@ -135,16 +92,20 @@ class Standby:
         elif self._opening is None and not self._ended:
             self._cancel_timer()
             self.life = next(_LIVES)
-            self._opening = opening = _Opening()
+            self._opening = opening = Opening()
             self._tasks.start_soon(self._live, opening)
+
+    def take(self) -> Backend | None:
+        """The backend, if it is open: from now on it is not idle."""
+        self._cancel_timer()
+        return self.backend
 
     async def join(self, attempt: Client) -> Backend:
         """The open backend; opens it first where needed and tells `attempt` the phases. Raises BackendFailure.
 
         Cancelled, it leaves the opening alone: `abandon` ends it.
         """
-        self._cancel_timer()
-        while self.backend is None:
+        while self.take() is None:
             if self._ended:
                 raise BackendFailure(Failure(FailureKind.CANCELLED, "its session has ended", seen_at="leasing"))
             self.warm()
@@ -154,6 +115,7 @@ class Standby:
                 await opening.closed.wait()
             else:
                 await self._follow(opening, attempt)
+        assert self.backend is not None
         return self.backend
 
     async def opened(self) -> Failure | None:
@@ -163,6 +125,11 @@ class Standby:
             return self._failure
         await opening.done.wait()
         return opening.failure
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it works with other folders or MCP servers than its session has by now."""
+        return self._opening is not None and self._opening.is_stale(self.setup)
 
     def close(self) -> None:
         """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""
@@ -192,13 +159,18 @@ class Standby:
         session = self.setup.session if self.setup is not None else None
         self.log(event, session=session, backend=self.runtime.candidate.backend, **fields)
 
+    def elicited(self) -> None:
+        """The runtime wanted something of a person. protocol.md, "Turns": one that then does not open lacks a login."""
+        if self._opening is not None:
+            self._opening.has_elicited = True
+
     def rest(self) -> None:
         """A turn is over: close it after the idle limit, if it can come back with what it knows."""
         if self.backend is not None:
             self._deaths = 0
             self._close_when_idle(self.backend)
 
-    async def _follow(self, opening: _Opening, attempt: Client) -> None:
+    async def _follow(self, opening: Opening, attempt: Client) -> None:
         """Wait for an opening, and tell `attempt` its phases. Raises BackendFailure."""
         opening.listener = attempt
         if opening.phase != "leasing":
@@ -210,7 +182,7 @@ class Standby:
         if opening.failure is not None:
             raise BackendFailure(opening.failure)
 
-    async def _live(self, opening: _Opening) -> None:
+    async def _live(self, opening: Opening) -> None:
         died: str | Failure | None = None
         try:
             with opening.scope:
@@ -219,12 +191,13 @@ class Standby:
             # Also when all of the broker's tasks are cancelled: its end waits for this one's.
             self._over(opening, died)
 
-    def _over(self, opening: _Opening, died: str | Failure | None) -> None:
+    def _over(self, opening: Opening, died: str | Failure | None) -> None:
         self.backend = None
         self._opening = None
         was_open = opening.done.is_set()
         if isinstance(died, Failure):
-            opening.failure = died
+            lacks_login = opening.has_elicited and not was_open
+            opening.failure = replace(died, kind=FailureKind.AUTH_MISSING) if lacks_login else died
         elif not was_open:
             opening.failure = Failure(FailureKind.CANCELLED, "the opening was given up", seen_at=opening.phase)
         self._failure = opening.failure
@@ -235,10 +208,10 @@ class Standby:
         elif was_open and died is not None and not opening.close.is_set():
             self._died(died)
 
-    async def _hold_open(self, opening: _Opening) -> str | None:
+    async def _hold_open(self, opening: Opening) -> str | None:
         """Returns why the runtime died, or None when it was closed."""
         reason: str | None = None
-        async with self.runtime.open(_Tools(self, opening)) as backend:
+        async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
             if opening.listener is None:
                 self._close_when_idle(backend)

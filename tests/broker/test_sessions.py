@@ -191,6 +191,48 @@ async def test_a_session_that_is_reopened_with_other_servers_gets_an_agent_that_
     assert (["primary"], True, 1) == (turn.attempts, serving.life != first, len(serving.setup.mcp_servers))
 
 
+async def test_a_session_that_is_reopened_with_other_servers_during_a_turn_has_them_for_the_next(tmp_path):
+    """The turn runs on; its agent does not serve another."""
+    primary = {"turns": [[{"do": "stall", "ms": 1000}, *SAYS["turns"][0]]]}
+    async with house(tmp_path, primary=primary) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        turn = await editor.prompt(session)
+        first = home.session(session).serving().life
+        server = {"name": "files", "command": "files", "args": [], "env": []}
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[server])
+        during = home.session(session).serving().life
+        await home.clock.advance(1)
+        after = home.session(session).serving()
+
+        assert (first, True, True) == (during, after.life != first, after.backend is not None)
+    assert ["primary"] == turn.attempts
+
+
+async def test_what_else_a_reopening_says_is_for_the_agent_that_opens_next(tmp_path):
+    """`_meta`, and members that we do not know."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new(_meta={"from": "new"})
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[], _meta={"from": "it"})
+        rest = home.session(session).serving().setup.rest
+
+    assert {"_meta": b'{"from": "it"}'} == {name: bytes(value) for name, value in rest.items()}
+
+
+async def test_another_trace_costs_no_agent_its_memory(tmp_path):
+    """A client may send another `_meta` with each request."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new(_meta={"traceparent": "one"})
+        first = home.session(session).serving().life
+        meta = {"traceparent": "two"}
+        await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[], _meta=meta)
+        life = home.session(session).serving().life
+
+    assert first == life
+
+
 async def test_a_session_that_is_taken_up_again_is_warm(tmp_path):
     """Its first prompt should not wait for a process."""
     async with house(tmp_path, primary=SAYS) as home:

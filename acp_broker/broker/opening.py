@@ -1,0 +1,71 @@
+"""One try at opening a backend, and the tools that the backend is given for it."""
+
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Event
+
+from acp_broker.clock import Clock
+from acp_broker.contract import Client, SessionSetup
+from acp_broker.core.failures import Failure
+from acp_broker.core.names import BackendId, Phase
+
+if TYPE_CHECKING:
+    from acp_broker.broker.standby import Standby
+
+
+class Opening:
+    """One try at opening; `done` is set with either `backend` or `failure`."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "leasing"
+        # What it was opened with; None until then, and for a probe.
+        self.setup: SessionSetup | None = None
+        self.done = Event()
+        self.close = Event()
+        self.closed = Event()
+        self.failure: Failure | None = None
+        self.listener: Client | None = None
+        self.scope = CancelScope()
+        self.opens_again = False
+        self.has_elicited = False
+
+    def is_stale(self, setup: SessionSetup | None) -> bool:
+        """Whether a session that is set up like this needs another opening.
+
+        `_meta` is no reason: a trace id must not cost an agent its memory.
+        """
+        if self.setup is None or setup is None:
+            return False
+        has, wants = self.setup, setup
+        return (has.additional_directories, has.mcp_servers) != (wants.additional_directories, wants.mcp_servers)
+
+
+class OpeningTools:
+    """contract.Tools for one opening."""
+
+    def __init__(self, standby: "Standby", opening: Opening) -> None:
+        self.backend: BackendId = standby.runtime.candidate.backend
+        self.clock: Clock = standby.clock
+        self.setup = opening.setup = standby.setup
+        self.client_capabilities = standby.whom.capabilities
+        self.client_info = standby.whom.info
+        self.authenticated_by = standby.whom.logins.get(self.backend)
+        self.environment = standby.runtime.environment
+        self.spawn = standby.runtime.spawn
+        self.between = standby.between
+        self._standby = standby
+        self._opening = opening
+
+    def reached(self, phase: Phase) -> None:
+        self._opening.phase = phase
+        if self._opening.listener is not None:
+            self._opening.listener.reached(phase)
+
+    def remember(self, runtime_session: str) -> None:
+        self._standby.runtime_session = runtime_session
+
+    def remembered(self) -> str | None:
+        return self._standby.runtime_session
+
+    def log(self, event: str, **fields: str | float | None) -> None:
+        self._standby.trace(event, **fields)
