@@ -106,8 +106,10 @@ class Boundary:
     @property
     def name(self) -> str | None:
         """What config maps it by: the mode, or several that hold together; None in the default mode."""
+        if not self.chosen:
+            return None
         names = [one if isinstance(one, str) else bytes(jsonrpc.encode(one)).decode() for one in self.chosen.values()]
-        return " + ".join(dict.fromkeys(names)) or None
+        return " + ".join(dict.fromkeys(names))
 
     def opened(self, ways: Mapping[str, object]) -> None:
         """The backend opened in these modes. What was chosen before stays chosen."""

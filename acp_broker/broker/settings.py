@@ -143,16 +143,14 @@ class Settings:
 
     def mode_set(self, mode: str) -> None:
         """The user's choice, which holds from now on: by every way in which the backend tells of this mode."""
-        self._boundary.left_for(ways(self.modes, self.options))
-        self._turned(SESSION, mode)
+        self._chosen(SESSION, mode)
 
     def option_set(self, result: Raw, option: str, value: Raw) -> None:
         """As `mode_set`; `result` is the backend's answer. Raises BackendFailure for one of another shape."""
         said = _options_in(result)
-        self._boundary.left_for(ways(self.modes, self.options))
         self._show(option, value)
         if any(one.id == option for one in mode_options(self.options)):
-            self._turned(option, _decode(value))
+            self._chosen(option, _decode(value))
         else:
             self._wanted[option] = value
         if said is not None:
@@ -183,6 +181,10 @@ class Settings:
         option = next(mode_options(options), None)
         if option is not None and self.modes is not None and self.modes.offers(option.value):
             self._turned(option.id, option.value)
+
+    def _chosen(self, way: str, mode: object) -> None:
+        self._boundary.left_for(ways(self.modes, self.options))
+        self._turned(way, mode)
 
     def _turned(self, way: str, mode: object) -> None:
         """The session is in this mode by one way: the other follows where it knows the mode."""

@@ -557,6 +557,26 @@ async def test_a_new_process_that_tells_of_its_default_mode_moves_no_boundary(tm
     assert ["primary crashed"] == turn.attempts
 
 
+async def test_a_mode_option_that_is_gone_holds_until_another_mode_is_chosen(tmp_path):
+    """Another setting says nothing of the mode."""
+    mode = {**MODEL, "id": "approval", "category": "mode"}
+    scripts = iter([{"configOptions": [mode, MODEL]}, {"configOptions": [mode, MODEL]}])
+
+    def opens(tools):
+        return runtime("primary", {**next(scripts, {"configOptions": [MODEL]}), **SAYS}).open(tools)
+
+    async with house(tmp_path, primary=opens) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_config_option", sessionId=session, configId="approval", value="large")
+        await editor.result("session/close", sessionId=session)
+        await editor.prompt(session)
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+        turn = await editor.prompt(session)
+
+    assert ([], ["primary unsupported"]) == (turn.words, turn.attempts)
+
+
 async def test_a_mode_option_is_set_again_when_its_backend_opens_again(tmp_path):
     """A new process is in its default mode."""
     asked: list[str] = []
