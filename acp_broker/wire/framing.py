@@ -5,7 +5,7 @@ Linear in the bytes fed: a chunk is searched once, and a long line is joined onc
 
 # 32 MiB: what the official TypeScript SDK caps a message at, so that two peers agree on what is too long.
 MAX_LINE_BYTES = 32 * 1024 * 1024
-# How much of an overlong line is kept, for the log and to find the request's id in.
+# How much of an overlong line is kept: enough to hold the id, which hardly anybody writes behind the params.
 HEAD_BYTES = 1024
 
 

@@ -60,6 +60,10 @@ _ESCAPE = re.compile(
 )
 
 
+# A member of a JSON object that was cut off somewhere: its key, and its value where that is whole and no container.
+_MEMBER = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:\s*(?:("(?:[^"\\]|\\.)*"|[^\s"\[\]{},]+)\s*[,}])?', re.DOTALL)
+
+
 class _Frame(Struct):
     id: Raw | UnsetType = UNSET
     method: str | UnsetType = UNSET
@@ -115,6 +119,8 @@ def given(raw: Raw | UnsetType) -> Raw | None:
 
 def read(line: bytes) -> Message:
     """One line (or text frame) as a message."""
+    if isinstance(line, Overlong):
+        return _overlong(line)
     try:
         check(line)
         frame = _frame(line)
@@ -122,7 +128,7 @@ def read(line: bytes) -> Message:
         return _no_message(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         whole = mended(line)
-        return _no_json(line, error) if whole is None else read(whole)
+        return Malformed(PARSE_ERROR, f"not JSON: {error}") if whole is None else read(whole)
     except RecursionError:
         return Malformed(INVALID_REQUEST, "message is nested too deeply")
     if frame.method is not UNSET:
@@ -162,10 +168,23 @@ def _no_message(line: bytes) -> Malformed:
         return Malformed(INVALID_REQUEST, "not a JSON-RPC 2.0 message: expected an object")
 
 
-def _no_json(line: bytes, error: Exception) -> Malformed:
-    if isinstance(line, Overlong):
-        return Malformed(INVALID_REQUEST, "message is longer than the limit")
-    return Malformed(PARSE_ERROR, f"not JSON: {error}")
+def _overlong(head: Overlong) -> Message:
+    """A request that is refused under its id, where that stands before what is long; an answer that came to nothing."""
+    text = "message is longer than the limit"
+    members: dict[bytes, bytes | None] = {}
+    body = head.lstrip()
+    member = _MEMBER.match(body, 1) if body.startswith(b"{") else None
+    while member is not None:
+        members[member[1]] = member[2]
+        member = _MEMBER.match(body, member.end()) if member[2] is not None else None
+    id = Raw(members.get(b'"id"') or NULL)  # noqa: A001 - JSON-RPC's own word
+    try:
+        msgspec.json.decode(id)
+    except msgspec.DecodeError:
+        id = NULL  # noqa: A001
+    if b'"result"' in members or b'"error"' in members:
+        return Response(given(id), RpcError(INVALID_REQUEST, text))
+    return Malformed(INVALID_REQUEST, text, id)
 
 
 def encode(value: object) -> Raw:

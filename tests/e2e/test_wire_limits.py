@@ -24,7 +24,7 @@ def test_a_line_that_never_ends_is_refused_at_once_and_the_next_message_works(tm
         wire.put(b"x" * (4 * LIMIT) + b'"}}\n')
 
         assert wire.lives()
-    assert (None, INVALID_REQUEST) == error_of(told)
+    assert (1, INVALID_REQUEST) == error_of(told)
     assert "message is longer than the limit" == told["error"]["message"]
 
 
@@ -38,7 +38,7 @@ def test_a_message_of_exactly_the_limit_is_taken(tmp_path: Path) -> None:
         too_long = wire.answer_to(line[:-3] + b'x"}}')
 
     assert [] == fits["result"]["sessions"]
-    assert (None, INVALID_REQUEST) == error_of(too_long)
+    assert (1, INVALID_REQUEST) == error_of(too_long)
 
 
 def test_an_agents_message_that_passes_the_limit_is_garbled(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def deep(levels: int) -> bytes:
 @given(st.binary(max_size=60) | ALMOST | ALMOST.map(lambda members: b'{"id":1,"method":"m",' + members + b"}"))
 def test_read_never_raises(line: bytes) -> None:
     """A peer's bytes can be anything; an exception would cost its neighbours in the same read their turn."""
-    assert isinstance(read(line), Request | Notification | Response | Malformed)
+    for form in (line, Overlong(line)):
+        assert isinstance(read(form), Request | Notification | Response | Malformed)
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -61,7 +62,12 @@ def test_params_are_kept_as_they_were_written() -> None:
         (b"null", INVALID_REQUEST),
         (b"{}", INVALID_REQUEST),
         (b'{"jsonrpc":"2.0"}', INVALID_REQUEST),
-        (Overlong(b'{"id":1,"method":"m","params":"xxx'), INVALID_REQUEST),
+        (Overlong(b'{"method":"m","params":{"id":1,"text":"xxx'), INVALID_REQUEST),
+        (Overlong(b'{"method":"m","params":"xxx\\",\\"id\\":1,'), INVALID_REQUEST),
+        (Overlong(b'{"id":nonsense,"method":"m","params":"xxx'), INVALID_REQUEST),
+        (Overlong(b'{"id":"cut off'), INVALID_REQUEST),
+        (Overlong(b'[{"id":1,"method":"m","params":"xxx'), INVALID_REQUEST),
+        (Overlong(b'{"id":{"a":1},"params":"'), INVALID_REQUEST),
         (deep(5000), INVALID_REQUEST),
         (b"[" * 100_000, INVALID_REQUEST),
     ],
@@ -75,11 +81,29 @@ def test_what_is_no_message_deserves_one_error_with_the_id_null(line: bytes, cod
             pytest.fail(f"read as {message}")
 
 
-def test_an_id_that_can_be_made_out_is_used_in_the_error() -> None:
-    """The peer can then tell which of its requests was wrong."""
-    match read(b'{"id":7,"method":5}'):
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"id":7,"method":5}', b"7"),
+        (Overlong(b'{"jsonrpc":"2.0","id":7,"method":"session/prompt","params":{"prompt":[{"text":"xxx'), b"7"),
+        (Overlong(b' { "method" : "a\\"b" , "id" : "c,\\"d" , "params" : ['), b'"c,\\"d"'),
+        (Overlong(b'{"id":-1.50e3,"params":'), b"-1.50e3"),
+    ],
+)
+def test_an_id_that_can_be_made_out_is_used_in_the_error(line: bytes, expected: bytes) -> None:
+    """The peer can then tell which of its requests was wrong, and does not wait for ever."""
+    match read(line):
         case Malformed(code, _, id):
-            assert (INVALID_REQUEST, Raw(b"7")) == (code, id)
+            assert (INVALID_REQUEST, Raw(expected)) == (code, id)
+
+
+def test_an_answer_that_is_too_long_is_an_error_to_who_asked() -> None:
+    """An error back to its sender would answer a request of his that has the same id; the agent would wait for ever."""
+    match read(Overlong(b'{"jsonrpc":"2.0","id":7,"result":{"content":"xxx')):
+        case Response(id, RpcError(code=code)):
+            assert (Raw(b"7"), INVALID_REQUEST) == (id, code)
+        case message:
+            pytest.fail(f"read as {message}")
 
 
 @pytest.mark.parametrize("levels", [10, 500, 800])
