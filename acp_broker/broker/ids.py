@@ -20,6 +20,9 @@ CHUNKS = frozenset({"agent_message_chunk", "agent_thought_chunk", "user_message_
 # What ends a run of chunks: the next chunk without an id begins a new message.
 BREAKS = frozenset({"tool_call", "plan"})
 
+# The life of what we made ourselves: runtimes' lives are counted from 1.
+_NOBODY = 0
+
 
 class Ids:
     """The ids of one session. `life` numbers a runtime's life: one process, or one opening of it."""
@@ -29,18 +32,20 @@ class Ids:
         # Random, so that ids made after a restart meet none that were made before it.
         self._prefix = f"m{secrets.token_hex(4)}-"
         self._made = 0
-        self._known: dict[tuple[int, str], str] = {}
-        self._used: set[str] = set()
+        # Which life used an id first, and what it is for the others.
+        self._owners: dict[str, int] = {}
+        self._rewritten: dict[tuple[int, str], str] = {}
         self._run: tuple[int, str] | None = None
         self._run_member = b""
 
     def unique(self, life: int, raw: str) -> str:
         """The session's id for a runtime's `raw` id."""
-        known = self._known.get((life, raw))
+        if self._owners.setdefault(raw, life) == life:
+            return raw
+        known = self._rewritten.get((life, raw))
         if known is None:
-            known = raw if raw not in self._used else self.fresh()
-            self._used.add(known)
-            self._known[(life, raw)] = known
+            known = self._rewritten[(life, raw)] = self.fresh()
+            self._owners[known] = _NOBODY
         return known
 
     def fresh(self) -> str:

@@ -173,3 +173,11 @@ def test_an_update_with_no_members_before_its_kind_is_still_json(ids):
     update = Update("agent_message_chunk", {"update": Raw(b' {"sessionUpdate":"agent_message_chunk"}')})
 
     assert "agent_message_chunk" == json.loads(ids.voiced(update, FIRST))["update"]["sessionUpdate"]
+
+
+def test_an_id_that_we_made_is_nobodys(ids):
+    """An agent that happens to use it, or learnt it from a replay, means another message."""
+    message_of(ids, chunk("m"), FIRST)
+    made = message_of(ids, chunk("m"), SECOND)
+
+    assert made != message_of(ids, chunk(made), SECOND)
