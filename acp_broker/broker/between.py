@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from acp_broker.broker import settings
+from acp_broker.broker.asks import ELICITATION
 from acp_broker.core.names import Phase
 from acp_broker.wire.acp import Answer, Update
 
@@ -47,6 +48,8 @@ class Between:
 
     def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "AskedBetween":
         session = self._session
+        if method == ELICITATION:
+            self._standby.elicited()
         ask = session.desk.ask_between(session.frontend, self._standby.life, method, params, answered)
         session.log.commit()
         return AskedBetween(session, ask)
