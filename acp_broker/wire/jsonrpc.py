@@ -64,7 +64,9 @@ _ESCAPE = re.compile(
 _MEMBER = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:\s*(?:("(?:[^"\\]|\\.)*"|[^\s"\[\]{},]+)\s*[,}])?', re.DOTALL)
 
 
-class _Frame(Struct):
+class Frame(Struct):
+    """Any message, as it is on the wire."""
+
     id: Raw | UnsetType = UNSET
     method: str | UnsetType = UNSET
     params: Raw | UnsetType = UNSET
@@ -82,7 +84,7 @@ class _Id(Struct):
     id: Raw = NULL
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
+frame = msgspec.json.Decoder(Frame).decode
 _error = msgspec.json.Decoder(_Error).decode
 _id = msgspec.json.Decoder(_Id).decode
 _nested = msgspec.json.Decoder(list[Raw]).decode
@@ -123,7 +125,7 @@ def read(line: bytes) -> Message:
         return _overlong(line)
     try:
         check(line)
-        frame = _frame(line)
+        seen = frame(line)
     except msgspec.ValidationError:
         return _no_message(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -131,21 +133,21 @@ def read(line: bytes) -> Message:
         return Malformed(PARSE_ERROR, f"not JSON: {error}") if whole is None else read(whole)
     except RecursionError:
         return Malformed(INVALID_REQUEST, "message is nested too deeply")
-    if frame.method is not UNSET:
-        params = None if frame.params is UNSET else frame.params
-        if frame.id is UNSET:
-            return Notification(frame.method, params)
-        return Request(frame.id, frame.method, params)
-    return _response(frame)
+    if seen.method is not UNSET:
+        params = None if seen.params is UNSET else seen.params
+        if seen.id is UNSET:
+            return Notification(seen.method, params)
+        return Request(seen.id, seen.method, params)
+    return _response(seen)
 
 
-def _response(frame: _Frame) -> Message:
-    id = given(frame.id)  # noqa: A001 - JSON-RPC's own word
-    if frame.error is not UNSET and frame.error != NULL:
-        return Response(id, read_error(frame.error))
-    if frame.result is not UNSET:
-        return Response(id, frame.result)
-    if frame.error is not UNSET:
+def _response(seen: Frame) -> Message:
+    id = given(seen.id)  # noqa: A001 - JSON-RPC's own word
+    if seen.error is not UNSET and seen.error != NULL:
+        return Response(id, read_error(seen.error))
+    if seen.result is not UNSET:
+        return Response(id, seen.result)
+    if seen.error is not UNSET:
         return Response(id, RpcError(INTERNAL_ERROR, "the peer answered with neither result nor error"))
     return Malformed(INVALID_REQUEST, "neither method nor result nor error", NULL if id is None else id)
 

@@ -9,10 +9,11 @@ Everything is handled in the order it came, on the reader's own stack: no task p
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 
 from acp_broker.contract import Asked, Client
 from acp_broker.core import redact
@@ -36,14 +37,6 @@ class Line(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
-class _Frame(Struct):
-    id: Raw | UnsetType = UNSET
-    method: str | UnsetType = UNSET
-    params: Raw | UnsetType = UNSET
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-
-
 class _Head(Struct):
     """What is read of an update; the rest of it is passed on as it is."""
 
@@ -56,7 +49,7 @@ class _Cancelled(Struct):
     request: Raw = msgspec.field(name="requestId")
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
+_frame = jsonrpc.frame
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _head = msgspec.json.Decoder(_Head).decode
 
@@ -81,13 +74,13 @@ class Peer:
 
         `then` is called on the very line of the answer, before what follows it is read.
         """
+        # Ids from 0, as the agents' own SDKs count them.
+        number, self._last_id = self._last_id, self._last_id + 1
         future: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_looked_at)
+        future.add_done_callback(partial(self._over, number))
         if self._failure is not None:
             future.set_exception(BackendFailure(self._failure))
             return future
-        # Ids from 0, as the agents' own SDKs count them.
-        number, self._last_id = self._last_id, self._last_id + 1
         self._questions[number] = future, then
         self._line.write(jsonrpc.request(number, method, params))
         return future
@@ -140,6 +133,12 @@ class Peer:
                 batch = self._show(batch)
             self._message(line)
         self._show(batch)
+
+    def _over(self, number: int, future: "asyncio.Future[Raw]") -> None:
+        """A question that was given up is forgotten; one that nobody waits for any more may fail in peace."""
+        self._questions.pop(number, None)
+        if not future.cancelled():
+            future.exception()
 
     def _show(self, batch: list[Update]) -> list[Update]:
         if batch and self.listener is not None:
@@ -227,12 +226,6 @@ class Peer:
         if self._odd_lines > MOST_ODD_LINES:
             raise BackendFailure(Failure(FailureKind.GARBLED, f"does not speak JSON-RPC; it says {start[:80]!r}"))
         self._log("agent_odd_line", line=start)
-
-
-def _looked_at(future: "asyncio.Future[Raw]") -> None:
-    """A question that nobody waits for any more may fail in peace."""
-    if not future.cancelled():
-        future.exception()
 
 
 class Log(Protocol):

@@ -124,3 +124,15 @@ async def test_an_agent_that_is_gone_is_given_no_prompt(child, tools) -> None:
         raised.value.failure.seen_at,
         client.phases,
     )
+
+
+async def test_a_question_that_was_given_up_is_forgotten(tools) -> None:
+    """An agent that never answers set_mode must not fill the memory of a session that lives for weeks."""
+    async with kind.open(CONFIG, tools) as backend:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await backend.call("_never_answered", {})
+        await anyio.lowlevel.checkpoint()
+        left = backend._peer._questions
+
+    assert {} == left
