@@ -150,7 +150,6 @@ class Broker:
             failure = await standby.opened()
         result = Raw(b"{}")
         if standby.backend is not None:
-            self.reception.learn(standby.runtime, session.whom, standby.backend)
             result = standby.backend.about.opened
             await session.fitting.fit(standby, standby.backend)
         else:

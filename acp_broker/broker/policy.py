@@ -19,7 +19,7 @@ class Policy(Struct, frozen=True):
     notice: Literal["off", "meta", "message"] = "meta"
     limits: Limits = Limits()
     queued_prompts: int = 16
-    # How long `session/new` waits for the primary to open, and `initialize` for it to say what it can do.
+    # How long `session/new` and a setting wait for the primary, and `initialize` for it to say what it can do.
     session_new_s: float = 3.0
     learn_s: float = 2.0
     # How long a running turn may take to end by itself once its frontend is gone from stdio.
