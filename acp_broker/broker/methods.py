@@ -169,6 +169,7 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
         await rested.wait()
         if await frontend.caught_up(session.id) and session.is_closed:
             frontend.outbox.detach(session.id)
+            session.sleep()
         return EMPTY
 
     return closed()

@@ -61,7 +61,7 @@ class Session:
         self.served_by: BackendId = broker.selected
         # What turns start, one after another: None ends it.
         self.attempts: Queue[Attempt | None] = Queue()
-        self.tasks.start_soon(self._run_attempts)
+        self._runs_attempts = False
         self._queue: deque[Order] = deque()
         self._is_beginning = False
         self._standbys: dict[BackendId, Standby] = {}
@@ -137,7 +137,7 @@ class Session:
         return self.fitting.is_busy or self._resting is not None
 
     async def _run_attempts(self) -> None:
-        """Run each attempt to its very end before the next. To wake one task costs a fifth of starting another."""
+        """Run each attempt to its very end before the next. To wake a task costs a fifth of starting another."""
         while (attempt := await self.attempts.get()) is not None:
             await guarded(attempt.run(), self.trace)
 
@@ -168,6 +168,9 @@ class Session:
         if self.log.fault is not None:
             raise StoreError(self.log.fault)
         self.frontend = order.frontend
+        if not self._runs_attempts:
+            self._runs_attempts = True
+            self.tasks.start_soon(self._run_attempts)
         self.turn = Turn(self, order, rules, passed)
         self.turn.begin()
 
@@ -218,14 +221,25 @@ class Session:
             self.warm()
         self.next()
 
+    def sleep(self) -> None:
+        """Keep nothing of a session that is closed: no task, no descriptor, no words. It wakes by itself."""
+        self._stop_attempts()
+        self.last = None
+        self.log.rest()
+
     async def end(self) -> None:
         """Rest for good; the log stays."""
         self.cancel()
         async with create_task_group() as tasks:
             for standby in self._standbys.values():
                 tasks.start_soon(standby.end)
-        self.attempts.put_nowait(None)
+        self._stop_attempts()
         self.log.close()
+
+    def _stop_attempts(self) -> None:
+        if self._runs_attempts:
+            self._runs_attempts = False
+            self.attempts.put_nowait(None)
 
     def reopen(self, frontend: "Frontend", setup: SessionSetup) -> None:
         """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on.

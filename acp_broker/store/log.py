@@ -40,6 +40,7 @@ class SessionLog:
         self.end = 0
         self.fault: str | None = None
         self._fd = -1
+        self._is_at_rest = False
         self._written = 0
         # (position, file offset) of each stretch that is in the file without a gap; a failed write makes a new one.
         self._stretches: list[tuple[int, int]] = [(0, 0)]
@@ -119,8 +120,9 @@ class SessionLog:
         if position >= self.end:
             return position, b""
         tail = self._tail
-        if tail and position < tail[0].start:
-            return self._read_file(position, tail[0].start, reader)
+        remembered = tail[0].start if tail else self._position(self._written)
+        if position < remembered:
+            return self._read_file(position, remembered, reader)
         fresh: list[bytes] = []
         for entry in reversed(tail):
             if entry.end <= position:
@@ -136,18 +138,35 @@ class SessionLog:
         """Every whole record in the file, from its beginning, or those before position `until`."""
         return read_records(self.path, None if until is None else self._offset(until))
 
+    def rest(self) -> None:
+        """Keep neither a descriptor nor words in memory until it is next written or read; not while it has readers."""
+        self.commit()
+        if self.fault is None and self._fd >= 0 and not self._readers:
+            self._tail.clear()
+            self._tail_bytes = 0
+            self.close()
+            self._is_at_rest = True
+
     def close(self) -> None:
         """Write what is pending and close the file; closing twice does nothing."""
         self.commit()
+        self._is_at_rest = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
+    def _opened(self) -> int:
+        if self._is_at_rest:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._is_at_rest = False
+        return self._fd
+
     def _write(self, data: bytes) -> None:
         try:
-            taken = os.write(self._fd, data)
+            fd = self._opened()
+            taken = os.write(fd, data)
             while taken < len(data):
-                taken += os.write(self._fd, data[taken:])
+                taken += os.write(fd, data[taken:])
         except OSError as error:
             self.fault = f"cannot write the session log {self.path}: {error.strerror}"
             # The part of a record that did fit is cut off: a reader never sees half of one.
@@ -184,12 +203,13 @@ class SessionLog:
             limit = min(limit, start + end - base)
         offset = base + position - start
         size = min(READ_BYTES, limit - position)
-        chunk = os.pread(self._fd, size, offset)
+        fd = self._opened()
+        chunk = os.pread(fd, size, offset)
         end = chunk.rfind(b"\n")
         # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
         while end < 0 and len(chunk) == size:
             size *= 2
-            chunk = os.pread(self._fd, size, offset)
+            chunk = os.pread(fd, size, offset)
             end = chunk.find(b"\n")
         whole = chunk[: end + 1]
         # Not splitlines: raw JSON may hold a carriage return between two tokens.

@@ -1,5 +1,8 @@
 """Sessions as a frontend knows them: new, list, load, resume, close, delete."""
 
+import asyncio
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -318,6 +321,33 @@ async def test_a_session_that_is_taken_up_right_behind_a_close_is_warm_and_atten
         backend = home.session(session).serving().backend
 
     assert (True, True) == (is_attended, backend is not None)
+
+
+async def test_closed_sessions_keep_no_descriptors_and_no_tasks(tmp_path):
+    """An editor opens and closes one after another, for weeks."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+
+        async def use() -> tuple[int, int]:
+            session = await editor.new()
+            await editor.prompt(session)
+            await editor.result("session/close", sessionId=session)
+            return len(list(Path("/dev/fd").iterdir())), len(asyncio.all_tasks())
+
+        assert await use() == await use()
+
+
+async def test_a_closed_session_answers_again_and_again(tmp_path):
+    """It is taken up with a prompt alone, too."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        turns = []
+        for _ in range(3):
+            turns.append(await editor.prompt(session))
+            await editor.result("session/close", sessionId=session)
+
+    assert [["say one", "say  two"]] * 3 == [turn.words for turn in turns]
 
 
 async def test_a_closed_session_can_be_loaded(tmp_path):

@@ -403,3 +403,49 @@ def test_a_file_that_is_not_there_is_an_error_with_its_name(path: Path) -> None:
     """No traceback for a file that somebody deleted."""
     with pytest.raises(StoreError, match=r"cannot read the session log .*: No such file or directory"):
         list(read_records(path))
+
+
+def test_a_log_at_rest_holds_no_descriptor(log, path):
+    """A closed session may lie there for weeks."""
+    log.rest()
+
+    assert str(path) not in open_files()
+
+
+def test_a_log_at_rest_is_read_like_any_other(log):
+    """From the file: its memory is empty."""
+    said = say(log, "before")
+    log.rest()
+
+    assert said == read_all(log)
+
+
+def test_a_log_at_rest_is_written_like_any_other(log):
+    """It wakes by itself."""
+    before = say(log, "before")
+    log.rest()
+    after = say(log, "after")
+
+    assert before + after == read_all(log)
+
+
+def test_a_log_that_is_read_does_not_rest(log, path):
+    """Somebody still attends."""
+    log.attach(lambda: None)
+    log.rest()
+
+    assert str(path) in open_files()
+
+
+def test_a_log_at_rest_whose_file_is_gone_says_so(log, path):
+    """Its next prompt is refused by this text."""
+    log.rest()
+    path.unlink()
+    say(log, "lost")
+
+    assert f"cannot write the session log {path}: No such file or directory" == log.fault
+
+
+def open_files() -> list[str]:
+    folder = Path("/proc/self/fd")
+    return [str(link.readlink()) for link in folder.iterdir() if link.is_symlink()]
