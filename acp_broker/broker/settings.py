@@ -115,11 +115,11 @@ class Settings:
         told = self.shown_options()
         if update.kind != "session_info_update":
             self._keep(update)
-        # Where the mode is an option, ours or the backend's own, it is in every list, and follows the mode.
+        # The option that we made of the modes is in every list, and follows the mode; of its own the backend tells.
         match update.kind:
             case "config_option_update":
                 return (update if self.shown_options() is self.options else self.options_update(),)
-            case "current_mode_update" if self.shown_options() != told:
+            case "current_mode_update" if not self._tells_mode() and self.shown_options() != told:
                 return (update, self.options_update())
             case _:
                 return (update,)
