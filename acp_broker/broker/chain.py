@@ -104,11 +104,6 @@ class Chain:
         """The user has just authenticated with it: whatever it rested for is settled."""
         self.served(candidate)
 
-    def rests(self, candidate: Candidate) -> float:
-        """Seconds until its rest is over; 0 for one that does not rest."""
-        found = health.condition(self._health, health.key_of(candidate), self._clock.now(), self._clock.wall())
-        return found.left_s if isinstance(found, health.Resting) else 0.0
-
     def _can(self, session: "Session", known: Known) -> Mapping[BackendId, Can]:
         # The selected backend draws its own modes; another one only those that config maps.
         own = frozenset(filter(None, [session.settings.chosen_mode]))

@@ -62,25 +62,6 @@ _CANNOT_EXECUTE, _NOT_FOUND, _SIGNALLED = 126, 127, 128
 _BEFORE_PROMPT: frozenset[Phase | None] = frozenset({"leasing", "starting", "opening"})
 _REASONS_NOT_TO_START = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
-_ADVICE: Mapping[str, str] = {
-    "ENOENT": "no such program; install it, or write its full path into `command`",
-    "EACCES": "it may not be executed; check its permissions (chmod +x) and the path in `command`",
-    "EPERM": "it may not be executed; check what this user is allowed to run",
-    "ENOEXEC": "it is not a program for this machine; check its first line (#!) and its architecture",
-    "ENOTDIR": "a part of its path is not a folder; correct `command`",
-    "ELOOP": "its path is a circle of links; correct `command`",
-    "ETXTBSY": "it is being written just now; wait until its installation has finished",
-    "ECONNREFUSED": "nothing listens there; start it, or correct the address",
-    "ECONNRESET": "the other side closed the connection",
-    "EPIPE": "the other side closed the connection",
-    "ETIMEDOUT": "no answer from there; check the address and the network",
-    "EHOSTUNREACH": "that host cannot be reached; check the address and the network",
-    "ENETUNREACH": "that network cannot be reached; check the network",
-    "ENOTFOUND": "no host of that name; check the address",
-    "EAI_AGAIN": "the host's name could not be looked up; check the network",
-    "EAI_NONAME": "no host of that name; check the address",
-}
-
 
 class _Verdict(Struct, frozen=True):
     kind: FailureKind | None = None
@@ -132,15 +113,6 @@ def from_exit(returncode: int | None, stderr_tail: str, *, seen_at: Phase | None
     return Failure(
         kind, f"{end}: {tail}" if tail else end, None if returncode is None else str(returncode), None, seen_at
     )
-
-
-def from_os_error(errno_name: str, text: str, *, seen_at: Phase | None) -> Failure:
-    """What the system answered when a program was to be started or a peer to be connected, with what to do about it.
-
-    Not for faults of our own (a full disk, no file handles left): those never walk the chain.
-    """
-    advice = _ADVICE.get(errno_name)
-    return Failure(FailureKind.UNREACHABLE, plain(f"{text}: {advice}" if advice else text), errno_name, None, seen_at)
 
 
 def _weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern]) -> _Verdict:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Candidate, ProfileId
-from acp_broker.core.until import Until, left, on_this_boot, until_after
+from acp_broker.core.until import Until, left, until_after
 
 _HOUR_S = 3_600.0
 # OpenClaw's model fallback, as documented: a recovered backend is back before it is missed.
@@ -201,24 +201,6 @@ def probe_ended(health: Health, key: Key) -> Health:
     return health
 
 
-def adopt(stored: Health, now: float, wall: float) -> Health:
-    """A health that was stored, perhaps before a reboot, on this boot's clocks."""
-    return Health(
-        tuple(
-            replace(record, rest=on_this_boot(record.rest, now, wall), probe=on_this_boot(record.probe, now, wall))
-            for record in stored.records
-        )
-    )
-
-
-def merge(a: Health, b: Health) -> Health:
-    """What two processes of one boot know together: per scope, the record whose rest ends last."""
-    latest: dict[Scope, Record] = {}
-    for record in sorted((*a.records, *b.records), key=_rank):
-        latest[record.scope] = record
-    return _ordered(latest.values())
-
-
 def _account(key: Key) -> Profile | Login:
     return Login(key.backend) if key.profile is None else Profile(key.profile)
 
@@ -261,13 +243,3 @@ def _name(scope: Scope) -> tuple[str, ...]:
             return ("login", backend)
         case _:
             assert_never(scope)
-
-
-def _rank(record: Record) -> tuple[float, ...]:
-    """By the end of the rest; the others only settle ties, so that the order of merging does not matter."""
-    rest, probe = record.rest or _NEVER, record.probe or _NEVER
-    return (rest.wall, rest.now, rest.length_s, record.rests, probe.wall, probe.now, _KINDS.index(record.last))
-
-
-_NEVER = Until(0.0, 0.0, 0.0)
-_KINDS = tuple(FailureKind)

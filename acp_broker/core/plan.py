@@ -11,15 +11,7 @@ from msgspec import Struct
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.health import Health, Probing, Ready, Resting, condition, key_of
-from acp_broker.core.names import BackendId, Candidate, ProfileId
-
-
-class Source(Struct, frozen=True):
-    """One entry of the chain: a backend and the credentials it may use, in order; none: it logs itself in."""
-
-    backend: BackendId
-    profiles: tuple[ProfileId, ...] = ()
-    model: str | None = None
+from acp_broker.core.names import BackendId, Candidate
 
 
 class Needs(Struct, frozen=True):
@@ -51,20 +43,11 @@ class Skipped(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """`candidates` in the order of trying. Of these, `probes` come back from a rest: whoever starts one says so with
-    `health.probe_started`. `is_all_resting`: nobody was well, so they are tried all the same."""
+    """`candidates` in the order of trying. `is_all_resting`: nobody was well, so they are tried all the same."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...] = ()
-    probes: tuple[Candidate, ...] = ()
     is_all_resting: bool = False
-
-
-def expand(chain: Sequence[Source]) -> tuple[Candidate, ...]:
-    """Each backend with each of its credentials, in order."""
-    return tuple(
-        Candidate(source.backend, profile, source.model) for source in chain for profile in source.profiles or (None,)
-    )
 
 
 def make_plan(
@@ -84,16 +67,14 @@ def make_plan(
     skipped: list[Skipped] = []
     ready: list[Candidate] = []
     later: list[tuple[float, Candidate]] = []
-    probes: list[Candidate] = []
     for candidate in asked:
         lacks = _lacks(needs, (can or {}).get(candidate.backend, Can()))
         if lacks is not None:
             skipped.append(Skipped(candidate, Failure(FailureKind.UNSUPPORTED, lacks)))
             continue
         match condition(health, key_of(candidate), now, wall):
-            case Ready(is_probe):
+            case Ready():
                 ready.append(candidate)
-                probes.extend([candidate] if is_probe else [])
             case Probing():
                 later.append((0.0, candidate))
             case Resting(left_s):
@@ -102,7 +83,6 @@ def make_plan(
     return Plan(
         (*ready, *(candidate for _, candidate in later)),
         tuple(skipped),
-        tuple(probes),
         is_all_resting=bool(later) and not ready,
     )
 

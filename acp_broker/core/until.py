@@ -23,10 +23,3 @@ def until_after(length_s: float, now: float, wall: float) -> Until:
 def left(until: Until | None, now: float, wall: float) -> float:
     """Seconds that remain; 0 for what is over or never began."""
     return 0.0 if until is None else max(0.0, min(until.wall - wall, until.now - now, until.length_s))
-
-
-def on_this_boot(until: Until | None, now: float, wall: float) -> Until | None:
-    """A stored end with its monotonic part made anew; what the wall clock calls over stays over."""
-    if until is None:
-        return None
-    return Until(until.wall, now + max(0.0, min(until.wall - wall, until.length_s)), until.length_s)

@@ -105,10 +105,6 @@ class Writer:
         self._drained: list[Callable[[], None]] = []
         self.pending = 0
 
-    @property
-    def is_closed(self) -> bool:
-        return self._sink is None
-
     def write(self, data: bytes) -> None:
         """Write now what fits, the rest later; dropped once the reader is gone."""
         if self._sink is None:

@@ -49,8 +49,6 @@ class Process:
         self._find = find
         self._ended: Callable[[guardian.Ended], None] | None = ended
         self._writer = Writer(OwnPipe(pipes.stdin))
-        self._drained = anyio.Event()
-        self._writer.when_drained(self._on_drained)
         self._stdout: int | None = pipes.stdout
         self._is_reading = False
         self._reader = Reader(pipes.stdout, max_line_bytes)
@@ -70,11 +68,6 @@ class Process:
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call back each time `pending` falls to zero after it was more."""
         self._writer.when_drained(callback)
-
-    async def drain(self) -> None:
-        """Wait until `pending` is zero, which the end of the child makes it too."""
-        while self._writer.pending:
-            await self._drained.wait()
 
     def close_stdin(self) -> None:
         """The child sees the end of its input once it has read what was written."""
@@ -161,10 +154,6 @@ class Process:
         self._popen.returncode = self.returncode
         if not self._is_reading:
             self._close_stdout()
-
-    def _on_drained(self) -> None:
-        self._drained.set()
-        self._drained = anyio.Event()
 
     def _on_exit(self, returncode: int) -> None:
         if self.returncode is not None:

@@ -134,7 +134,7 @@ async def test_a_prompt_that_fails_everywhere_alike_leaves_nobody_resting_for_lo
         for _ in range(4):
             await home.clock.advance(600)
             await editor.prompt(session)
-        rests = [home.broker.chain.rests(one.candidate) for one in home.broker.policy.runtimes.values()]
+        rests = [record.rest.length_s for record in home.broker.chain._health.records]
 
     assert [RUNG_S, RUNG_S] == rests
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp_broker.core.classify import from_exit, from_os_error, from_rpc_error, from_text
+from acp_broker.core.classify import from_exit, from_rpc_error, from_text
 from acp_broker.core.evidence import fold
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.signs import _WORDS, FINER, RPC_CODES, STATUSES, TEXTS, WORDS, Pattern
@@ -569,20 +569,6 @@ def test_the_last_words_of_a_process_are_kept() -> None:
 def test_the_exit_status_is_the_code() -> None:
     """The log can be searched for it."""
     assert from_exit(-9, "", seen_at=None).code == "-9"
-
-
-@pytest.mark.parametrize("errno_name", ["ENOENT", "EACCES", "ENOEXEC", "ECONNREFUSED", "EHOSTUNREACH", "EAI_AGAIN"])
-def test_what_cannot_be_started_or_reached_comes_with_advice(errno_name: str) -> None:
-    """The person who reads it can do something about it."""
-    failure = from_os_error(errno_name, "cannot start claude-agent-acp", seen_at="starting")
-
-    assert (K.UNREACHABLE, errno_name) == (failure.kind, failure.code)
-    assert re.fullmatch(r"cannot start claude-agent-acp: .{20,}", failure.text)
-
-
-def test_an_unknown_system_error_keeps_its_text() -> None:
-    """No advice is better than a wrong one."""
-    assert from_os_error("ESTRANGE", "cannot start x", seen_at="starting").text == "cannot start x"
 
 
 # ---- the tables themselves

@@ -1,6 +1,5 @@
 """Who rests after a failure, for how long, and who finds out that it is over."""
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +15,11 @@ from acp_broker.core.health import (
     Probing,
     Ready,
     Resting,
-    adopt,
     after_exhausted,
     after_failure,
     after_success,
     condition,
     key_of,
-    merge,
     probe_ended,
     probe_started,
 )
@@ -356,26 +353,7 @@ def test_a_new_failure_rests_although_an_old_end_lies_ahead_on_one_clock() -> No
     assert Resting(10 * HOUR, K.BILLING) == found
 
 
-def test_a_stored_rest_goes_on_after_a_reboot() -> None:
-    """The monotonic clock starts anew; the wall clock does not."""
-    health = adopt(fail(Health(), K.BILLING), 5.0, WALL + HOUR)
-
-    assert Resting(4 * HOUR, K.BILLING) == condition(health, key(), 5.0, WALL + HOUR)
-
-
-def test_a_stored_rest_goes_on_where_the_clock_reads_later() -> None:
-    """Another boot's monotonic clock says nothing, in either direction."""
-    health = adopt(fail(Health(), K.BILLING), 9_000_000.0, WALL + HOUR)
-
-    assert condition(health, key(), 9_000_000.0, WALL + HOUR) == Resting(4 * HOUR, K.BILLING)
-
-
-def test_a_rest_that_ended_while_nobody_ran_is_over() -> None:
-    """It comes back as a probe."""
-    assert Ready(is_probe=True) == condition(adopt(fail(Health(), K.CRASHED), 5.0, WALL + 31), key(), 5.0, WALL + 31)
-
-
-# ---- storing and merging
+# ---- whole histories
 
 KEYS = [key("a"), key("a", model=None), key("b"), key("b", None), key("c", None, None)]
 HISTORY = st.lists(
@@ -391,47 +369,6 @@ def replay(history: list[tuple[Key, FailureKind, int, int | None]]) -> Health:
         if kind is K.CANCELLED:
             health = probe_started(health, of, NOW + seconds, WALL + seconds)
     return health
-
-
-@settings(derandomize=True, max_examples=200, deadline=None)
-@given(HISTORY)
-def test_health_survives_being_stored(history: list[tuple[Key, FailureKind, int, int | None]]) -> None:
-    """It outlives the process as JSON."""
-    health = replay(history)
-
-    assert health == msgspec.json.decode(msgspec.json.encode(health), type=Health)
-
-
-@settings(derandomize=True, max_examples=200, deadline=None)
-@given(HISTORY, HISTORY, HISTORY)
-def test_merging_does_not_depend_on_the_order(
-    a: list[tuple[Key, FailureKind, int, int | None]],
-    b: list[tuple[Key, FailureKind, int, int | None]],
-    c: list[tuple[Key, FailureKind, int, int | None]],
-) -> None:
-    """Processes meet in any order, and again."""
-    one, two, three = replay(a), replay(b), replay(c)
-
-    assert merge(merge(one, two), three) == merge(three, merge(two, merge(one, one)))
-
-
-def test_two_rests_that_end_together_merge_alike_in_both_orders() -> None:
-    """Else two processes would go on disagreeing."""
-    one, two = fail(Health(), K.CRASHED), fail(fail(Health(), K.SILENT, -30.0), K.SILENT, 0.0, wait_s=5.0)
-
-    assert merge(one, two) == merge(two, one)
-
-
-@settings(derandomize=True, max_examples=200, deadline=None)
-@given(HISTORY, HISTORY)
-def test_the_latest_end_wins(
-    a: list[tuple[Key, FailureKind, int, int | None]], b: list[tuple[Key, FailureKind, int, int | None]]
-) -> None:
-    """Who was told to wait longest knows most."""
-    one, two = replay(a), replay(b)
-
-    for of in KEYS:
-        assert max(left_s(one, 120.0, of), left_s(two, 120.0, of)) == left_s(merge(one, two), 120.0, of)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)

@@ -5,7 +5,7 @@ import pytest
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.health import Health, after_failure, key_of, probe_started
 from acp_broker.core.names import BackendId, Candidate, ProfileId
-from acp_broker.core.plan import Can, Needs, Plan, Skipped, Source, expand, make_plan
+from acp_broker.core.plan import Can, Needs, Plan, Skipped, make_plan
 
 NOW, WALL = 1_000.0, 1_790_000_000.0
 A, B, C = (Candidate(BackendId(name)) for name in "abc")
@@ -37,25 +37,14 @@ def test_a_pin_is_strict() -> None:
 
 def test_a_pin_keeps_all_credentials_of_its_backend() -> None:
     """The pin names a backend; its second key is still the same choice."""
-    order = expand([Source(BackendId("a"), (ProfileId("x"), ProfileId("y"))), Source(BackendId("b"))])
+    order = [Candidate(BackendId("a"), ProfileId("x")), Candidate(BackendId("a"), ProfileId("y")), B]
 
-    assert order[:2] == make_plan(order, Health(), NOW, WALL, pin=BackendId("a")).candidates
+    assert tuple(order[:2]) == make_plan(order, Health(), NOW, WALL, pin=BackendId("a")).candidates
 
 
 def test_a_resting_pin_is_tried_all_the_same() -> None:
     """There is nobody else to try."""
     assert Plan((B,), is_all_resting=True) == plan(rest(Health(), B, 60.0), pin=BackendId("b"))
-
-
-def test_each_backend_comes_with_each_of_its_credentials() -> None:
-    """All keys of the primary before the first fallback."""
-    chain = [Source(BackendId("a"), (ProfileId("x"), ProfileId("y")), "m"), Source(BackendId("b"))]
-
-    assert (
-        Candidate(BackendId("a"), ProfileId("x"), "m"),
-        Candidate(BackendId("a"), ProfileId("y"), "m"),
-        Candidate(BackendId("b")),
-    ) == expand(chain)
 
 
 def test_who_rests_goes_last() -> None:
@@ -75,9 +64,9 @@ def test_when_everybody_rests_everybody_is_tried() -> None:
     assert Plan((B, A, C), is_all_resting=True) == plan(health)
 
 
-def test_who_comes_back_from_a_rest_keeps_its_place_and_is_a_probe() -> None:
+def test_who_comes_back_from_a_rest_keeps_its_place() -> None:
     """The next turn finds out whether the primary is well again."""
-    assert Plan((A, B, C), probes=(A,)) == plan(rest(Health(), A, 60.0), at=60.0)
+    assert Plan((A, B, C)) == plan(rest(Health(), A, 60.0), at=60.0)
 
 
 def test_during_another_turns_probe_it_goes_last() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from acp_broker.edge import process
 from acp_broker.edge.household import Household
+from acp_broker.edge.process import Process
 from tests.edge.children import (
     ECHO,
     ENV,
@@ -21,6 +22,14 @@ from tests.edge.children import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+async def taken(child: Process) -> None:
+    """Wait until `pending` is zero."""
+    empty = anyio.Event()
+    child.when_drained(empty.set)
+    if child.pending:
+        await empty.wait()
 
 
 async def test_a_line_goes_there_and_back(household: Household) -> None:
@@ -66,35 +75,35 @@ async def test_what_did_not_fit_is_sent_in_order_when_there_is_room(household: H
     assert lines == ear.lines
 
 
-async def test_drain_returns_when_everything_is_taken(household: Household) -> None:
+async def test_it_is_told_when_everything_is_taken(household: Household) -> None:
     """Who writes much can wait for the slow reader."""
     child = await household.spawn(script(ECHO), env=ENV, cwd=None)
 
     async with listening(child):
         child.write(b"x" * 999_999 + b"\n")
         with anyio.fail_after(LIMIT_S):
-            await child.drain()
+            await taken(child)
         assert child.pending == 0
         child.close_stdin()
 
 
-async def test_drain_returns_when_the_child_dies(household: Household) -> None:
+async def test_it_is_told_when_the_child_dies(household: Household) -> None:
     """Nobody takes what is left; waiting for it would be for ever."""
     child = await household.spawn(script(PAUSE), env=ENV, cwd=None)
     child.write(b"x" * 1_000_000)
     child.kill()
 
     with anyio.fail_after(LIMIT_S):
-        await child.drain()
+        await taken(child)
 
 
-async def test_drain_returns_when_the_child_dies_but_a_grandchild_holds_its_stdin(household: Household) -> None:
+async def test_it_is_told_when_the_child_dies_but_a_grandchild_holds_its_stdin(household: Household) -> None:
     """No broken pipe tells it then."""
     child = await household.spawn(script("import os, signal\nif os.fork() == 0: signal.pause()"), env=ENV, cwd=None)
     child.write(b"x" * 1_000_000)
 
     with anyio.fail_after(LIMIT_S):
-        await child.drain()
+        await taken(child)
 
 
 async def test_writing_to_a_closed_stdin_is_dropped(household: Household) -> None:
