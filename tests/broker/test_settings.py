@@ -71,6 +71,18 @@ async def test_an_agents_own_mode_option_is_left_alone(tmp_path):
     assert [own] == opened["configOptions"]
 
 
+async def test_what_an_agent_says_of_its_own_mode_option_is_all_that_is_said(tmp_path):
+    """A frontend hears what it would hear from the agent itself."""
+    own = {**MODEL, "id": "approval", "category": "mode", "currentValue": "ask", "options": [{"value": "code"}]}
+    mode = {"do": "update", "update": {"sessionUpdate": "current_mode_update", "currentModeId": "code"}}
+    script = {"modes": MODES, "configOptions": [own], "turns": [[{"do": "say", "text": "x"}, mode]]}
+    async with house(tmp_path, primary=script) as home:
+        editor = await home.editor()
+        await editor.prompt(await editor.new())
+
+    assert ["say x", "current_mode_update"] == editor.words
+
+
 async def test_setting_the_mode_by_our_option_sets_the_agents_mode(tmp_path):
     """The agent knows no such option."""
     async with house(tmp_path, primary={"modes": MODES, "configOptions": [MODEL]}) as home:
