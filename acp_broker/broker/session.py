@@ -1,24 +1,24 @@
 """One session: its log, its opened backends, its settings and its queue of prompts."""
 
-from asyncio import Queue
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from anyio import Event, create_task_group
+from anyio import Event
 from msgspec import Raw
+from msgspec.structs import replace
 
 from acp_broker.broker import settings as setting
 from acp_broker.broker.attempt import Attempt
-from acp_broker.broker.between import Between
+from acp_broker.broker.attempts import Attempts
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
-from acp_broker.broker.guard import guarded
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.limit import within
 from acp_broker.broker.runner import Order, Turn, load
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
+from acp_broker.broker.standbys import Standbys
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # ACP v1, prompt-turn, "Cancellation": however a prompt is cancelled, and whether it waits or runs.
 _CANCELLED = Raw(b'{"stopReason":"cancelled"}')
+_SPENT = Raw(b"[]")
 _TOOLS = frozenset({"tool_call", "tool_call_update"})
 
 
@@ -59,12 +60,11 @@ class Session:
         self.last: Turn | None = None
         # Whose words a frontend saw last: a notice is due when it changes.
         self.served_by: BackendId = broker.selected
-        # What turns start, one after another: None ends it.
-        self.attempts: Queue[Attempt | None] = Queue()
-        self._runs_attempts = False
+        # What turns start, one after another.
+        self.attempts = Attempts(self.tasks, self.trace)
         self._queue: deque[Order] = deque()
         self._is_beginning = False
-        self._standbys: dict[BackendId, Standby] = {}
+        self._standbys = Standbys(self)
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
         # Whether it was closed, and nobody has taken it up since.
@@ -109,10 +109,11 @@ class Session:
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         """The turn has its reply; the next one begins."""
         self.turn, self.last = None, turn
+        # The log has it, and it may be megabytes: the turn is kept for its agent's late words.
+        turn.prompt, turn.order = _SPENT, replace(turn.order, prompt=_SPENT)
         attempt = turn.attempt
-        for standby in self._standbys.values():
-            standby.rest()
-        self._renew()
+        if self._standbys.rest():
+            self.warm()
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
@@ -135,11 +136,6 @@ class Session:
     def _is_held_up(self) -> bool:
         """Whether prompts wait: for a setting that is on its way to the backend, or for the end of a close."""
         return self.fitting.is_busy or self._resting is not None
-
-    async def _run_attempts(self) -> None:
-        """Run each attempt to its very end before the next. To wake a task costs a fifth of starting another."""
-        while (attempt := await self.attempts.get()) is not None:
-            await guarded(attempt.run(), self.trace)
 
     def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         self.broker.missed(self, turn, miss, then)
@@ -168,9 +164,6 @@ class Session:
         if self.log.fault is not None:
             raise StoreError(self.log.fault)
         self.frontend = order.frontend
-        if not self._runs_attempts:
-            self._runs_attempts = True
-            self.tasks.start_soon(self._run_attempts)
         self.turn = Turn(self, order, rules, passed)
         self.turn.begin()
 
@@ -183,12 +176,7 @@ class Session:
 
     def standby(self, candidate: Candidate) -> Standby:
         """This session's opening of a candidate's backend; made when first asked for."""
-        standby = self._standbys.get(candidate.backend)
-        if standby is None:
-            standby = self.broker.standby(candidate.backend, self.setup, self.whom)
-            standby.between = Between(self, standby)
-            self._standbys[candidate.backend] = standby
-        return standby
+        return self._standbys.of(candidate.backend)
 
     def warm(self) -> Standby:
         """Begin to open the selected backend."""
@@ -212,9 +200,7 @@ class Session:
     async def _rest(self, rested: Event) -> None:
         with within(self.clock, self.broker.policy.leave_s):
             await self.idle()
-        async with create_task_group() as tasks:
-            for standby in self._standbys.values():
-                tasks.start_soon(standby.abandon)
+        await self._standbys.abandon()
         self._resting = None
         rested.set()
         if not self.is_closed:
@@ -223,23 +209,16 @@ class Session:
 
     def sleep(self) -> None:
         """Keep nothing of a session that is closed: no task, no descriptor, no words. It wakes by itself."""
-        self._stop_attempts()
+        self.attempts.stop()
         self.last = None
         self.log.rest()
 
     async def end(self) -> None:
         """Rest for good; the log stays."""
         self.cancel()
-        async with create_task_group() as tasks:
-            for standby in self._standbys.values():
-                tasks.start_soon(standby.end)
-        self._stop_attempts()
+        await self._standbys.end()
+        self.attempts.stop()
         self.log.close()
-
-    def _stop_attempts(self) -> None:
-        if self._runs_attempts:
-            self._runs_attempts = False
-            self.attempts.put_nowait(None)
 
     def reopen(self, frontend: "Frontend", setup: SessionSetup) -> None:
         """ACP `session/load` and `resume`: the request's lists are the whole lists, for what opens from now on.
@@ -248,19 +227,10 @@ class Session:
         """
         self.is_closed = False
         self.frontend, self.whom, self.setup = frontend.number, frontend.whom, setup
-        for standby in self._standbys.values():
-            standby.setup, standby.whom = self.setup, self.whom
+        self._standbys.set_up()
         if self.turn is None:
-            self._renew()
+            self._standbys.renew()
         self.warm()
-
-    def _renew(self) -> None:
-        """Close the backends that were opened with other lists; the selected one opens again."""
-        stale = [standby for standby in self._standbys.values() if standby.is_stale]
-        for standby in stale:
-            standby.close()
-        if stale:
-            self.warm()
 
     def tell_backend(self, method: str, params: dict[str, Raw]) -> None:
         """A frontend's extension notification: to the serving backend, else to the selected one."""

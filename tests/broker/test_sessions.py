@@ -327,7 +327,7 @@ def held(log: Path) -> list[str]:
     """The descriptors of a log, and the tasks that run attempts."""
     files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     tasks = [task.get_name() for task in asyncio.all_tasks()]
-    return [name for name in files if name == str(log)] + [name for name in tasks if "_run_attempts" in name]
+    return [name for name in files if name == str(log)] + [name for name in tasks if "Attempts._run" in name]
 
 
 async def test_a_closed_session_keeps_no_descriptor_and_no_task(tmp_path):
@@ -341,6 +341,17 @@ async def test_a_closed_session_keeps_no_descriptor_and_no_task(tmp_path):
         await editor.result("session/close", sessionId=session)
 
         assert (2, []) == (before, held(log))
+
+
+async def test_a_session_does_not_keep_its_last_prompt(tmp_path):
+    """It may hold images of many megabytes, and the log has it."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        last = home.session(session).last
+
+    assert (b"[]", b"[]") == (bytes(last.prompt), bytes(last.order.prompt))
 
 
 async def test_a_closed_session_answers_again_and_again(tmp_path):

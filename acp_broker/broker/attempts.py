@@ -1,0 +1,35 @@
+"""The task that runs a session's attempts: there from the first one on, until it is told to stop."""
+
+from asyncio import Queue
+
+from anyio.abc import TaskGroup
+
+from acp_broker.broker.attempt import Attempt
+from acp_broker.broker.guard import guarded
+from acp_broker.observe.log import Log
+
+
+class Attempts:
+    """Runs each attempt to its very end before the next. To wake a task costs a fifth of starting another."""
+
+    def __init__(self, tasks: TaskGroup, log: Log) -> None:
+        self._tasks = tasks
+        self._log = log
+        self._queue: Queue[Attempt | None] = Queue()
+        self._is_running = False
+
+    def put_nowait(self, attempt: Attempt) -> None:
+        if not self._is_running:
+            self._is_running = True
+            self._tasks.start_soon(self._run)
+        self._queue.put_nowait(attempt)
+
+    def stop(self) -> None:
+        """End the task once it has run what it was given; the next attempt starts another."""
+        if self._is_running:
+            self._is_running = False
+            self._queue.put_nowait(None)
+
+    async def _run(self) -> None:
+        while (attempt := await self._queue.get()) is not None:
+            await guarded(attempt.run(), self._log)

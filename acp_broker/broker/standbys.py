@@ -1,0 +1,63 @@
+"""What one session has opened: a standby per backend that it ever asked for."""
+
+from typing import TYPE_CHECKING
+
+from anyio import create_task_group
+
+from acp_broker.broker.between import Between
+from acp_broker.broker.standby import Standby
+from acp_broker.core.names import BackendId
+
+if TYPE_CHECKING:
+    from acp_broker.broker.session import Session
+
+
+class Standbys:
+    """One per session, which holds the setup that they are opened with."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self._known: dict[BackendId, Standby] = {}
+
+    def get(self, backend: BackendId) -> Standby | None:
+        return self._known.get(backend)
+
+    def of(self, backend: BackendId) -> Standby:
+        """Made when first asked for."""
+        standby = self._known.get(backend)
+        if standby is None:
+            session = self._session
+            standby = session.broker.standby(backend, session.setup, session.whom)
+            standby.between = Between(session, standby)
+            self._known[backend] = standby
+        return standby
+
+    def rest(self) -> bool:
+        """A turn is over: what is open is idle. As `renew`."""
+        for standby in self._known.values():
+            standby.rest()
+        return self.renew()
+
+    def set_up(self) -> None:
+        """The session's setup has changed, for what opens from now on."""
+        for standby in self._known.values():
+            standby.setup, standby.whom = self._session.setup, self._session.whom
+
+    def renew(self) -> bool:
+        """Close what was opened with another setup; whether there was any."""
+        stale = [standby for standby in self._known.values() if standby.is_stale]
+        for standby in stale:
+            standby.close()
+        return bool(stale)
+
+    async def abandon(self) -> None:
+        """Close them all, and wait until nothing of them is left."""
+        async with create_task_group() as tasks:
+            for standby in self._known.values():
+                tasks.start_soon(standby.abandon)
+
+    async def end(self) -> None:
+        """Abandon them for good."""
+        async with create_task_group() as tasks:
+            for standby in self._known.values():
+                tasks.start_soon(standby.end)
