@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
+from acp_broker.broker import shapes
 from acp_broker.broker.replay import replay_frames
 from acp_broker.broker.runner import Order
 from acp_broker.broker.session import Session
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from acp_broker.broker.frontend import Frontend
 
 EMPTY = Raw(b"{}")
+_prompt = msgspec.json.Decoder(shapes.Prompt).decode
+_blocks = msgspec.json.Decoder(list[shapes.Block]).decode
 
 
 class Then(Struct):
@@ -39,71 +42,11 @@ Handler = Callable[["Frontend", Request], "Raw | Awaitable[Raw | Then] | None"]
 Listener = Callable[["Frontend", Notification], None]
 
 
-class _Initialize(Struct):
-    version: int = msgspec.field(name="protocolVersion")
-    capabilities: Raw = msgspec.field(name="clientCapabilities", default=EMPTY)
-    info: Raw | UnsetType = msgspec.field(name="clientInfo", default=UNSET)
-
-
-class _Block(Struct):
-    type: str
-
-
-class _Prompt(Struct):
-    session: str = msgspec.field(name="sessionId")
-    prompt: Raw
-
-
-class _Open(Struct):
-    cwd: str
-    mcp_servers: tuple[Raw, ...] = msgspec.field(name="mcpServers", default=())
-    directories: tuple[str, ...] | None = msgspec.field(name="additionalDirectories", default=None)
-
-
-class _Reopen(_Open, kw_only=True):
-    session: str = msgspec.field(name="sessionId")
-
-
-class _OfSession(Struct):
-    session: str = msgspec.field(name="sessionId")
-
-
-class _MaybeOfSession(Struct):
-    session: str | None = msgspec.field(name="sessionId", default=None)
-
-
-class _SetMode(Struct):
-    session: str = msgspec.field(name="sessionId")
-    mode: str = msgspec.field(name="modeId")
-
-
-class _SetOption(Struct):
-    session: str = msgspec.field(name="sessionId")
-    option: str = msgspec.field(name="configId")
-    value: Raw
-
-
-class _List(Struct):
-    cwd: str | None = None
-
-
-class _Authenticate(Struct):
-    method: str = msgspec.field(name="methodId")
-
-
-class _Cancelled(Struct):
-    request: Raw = msgspec.field(name="requestId")
-
-
-_prompt = msgspec.json.Decoder(_Prompt).decode
-_blocks = msgspec.json.Decoder(list[_Block]).decode
-
-
 def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     """ACP v1, initialization: we speak version 1, whichever is asked for."""
     if frontend.is_initialized:
         raise RpcError(INVALID_REQUEST, "initialize came twice on one connection")
-    params = msgspec.json.decode(_params(request), type=_Initialize)
+    params = msgspec.json.decode(_params(request), type=shapes.Initialize)
     capabilities = jsonrpc.given(params.capabilities) or EMPTY
     frontend.can = client.declared(capabilities)
     frontend.whom = Whom(capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins)
@@ -112,7 +55,7 @@ def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
 
 
 def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
-    params = msgspec.json.decode(_params(request), type=_Open)
+    params = msgspec.json.decode(_params(request), type=shapes.Open)
     rest = _others(request, "cwd", "mcpServers", "additionalDirectories")
     setup = SessionSetup(frontend.broker.new_id(), *_checked(params), params.mcp_servers, rest)
     if not Path(params.cwd).is_dir():
@@ -151,7 +94,7 @@ def resume(frontend: "Frontend", request: Request) -> Raw:
 
 
 def list_sessions(frontend: "Frontend", request: Request) -> Raw:
-    wanted = msgspec.json.decode(_params(request), type=_List).cwd
+    wanted = msgspec.json.decode(_params(request), type=shapes.List).cwd
     sessions = [
         {"sessionId": session.id, "cwd": session.setup.cwd}
         for session in frontend.broker.sessions.values()
@@ -162,7 +105,7 @@ def list_sessions(frontend: "Frontend", request: Request) -> Raw:
 
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     """It is about what came before it: it cancels nothing that comes while it waits."""
-    session = _session(frontend, msgspec.json.decode(_params(request), type=_OfSession).session)
+    session = _session(frontend, msgspec.json.decode(_params(request), type=shapes.OfSession).session)
     rested = session.rest()
 
     async def closed() -> Raw:
@@ -177,7 +120,7 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 
 def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     """ACP v1, session delete: deleting what is not there succeeds."""
-    name = SessionId(msgspec.json.decode(_params(request), type=_OfSession).session)
+    name = SessionId(msgspec.json.decode(_params(request), type=shapes.OfSession).session)
     session = frontend.broker.sessions.pop(name, None)
     if session is None:
         return EMPTY
@@ -201,17 +144,17 @@ def prompt(frontend: "Frontend", request: Request) -> None:
 
 
 def set_mode(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    params = msgspec.json.decode(_params(request), type=_SetMode)
+    params = msgspec.json.decode(_params(request), type=shapes.SetMode)
     return _session(frontend, params.session).fitting.set_mode(params.mode, _rest(request))
 
 
 def set_option(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    params = msgspec.json.decode(_params(request), type=_SetOption)
+    params = msgspec.json.decode(_params(request), type=shapes.SetOption)
     return _session(frontend, params.session).fitting.set_option(params.option, params.value, _rest(request))
 
 
 def authenticate(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
-    method = msgspec.json.decode(_params(request), type=_Authenticate).method
+    method = msgspec.json.decode(_params(request), type=shapes.Authenticate).method
     return frontend.broker.reception.authenticate(frontend, method, _rest(request))
 
 
@@ -242,13 +185,13 @@ def _extension_notification(frontend: "Frontend", notification: Notification) ->
 
 
 def cancel(frontend: "Frontend", notification: Notification) -> None:
-    params = msgspec.json.decode(notification.params or EMPTY, type=_OfSession)
+    params = msgspec.json.decode(notification.params or EMPTY, type=shapes.OfSession)
     _session(frontend, params.session).cancel()
 
 
 def cancel_request(frontend: "Frontend", notification: Notification) -> None:
     """ACP v1, cancellation: of a prompt, it is a cancel of that prompt; anything else runs to its end."""
-    request = msgspec.json.decode(notification.params or EMPTY, type=_Cancelled).request
+    request = msgspec.json.decode(notification.params or EMPTY, type=shapes.Cancelled).request
     for session in tuple(frontend.broker.sessions.values()):
         session.cancel_request(frontend.number, jsonrpc.same_id(request))
 
@@ -292,7 +235,7 @@ def _others(request: Request, *read: str) -> dict[str, Raw]:
 
 
 def _named(rest: dict[str, Raw]) -> str:
-    return msgspec.json.decode(jsonrpc.encode(rest), type=_MaybeOfSession).session or ""
+    return msgspec.json.decode(jsonrpc.encode(rest), type=shapes.MaybeOfSession).session or ""
 
 
 def _session(frontend: "Frontend", name: str) -> Session:
@@ -302,7 +245,7 @@ def _session(frontend: "Frontend", name: str) -> Session:
     return session
 
 
-def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
+def _checked(params: shapes.Open) -> tuple[str, tuple[str, ...]]:
     directories = params.directories or ()
     for server in params.mcp_servers:
         acp.mcp_server(server)
@@ -313,7 +256,7 @@ def _checked(params: _Open) -> tuple[str, tuple[str, ...]]:
 
 
 def _reopened(frontend: "Frontend", request: Request) -> Session:
-    params = msgspec.json.decode(_params(request), type=_Reopen)
+    params = msgspec.json.decode(_params(request), type=shapes.Reopen)
     session = _session(frontend, params.session)
     cwd, directories = _checked(params)
     if cwd != session.setup.cwd:
