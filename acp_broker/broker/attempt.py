@@ -78,9 +78,21 @@ class Attempt:
         self._turn.attempt_over(self, outcome)
 
     async def _work(self) -> Finished:
-        turn = self._turn
-        if self.standby.backend is None:
+        was_open = self.standby.backend is not None
+        if not was_open:
             self._look()
+        try:
+            return await self._join_and_run()
+        except BackendFailure as error:
+            if not was_open or not _died_unasked(error.failure) or self._cancel.is_set():
+                raise
+        # It died between turns, so lately that nobody had noticed: the prompt never reached it, a new life may have it.
+        self._is_running = False
+        await self.standby.abandon()
+        return await self._join_and_run()
+
+    async def _join_and_run(self) -> Finished:
+        turn = self._turn
         backend = await self.standby.join(self)
         await turn.session.fitting.fit(self.standby, backend)
         if self._cancel.is_set():
@@ -185,6 +197,10 @@ class Attempt:
     def tell(self, method: str, params: dict[str, Raw] | None) -> None:
         if self._is_heard:
             self._turn.told(self, method, params)
+
+
+def _died_unasked(failure: Failure) -> bool:
+    return failure.kind is FailureKind.CRASHED and failure.seen_at != "submitted"
 
 
 class Asked:

@@ -6,8 +6,11 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.broker import BrokerProcess, agent, chain
 from tests.support.heard import Turn
+from tests.support.matrix import strike
 
 DIES = {"turns": [[{"do": "die"}]]}
 SPARE = {"turns": [[{"do": "say", "text": "spare here"}]]}
@@ -121,6 +124,22 @@ def test_a_dead_primary_costs_the_second_turn_nothing(tmp_path: Path) -> None:
         turns = [broker.prompt(session).attempts for _ in range(3)]
 
     assert [["primary silent", "spare"], ["spare"], ["spare"]] == turns
+
+
+@pytest.mark.parametrize("commit", ["first_output", "submitted"])
+def test_an_agent_that_died_unnoticed_is_started_again_for_the_prompt(tmp_path: Path, commit: str) -> None:
+    """Between turns nobody looks: the prompt that finds it dead never reached it, so a new life of it may answer."""
+    config = chain(primary={}, spare=SPARE, acp={"commitPoint": commit})
+    with BrokerProcess(tmp_path, config) as broker:
+        session = broker.open()
+        broker.prompt(session)
+        broker.pause()
+        strike(broker, "primary")
+        request = broker.start(session)
+        broker.resume()
+        turn = broker.until_reply(request)
+
+    assert ("end_turn", ["primary"]) == (turn.reply["result"]["stopReason"], turn.attempts)
 
 
 def test_a_backend_that_failed_in_one_session_rests_in_all(tmp_path: Path) -> None:
