@@ -34,6 +34,9 @@ _tool_call = msgspec.json.Decoder(_ToolCall).decode
 _FINISHED = frozenset({"completed", "failed"})
 
 
+_CRASHED = FailureKind.CRASHED
+
+
 class Attempt:
     """The `contract.Client` of one `Backend.run`."""
 
@@ -59,6 +62,8 @@ class Attempt:
         self._is_heard = True
         self._is_running = False
         self._is_killed = False
+        # The runtime may have read the prompt: from here on it is never given to another life of it.
+        self._is_submitted = False
 
     @property
     def backend(self) -> str:
@@ -84,7 +89,7 @@ class Attempt:
         try:
             return await self._join_and_run()
         except BackendFailure as error:
-            if not was_open or not _died_unasked(error.failure) or self._cancel.is_set():
+            if not was_open or self._is_submitted or self._cancel.is_set() or error.failure.kind is not _CRASHED:
                 raise
         # It died between turns, so lately that nobody had noticed: the prompt never reached it, a new life may have it.
         self._is_running = False
@@ -141,10 +146,12 @@ class Attempt:
     # contract.Client
 
     def reached(self, phase: Phase) -> None:
+        self._is_submitted |= phase == "submitted"
         if self._is_heard:
             self._turn.reached(self, phase)
 
     def show(self, updates: Sequence[Update]) -> None:
+        self._is_submitted = True
         if self._is_heard:
             self._turn.heard(self, updates)
 
@@ -197,10 +204,6 @@ class Attempt:
     def tell(self, method: str, params: dict[str, Raw] | None) -> None:
         if self._is_heard:
             self._turn.told(self, method, params)
-
-
-def _died_unasked(failure: Failure) -> bool:
-    return failure.kind is FailureKind.CRASHED and failure.seen_at != "submitted"
 
 
 class Asked:
