@@ -205,7 +205,7 @@ class Broker:
 
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         if stop_reason is None:
-            self.chain.exhausted(turn.misses)
+            self.chain.exhausted(turn.telling.misses)
         attempt = turn.attempt
         if attempt is not None and stop_reason == "cancelled":
             self.chain.released(attempt.candidate)
@@ -217,7 +217,7 @@ class Broker:
             backend=tried,
             attempts=attempt.number if attempt is not None else 0,
             stop_reason=stop_reason if stop_reason is not None else "refused",
-            passed=[f"{one.backend}: {one.why}" for one in turn.passed] or None,
+            passed=[f"{one.backend}: {one.why}" for one in turn.telling.passed] or None,
         )
 
     # --- backends

@@ -23,12 +23,13 @@ from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held, Item, Told, first_updates
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.broker.telling import Telling, follower
+from acp_broker.broker.weighing import judged, weighed
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import Phase, StopReason, TurnId
 from acp_broker.core.turn import step
-from acp_broker.core.turnrules import Miss, Rules
+from acp_broker.core.turnrules import Rules
 from acp_broker.core.turnwords import (
     Accepted,
     CancelAsked,
@@ -55,7 +56,7 @@ from acp_broker.core.turnwords import (
 from acp_broker.errors import BROKER_FAULT, RpcError
 from acp_broker.store import records
 from acp_broker.wire import jsonrpc
-from acp_broker.wire.acp import Update, text_of
+from acp_broker.wire.acp import Update
 
 if TYPE_CHECKING:
     from acp_broker.broker.session import Session
@@ -63,11 +64,6 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _UNCOMMITTED = (Waiting, Trying, Doubting)
 _SHOWN = (Committed, Ended)
-
-
-async def load() -> None:
-    """Load what turns alone need; best while an agent starts. Its patterns would make `initialize` wait 15 ms."""
-    import acp_broker.core.doubt  # noqa: F401, PLC0415
 
 
 class Order(Struct, frozen=True):
@@ -124,7 +120,10 @@ class Turn:
                 shows = any(update.kind not in visible.NOTES for update in rest)
                 self._add((Spoke if shows else Noted)(attempt.number), rest)
                 break
-            self._add(self._weigh(attempt.number, update), (update,))
+            *before, event = weighed(attempt.number, update)
+            for sign in before:
+                self._add(sign)
+            self._add(event, (update,))
         self.session.log.commit()
 
     def heard_late(self, attempt: Attempt, updates: Sequence[Update]) -> None:
@@ -160,21 +159,6 @@ class Turn:
 
     # --- what the machine is told
 
-    def _weigh(self, attempt: int, update: Update) -> Event:
-        """Before the commit point: is it a note, something to doubt, or output?"""
-        text = text_of(update) if update.kind in visible.CHUNKS else None
-        if visible.voice(update.kind, text) is visible.Voice.NOTE:
-            return Noted(attempt)
-        if update.kind == "agent_message_chunk" and text is not None:
-            from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see `load`
-
-            if is_retry_notice(text):
-                self._add(Reached(attempt, "retrying"))
-                return Noted(attempt)
-            if looks_like_failure(text):
-                return Doubted(attempt)
-        return Spoke(attempt)
-
     def _end_of(self, attempt: Attempt, outcome: BackendFinished | Failure | None) -> Event | None:
         match outcome:
             case None:
@@ -183,13 +167,9 @@ class Turn:
                 return Failed(attempt.number, outcome)
             case BackendFinished(stop_reason, answer):
                 attempt.finished = outcome
-                if isinstance(self.state, Doubting):
-                    from acp_broker.core.doubt import judge  # noqa: PLC0415 - see `load`
-
-                    usage = story.has_usage(answer)
-                    failure = judge(self._held.text(), stop_reason, usage)
-                    if failure is not None:
-                        return Failed(attempt.number, failure)
+                failure = judged(self._held.text(), stop_reason, answer) if isinstance(self.state, Doubting) else None
+                if failure is not None:
+                    return Failed(attempt.number, failure)
                 return Finished(attempt.number, stop_reason)
 
     def post(self, event: Event, updates: Sequence[Update] = ()) -> None:
@@ -294,14 +274,6 @@ class Turn:
     def current(self) -> Attempt:
         assert self.attempt is not None, "the machine commands an attempt that was never started"
         return self.attempt
-
-    @property
-    def misses(self) -> tuple[Miss, ...]:
-        return self.telling.misses
-
-    @property
-    def passed(self) -> tuple[story.Passed, ...]:
-        return self.telling.passed
 
     def story(self) -> story.Story:
         return self.telling.story(self.attempt, self.watch.now(), unpersisted=self.session.log.fault)

@@ -15,10 +15,11 @@ from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.limit import within
-from acp_broker.broker.runner import Order, Turn, load
+from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
 from acp_broker.broker.standbys import Standbys
+from acp_broker.broker.weighing import load
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss

@@ -1,0 +1,47 @@
+"""What an attempt's words are to the machine: notes, a retry of the agent's own, something to doubt, or output.
+
+The patterns that tell a failure are loaded when they are first needed, best while an agent starts (`load`): they would
+make `initialize` wait 15 ms.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Raw
+
+from acp_broker.broker import story
+from acp_broker.core import visible
+from acp_broker.core.failures import Failure
+from acp_broker.core.names import StopReason
+from acp_broker.core.turnwords import Doubted, Event, Noted, Reached, Spoke
+from acp_broker.wire.acp import Update, text_of
+
+
+async def load() -> None:
+    """Load what turns alone need."""
+    import acp_broker.core.doubt  # noqa: F401, PLC0415
+
+
+def weighed(attempt: int, update: Update) -> Iterator[Event]:
+    """The events that one update before the commit point is; the update belongs to the last of them."""
+    text = text_of(update) if update.kind in visible.CHUNKS else None
+    if visible.voice(update.kind, text) is visible.Voice.NOTE:
+        yield Noted(attempt)
+        return
+    if update.kind == "agent_message_chunk" and text is not None:
+        from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see `load`
+
+        if is_retry_notice(text):
+            yield Reached(attempt, "retrying")
+            yield Noted(attempt)
+            return
+        if looks_like_failure(text):
+            yield Doubted(attempt)
+            return
+    yield Spoke(attempt)
+
+
+def judged(words: str, stop_reason: StopReason, answer: Raw) -> Failure | None:
+    """Whether the held words, and the answer behind them, are a failure dressed as an answer."""
+    from acp_broker.core.doubt import judge  # noqa: PLC0415 - see `load`
+
+    return judge(words, stop_reason, story.has_usage(answer))
