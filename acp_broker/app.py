@@ -29,7 +29,7 @@ from acp_broker.contract import Backend, BackendConfig, PhaseLimits, Spawn, Tool
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turnrules import Limits
 from acp_broker.edge.household import Household
-from acp_broker.errors import UsageError
+from acp_broker.errors import Problem, UsageError
 from acp_broker.observe.log import Log, to_file, to_stderr
 from acp_broker.store.files import StateFolder
 from backends import KINDS
@@ -130,6 +130,15 @@ def _log_loop_faults(log: Log) -> None:
         log("loop_fault", message=str(context.get("message")), error=repr(error), traceback="".join(trace))
 
     asyncio.get_running_loop().set_exception_handler(fault)
+
+
+def missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """What the chain's backends need and this machine lacks; nothing is started to find out."""
+    for name in (config.acp.backend, *config.acp.fallbacks):
+        settings = config.backends[name]
+        found = kind(str(settings.__struct_config__.tag)).check(settings, _environment(config, name, environ))
+        if found is not None:
+            yield Problem(f"backends.{name}", found)
 
 
 def _runtime(config: Config, name: BackendId, environ: Mapping[str, str], limits: Limits, spawn: Spawn) -> Runtime:

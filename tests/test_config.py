@@ -146,8 +146,25 @@ def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path, sections: dict[str,
 @pytest.mark.parametrize("profile", [{"type": "agent"}, {"type": "api_key", "key": "$KEY"}])
 def test_profiles_that_work_give_no_warning(tmp_path: Path, profile: dict[str, object]) -> None:
     """The agent's own login, and what the environment holds."""
-    warnings = loaded(tmp_path, with_(auth={"profiles": {"x": profile}})).warnings
-    assert not warnings
+    config = load(KINDS, path=write(tmp_path, with_(auth={"profiles": {"x": profile}})), environ={"KEY": "k"})
+    assert not config.warnings
+
+
+def test_a_key_that_the_environment_lacks_is_warned_of(tmp_path: Path) -> None:
+    """An editor that the desktop started has no shell's variables; the agent would only say that it is logged out."""
+    config = loaded(tmp_path, with_(auth={"profiles": {"x": {"type": "api_key", "key": "$KEY"}}}))
+
+    assert (Problem("auth.profiles.x", "KEY is not set in this environment"),) == config.warnings
+
+
+def test_a_chain_limit_that_leaves_nothing_is_warned_of(tmp_path: Path) -> None:
+    """The first backend would use it up, and no fallback would ever be asked."""
+    backends = {"one": {"kind": "silent"}, "two": {"kind": "silent"}}
+    chain = {"backend": "one", "fallbacks": ["two"]}
+    [warning] = loaded(tmp_path, {"acp": chain, "backends": backends, "limits": {"chainMs": 20_000}}).warnings
+
+    expected = "limits.chainMs"
+    assert expected == warning.path
 
 
 def test_a_limit_that_was_meant_in_seconds_is_warned_of(tmp_path: Path) -> None:

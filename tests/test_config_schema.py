@@ -118,7 +118,7 @@ def test_the_sample_fits_the_schema() -> None:
 
 def test_the_sample_loads_without_a_warning(tmp_path: Path) -> None:
     """It is what people copy."""
-    config = load(KINDS, path=write(tmp_path, SAMPLE.read_bytes()), environ={"HOME": "/home/u"})
+    config = load(KINDS, path=write(tmp_path, SAMPLE.read_bytes()), environ={"HOME": "/home/u", "GEMINI_API_KEY": "k"})
 
     expected = (("codex", "gemini"), ())
     assert expected == (config.acp.fallbacks, config.warnings)

@@ -86,10 +86,12 @@ def _config(kinds: Kinds, value: object, repeated: list[Problem], source: Path, 
         }
     except ValidationError as error:
         raise ConfigError(str(source), [Problem("(file)", str(error))]) from error
-    return _settled(document, backends, source)
+    return _settled(document, backends, source, environ)
 
 
-def _settled(document: Document, backends: dict[BackendId, BackendConfig], source: Path) -> Config:
+def _settled(
+    document: Document, backends: dict[BackendId, BackendConfig], source: Path, environ: Mapping[str, str]
+) -> Config:
     return Config(
         source=source,
         acp=_chained(document.acp),
@@ -99,7 +101,12 @@ def _settled(document: Document, backends: dict[BackendId, BackendConfig], sourc
         frontends=document.frontends,
         limits=document.limits,
         log=document.log,
-        warnings=(*_short_limits(document), *_shared_fates(document.acp, backends), *_not_yet(document)),
+        warnings=(
+            *_short_limits(document),
+            *_shared_fates(document.acp, backends),
+            *_unset(document, environ),
+            *_not_yet(document),
+        ),
     )
 
 
@@ -148,6 +155,18 @@ def _short_limits(document: Document) -> Iterator[Problem]:
     for key, limit in (("firstOutputMs", document.limits.first_output_ms), ("chainMs", document.limits.chain_ms)):
         if limit is not None and limit < _SHORT_MS:
             yield Problem(f"limits.{key}", f"{limit} is in milliseconds; for seconds write {limit * 1000}")
+    chain, kept = document.limits.chain_ms, document.limits.reserve_ms * len(document.acp.fallbacks)
+    if chain is not None and 0 < kept >= chain:
+        found = f"{chain} is no more than the fallbacks' reserveMs together ({kept}), so that the first may use it up"
+        yield Problem("limits.chainMs", f"{found}; raise it, or lower reserveMs")
+
+
+def _unset(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Keys that are not in this environment. An editor that the desktop started has no shell's variables."""
+    for name, profile in document.auth.profiles.items():
+        variable = source_variable(profile)
+        if variable is not None and not environ.get(variable):
+            yield Problem(join("auth.profiles", name), f"{variable} is not set in this environment")
 
 
 def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:

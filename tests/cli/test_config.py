@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from acp_broker.cli.config import check, path, schema
+from acp_broker.errors import Problem
 from tests.support.config import KINDS, MINIMAL, write
 
 
@@ -13,10 +14,13 @@ def test_check_says_what_a_good_file_means(tmp_path: Path, capsys: pytest.Captur
     """One line, with the chain: the file may be good and still not say what was meant."""
     file = write(tmp_path, {**MINIMAL, "limits": {"chainMs": 240}})
 
-    code = check(KINDS, file, {})
+    code = check(KINDS, file, {}, missing=lambda *_: [Problem("backends.one", "is not here")])
 
-    warning = "warning: limits.chainMs: 240 is in milliseconds; for seconds write 240000\n"
-    assert (0, (f"{file}: OK: one\n", warning)) == (code, capsys.readouterr())
+    warnings = (
+        "warning: limits.chainMs: 240 is in milliseconds; for seconds write 240000\n"
+        "warning: backends.one: is not here\n"
+    )
+    assert (0, (f"{file}: OK: one\n", warnings)) == (code, capsys.readouterr())
 
 
 def test_check_puts_problems_on_stderr_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
