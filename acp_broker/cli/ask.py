@@ -31,8 +31,10 @@ def run(path: Path | None, environ: Mapping[str, str], prompt: str) -> int:
 async def _ask(config: Config, environ: Mapping[str, str], prompt: str) -> int:
     screen = _Screen()
     async with running(config, environ) as broker, Client(broker, screen.show) as client:
-        result = await client.prompt(prompt)
-    screen.end()
+        try:
+            result = await client.prompt(prompt)
+        finally:
+            screen.end()
     _ERR.print(_story(result), style="dim")
     return 0
 
@@ -42,6 +44,7 @@ class _Screen:
 
     def __init__(self) -> None:
         self._last = ""
+        self._is_used = False
 
     def show(self, update: Shown) -> None:
         if update.kind == "agent_message_chunk" and isinstance(update.content, Content):
@@ -56,14 +59,16 @@ class _Screen:
             _ERR.print(f"[{update.title}]", style="cyan")
 
     def end(self) -> None:
+        """Whatever comes next begins a line of its own."""
         if self._last == "thoughts":
             _ERR.print()
-        _OUT.print()
+        if self._is_used:
+            _OUT.print()
 
     def _begin(self, what: str) -> None:
         if self._last not in ("", what):
             _ERR.print()
-        self._last = what
+        self._last, self._is_used = what, True
 
 
 def _story(result: dict[str, object]) -> str:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from acp_broker.broker.broker import Broker
 from acp_broker.edge.memory import MemoryChannel
-from acp_broker.errors import METHOD_NOT_FOUND, RpcError
+from acp_broker.errors import METHOD_NOT_FOUND, RpcError, UsageError
 from acp_broker.wire import jsonrpc
 
 
@@ -55,7 +55,7 @@ class Client:
         self._tasks.start_soon(self._broker.serve, self._channel, "terminal")
         try:
             await self.ask("initialize", {"protocolVersion": 1, "clientInfo": {"name": "acp-broker", "version": "1"}})
-            opened = await self.ask("session/new", {"cwd": str(Path.cwd()), "mcpServers": []})
+            opened = await self.ask("session/new", {"cwd": _here(), "mcpServers": []})
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -98,6 +98,13 @@ class Client:
                     self._shown(msgspec.json.decode(params, type=_Params).update)
                 case jsonrpc.Request(id, method, _):
                     self._channel.say(jsonrpc.answer(id, _declined(method)))
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise UsageError("the current folder was deleted; cd to one that is there") from error
 
 
 def _declined(method: str) -> Raw | RpcError:

@@ -62,6 +62,15 @@ _HOLD: tuple[Command, ...] = (Hold(),)
 _UNASKED = "ended the turn as cancelled, which nobody asked for"
 _UNASKED_CANCEL = Failure(FailureKind.CRASHED, _UNASKED, seen_at="submitted")
 
+# What did not come in time, by phase.
+_MISSED: dict[Phase, str] = {
+    "leasing": "had no credential",
+    "starting": "did not start",
+    "opening": "did not open the session",
+    "submitted": "no first output",
+    "retrying": "no first output after its own retry",
+}
+
 # An attempt reaches a phase once and only goes forward, so that no limit can be had twice.
 _RANK: dict[Phase, int] = {"leasing": 0, "starting": 1, "opening": 2, "submitted": 3, "retrying": 4}
 
@@ -286,7 +295,7 @@ def _submit(rules: Rules, state: Trying | Doubting, now: Seconds) -> Step:
 
 def _unheard(timer: Timer, since: Seconds, phase: Phase, now: Seconds) -> Failure:
     until = now if timer.at is None else timer.at
-    text = f"no first output within {round(until - since, 3):g} s (phase {phase})"
+    text = f"{_MISSED[phase]} within {round(until - since, 3):g} s (phase {phase})"
     return Failure(FailureKind.SILENT, text, seen_at=phase)
 
 

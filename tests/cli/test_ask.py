@@ -86,5 +86,5 @@ def test_a_state_folder_that_cannot_be_used_is_said(tmp_path: Path, capsys: pyte
     (tmp_path / "file").write_bytes(b"")
     code = ask.run(path, {"ACP_BROKER_HOME": str(tmp_path / "file"), "HOME": str(tmp_path)}, "hello")
 
-    text = f"acp-broker: cannot use the state folder {tmp_path}/file: File exists"
+    text = f"acp-broker: {tmp_path}/file is no folder; set ACP_BROKER_HOME to one, or move the file away"
     assert (1, text) == (code, capsys.readouterr().err.splitlines()[-1])

@@ -77,8 +77,8 @@ def test_a_methods_environment_may_be_a_list(ran) -> None:
         ("nobody", "tty", "no agent is called 'nobody' in {path}; known: claude, unused"),
         ("played", "tty", "no agent is called 'played' in {path}; known: claude, unused"),
         ("unused", "tty", "unused is neither acp.backend nor in acp.fallbacks of {path}"),
-        ("claude", "oauth", "claude has no terminal login called 'oauth'"),
-        ("claude", "fly", "claude has no terminal login called 'fly'"),
+        ("claude", "oauth", "claude has no terminal login called 'oauth'; it offers: tty"),
+        ("claude", "fly", "claude has no terminal login called 'fly'; it offers: tty"),
     ],
 )
 def test_what_cannot_be_run_is_said(

@@ -102,7 +102,7 @@ def test_silence_is_told_with_its_limit_and_its_phase() -> None:
         (230.2, Stopped(2)),
     )
     submitted = ("no first output within 218.5 s (phase submitted)", "submitted")
-    leasing = ("no first output within 10 s (phase leasing)", "leasing")
+    leasing = ("had no credential within 10 s (phase leasing)", "leasing")
 
     assert [submitted, leasing] == texts(rules, *told)
 
@@ -117,7 +117,7 @@ def test_silence_after_a_retry_notice_is_told_from_the_notice() -> None:
         (240.0, Stopped(1)),
     )
 
-    expected = [("no first output within 2 s (phase retrying)", "retrying")]
+    expected = [("no first output after its own retry within 2 s (phase retrying)", "retrying")]
     assert expected == texts(RULES, *told)
 
 
