@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -26,16 +26,17 @@ def run(path: Path | None, environ: Mapping[str, str]) -> int:
 
 
 async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write_fd: int) -> None:
-    async with running(config, environ) as broker, anyio.create_task_group() as tasks:
-        channel = StdioChannel(read_fd, write_fd, config.limits.max_message_bytes)
-        tasks.start_soon(_stop_on_signal, channel)
-        await broker.serve(channel, "stdio")
-        await channel.drained()
-        tasks.cancel_scope.cancel()
-
-
-async def _stop_on_signal(channel: StdioChannel) -> None:
-    """SIGTERM and SIGINT are the frontend's way of closing its side."""
+    channel = StdioChannel(read_fd, write_fd, config.limits.max_message_bytes)
+    # Caught to the very end: a second signal, or one behind the end of stdin, must not keep us from ending our agents.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async for _ in signals:
-            channel.stop()
+        async with running(config, environ) as broker, anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on_signal, signals, channel)
+            await broker.serve(channel, "stdio")
+            await channel.drained()
+            tasks.cancel_scope.cancel()
+
+
+async def _stop_on_signal(signals: AsyncIterator[signal.Signals], channel: StdioChannel) -> None:
+    """SIGTERM and SIGINT are the frontend's way of closing its side."""
+    async for _ in signals:
+        channel.stop()

@@ -130,6 +130,18 @@ def test_the_end_of_stdin_does_not_wait_for_an_agent_that_ignores_it(tmp_path: P
     assert "cancelled" == reply["result"]["stopReason"]
 
 
+@pytest.mark.parametrize("late", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_ends_its_agents_changes_nothing(tmp_path: Path, late: signal.Signals) -> None:
+    """An editor closes stdin, waits a little and sends SIGTERM: the agents are still ended by us, not left behind."""
+    slow = {"exit": [{"do": "spawn"}, {"do": "stall"}], "terminate": [{"do": "stall"}]}
+    with BrokerProcess(tmp_path, chain(primary=slow)) as broker:
+        broker.prompt(broker.open())
+        broker.process.stdin.close()
+        broker.until_agents("primary", 2)  # it has seen the end of its stdin, and is in no hurry
+        broker.process.send_signal(late)
+        broker.ended()
+
+
 def test_the_end_of_stdin_while_an_agent_is_being_opened_leaves_nothing(tmp_path: Path) -> None:
     """It hangs in initialize and has nobody's attention yet; it is ours all the same."""
     script = {"initialize": [{"do": "spawn", "setsid": True}, AT, {"do": "stall"}]}

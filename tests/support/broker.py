@@ -257,6 +257,13 @@ class BrokerProcess:
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [line for line in lines if event in (None, line["event"])]
 
+    def until_agents(self, backend: str, count: int) -> None:
+        """Wait until that many processes of a backend are there."""
+        deadline = time.monotonic() + DEADLINE_S
+        while len(self.agents(backend)) < count:
+            assert time.monotonic() < deadline, f"only {self.agents(backend)}"
+            select.select([], [], [], 0.005)
+
     def until_logged(self, event: str) -> dict:
         """Wait for a line in the broker's log: what happens inside shows itself nowhere else."""
         deadline = time.monotonic() + DEADLINE_S
