@@ -14,7 +14,7 @@ from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.plan import Can, Needs, Plan, make_plan
 from acp_broker.core.turnrules import Miss, Rules
-from acp_broker.wire import agent, content, jsonrpc
+from acp_broker.wire import agent, jsonrpc
 
 if TYPE_CHECKING:
     from acp_broker.broker.runner import Order
@@ -40,7 +40,7 @@ class Chain:
 
     def plan(self, session: "Session", order: "Order", known: Known) -> tuple[Rules, tuple[Passed, ...]]:
         """The rules of a turn, and who was passed over for it and why."""
-        needs = _needs(session, order.prompt)
+        needs = _needs(session, order.kinds)
         command = slash_command(order.prompt)
         pin = session.settings.selected if command in session.settings.commands else None
         if needs == _NOTHING and pin is None and not self._health.records:
@@ -114,16 +114,14 @@ class Chain:
 
 
 _NOTHING = Needs()
-_NO_KINDS: frozenset[str] = frozenset()
 
 
-def _needs(session: "Session", prompt: Raw) -> Needs:
-    body = bytes(prompt)
-    kinds = content.kinds(prompt) if b'"image"' in body or b'"audio"' in body else _NO_KINDS
+def _needs(session: "Session", kinds: frozenset[str]) -> Needs:
+    image, audio = "image" in kinds, "audio" in kinds
     mode, directories = session.settings.chosen_mode, bool(session.setup.additional_directories)
-    if not kinds and mode is None and not directories:
+    if not image and not audio and mode is None and not directories:
         return _NOTHING
-    return Needs("image" in kinds, "audio" in kinds, directories, mode)
+    return Needs(image, audio, directories, mode)
 
 
 def _able(said: agent.Initialized | None, modes: frozenset[str]) -> Can:

@@ -135,10 +135,10 @@ def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
 def prompt(frontend: "Frontend", request: Request) -> None:
     """The answer comes through the session's log, after everything that belongs before it."""
     params = _prompt(_params(request))
-    _blocks(params.prompt)
+    kinds = frozenset(block.type for block in _blocks(params.prompt))
     session = _session(frontend, params.session)
     rest = _others(request, "sessionId", "prompt")
-    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, rest)
+    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, kinds, rest)
     frontend.attend(session)
     session.prompt(order)
 

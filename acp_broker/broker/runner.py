@@ -67,12 +67,16 @@ _SHOWN = (Committed, Ended)
 
 
 class Order(Struct, frozen=True):
-    """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members."""
+    """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members.
+
+    `kinds` are the types of its content blocks: it may be megabytes, and is looked through once.
+    """
 
     turn: TurnId
     frontend: int
     request_id: Raw
     prompt: Raw
+    kinds: frozenset[str]
     rest: Mapping[str, Raw] = {}
 
 

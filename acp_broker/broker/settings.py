@@ -239,6 +239,10 @@ def _with_value(option: Raw, value: Raw) -> Raw:
     return jsonrpc.encode({**_decode(option, type=dict[str, Raw]), "currentValue": value})
 
 
+# Room for what a client may write before the text of the first block.
+_START_BYTES = 4096
+
+
 class _Block(Struct):
     type: str = ""
     text: str = ""
@@ -246,7 +250,8 @@ class _Block(Struct):
 
 def slash_command(prompt: Raw) -> str | None:
     """The command that a prompt starts with (`/name ...`), or None."""
-    if b'"/' not in bytes(prompt):
+    # A prompt may be megabytes: whether its first text can be a command shows in its first bytes.
+    if b'"/' not in bytes(memoryview(prompt)[:_START_BYTES]):
         return None
     try:
         blocks = _decode(prompt, type=list[_Block])
