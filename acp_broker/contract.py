@@ -66,8 +66,6 @@ class TurnRequest(Struct, frozen=True):
     prompt: Raw
     cancel_asked: CancelAsked
     rest: Mapping[str, Raw] = {}
-    # The types of the prompt's content blocks; None: look.
-    kinds: frozenset[str] | None = None
 
 
 class Finished(Struct, frozen=True):

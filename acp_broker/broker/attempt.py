@@ -104,8 +104,7 @@ class Attempt:
             return Finished("cancelled")
         self._is_running = True
         self.life = self.standby.life
-        order = TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.rest, turn.order.kinds)
-        return await backend.run(order, self)
+        return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.rest), self)
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""

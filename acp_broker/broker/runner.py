@@ -69,7 +69,7 @@ _SHOWN = (Committed, Ended)
 class Order(Struct, frozen=True):
     """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members.
 
-    `kinds` are the types of its content blocks: it may be megabytes, and is looked through once.
+    `kinds` are the types of its content blocks.
     """
 
     turn: TurnId

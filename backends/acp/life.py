@@ -195,7 +195,7 @@ class Life:
     # --- contract.Backend
 
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
-        prompt, adapted = self._fitting(turn)
+        prompt, adapted = self._fitting(turn.prompt)
         if self._has_left or self._process.returncode is not None:
             # Nobody reads any more: the prompt is not submitted, whoever comes next may have it.
             await self._is_ended.wait()
@@ -238,10 +238,9 @@ class Life:
         again = clock.now() + CANCEL_AGAIN_S
         self._forget_cancel = clock.call_at(again, lambda: self._peer.tell("session/cancel", params)).cancel
 
-    def _fitting(self, turn: TurnRequest) -> tuple[Raw, tuple[str, ...]]:
+    def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
         """The prompt as this agent can take it. Raises BackendFailure (unsupported, bad_request)."""
-        can, prompt = self._said.can.prompt, turn.prompt
-        kinds = content.kinds(prompt) if turn.kinds is None else turn.kinds
+        can, kinds = self._said.can.prompt, content.kinds(prompt)
         for kind, is_taken in (("image", can.image), ("audio", can.audio)):
             if kind in kinds and not is_taken:
                 raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"takes no {kind} content", seen_at="opening"))
