@@ -54,23 +54,23 @@ def test_every_row_of_the_table_is_about_a_room_that_is_there() -> None:
             "acp_broker.broker may not import acp_broker.edge",
         ),
         ("acp_broker/config/load.py", "import backends.acp", "acp_broker.config may not import backends.acp"),
-        ("acp_broker/app.py", "from rich.console import Console", "acp_broker.app may not import rich.console"),
-        ("acp_broker/app.py", "from acp_broker.cli import ask", "acp_broker.app may not import acp_broker.cli"),
+        ("acp_broker/app/running.py", "from rich.console import Console", "acp_broker.app may not import rich.console"),
+        ("acp_broker/app/running.py", "from acp_broker.cli import ask", "acp_broker.app may not import acp_broker.cli"),
         ("acp_broker/cli/stdio.py", "from backends import KINDS", "acp_broker.cli may not import backends"),
         ("acp_broker/cli/stdio.py", "import uvloop", "acp_broker.cli may not import uvloop"),
         ("acp_broker/errors.py", "from .cli import main", "acp_broker.errors may not import .cli"),
         ("backends/acp/life.py", "from acp_broker.broker import ids", "backends may not import acp_broker.broker"),
         ("backends/acp/life.py", "def f():\n    import rich", "backends may not import rich"),
         ("backends/acp/life.py", "print(1)", "print; only cli may"),
-        ("acp_broker/app.py", "try: ...\nexcept: ...", "a bare except"),
+        ("acp_broker/app/running.py", "try: ...\nexcept: ...", "a bare except"),
         (
-            "acp_broker/app.py",
+            "acp_broker/app/running.py",
             "try: ...\nexcept (OSError, Exception): ...",
             "except Exception; only acp_broker/broker/guard.py may",
         ),
-        ("acp_broker/app.py", "import contextlib\ncontextlib.suppress(Exception)", "suppress(Exception)"),
-        ("acp_broker/app.py", "import typing\nx: typing.Any", "Any; only acp_broker/wire/jsonrpc.py may"),
-        ("acp_broker/app.py", "PLACE = '/home/me/x'", "an absolute path of some machine"),
+        ("acp_broker/app/running.py", "import contextlib\ncontextlib.suppress(Exception)", "suppress(Exception)"),
+        ("acp_broker/app/running.py", "import typing\nx: typing.Any", "Any; only acp_broker/wire/jsonrpc.py may"),
+        ("acp_broker/app/running.py", "PLACE = '/home/me/x'", "an absolute path of some machine"),
     ],
 )
 def test_what_is_not_allowed_is_found(path: str, code: str, what: str) -> None:
@@ -93,7 +93,7 @@ def test_what_is_not_allowed_is_found(path: str, code: str, what: str) -> None:
             "from acp_broker import __version__\nfrom acp_broker.edge.channel import Channel",
         ),
         ("acp_broker/broker/guard.py", "try: ...\nexcept Exception: ..."),
-        ("acp_broker/app.py", "import backends\nfrom backends import KINDS"),
+        ("acp_broker/app/running.py", "import backends\nfrom backends import KINDS"),
         ("acp_broker/cli/ask.py", "import rich\nprint(1)"),
         ("acp_broker/store/index.py", "import sqlite3"),
         ("backends/acp/life.py", "KEPT = '~/.codex'; ADDRESS = 'https://host/home/x'"),
@@ -106,9 +106,9 @@ def test_what_is_allowed_is_left_alone(path: str, code: str) -> None:
 
 def test_a_module_without_a_docstring_is_found() -> None:
     """The first line of a file says what it is for; an empty package file has nothing to say."""
-    found = (violations("acp_broker/app.py", "x = 1"), violations("acp_broker/core/__init__.py", ""))
+    found = (violations("acp_broker/app/running.py", "x = 1"), violations("acp_broker/core/__init__.py", ""))
 
-    assert (["acp_broker/app.py:1 no docstring"], []) == found
+    assert (["acp_broker/app/running.py:1 no docstring"], []) == found
 
 
 def test_a_new_room_needs_a_row() -> None:

@@ -1,0 +1,46 @@
+"""A Config becomes a running broker, with its log, its children and its state folder."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+from acp_broker.app.policy import policy
+from acp_broker.broker.broker import Broker
+from acp_broker.clock import Clock, SystemClock
+from acp_broker.config import Config, state_dir
+from acp_broker.edge.household import Household
+from acp_broker.observe.log import Log, to_file, to_stderr
+from acp_broker.store.files import StateFolder
+
+
+@asynccontextmanager
+async def running(
+    config: Config, environ: Mapping[str, str], *, log_to_stderr: bool = False, clock: Clock | None = None
+) -> AsyncIterator[Broker]:
+    """A broker of this config, in this process; ended, with all its agents, on the way out. Raises StoreError."""
+    clock = clock or SystemClock()
+    home = state_dir(environ)
+    path, level = config.log.file or home / "log" / "broker.jsonl", config.log.level
+    log = to_stderr(clock, level) if log_to_stderr else to_file(clock, path, level)
+    for warning in config.warnings:
+        log("config_warning", path=warning.path, why=warning.finding)
+    _log_loop_faults(log)
+    async with Household(log) as household:
+        spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
+        broker = Broker(policy(config, environ, spawn), StateFolder(home), clock, log)
+        async with broker:
+            broker.tasks.start_soon(household.sweep)
+            yield broker
+
+
+def _log_loop_faults(log: Log) -> None:
+    """What raises in a callback of the event loop has no caller to tell: it goes to the log, not to a lost stderr."""
+
+    def fault(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        trace = traceback.format_exception(error) if isinstance(error, BaseException) else []
+        log("loop_fault", message=str(context.get("message")), error=repr(error), traceback="".join(trace))
+
+    asyncio.get_running_loop().set_exception_handler(fault)
