@@ -35,8 +35,8 @@ def chain(**backends: object) -> dict:
     return {"acp": {"backend": first, "fallbacks": rest}, "backends": entries}
 
 
-def policy(folder: Path, content: object, environ: dict[str, str] | None = None):
-    return app.policy(loaded(folder, content), environ or {}, no_child)
+def policy(folder: Path, content: object):
+    return app.policy(loaded(folder, content), no_child)
 
 
 def profiles(**named: str) -> dict:
@@ -104,15 +104,14 @@ async def test_a_child_is_given_its_profiles_credential(tmp_path):
     """In the variable that its runtime reads."""
     config = {**chain(a={"auth": "work"}), "auth": profiles(work="WORK_KEY")}
 
-    assert "w" == policy(tmp_path, config, {"WORK_KEY": "w"}).runtimes[A].environment["ANTHROPIC_API_KEY"]
+    assert "w" == policy(tmp_path, config).runtimes[A].environment({"WORK_KEY": "w"})["ANTHROPIC_API_KEY"]
 
 
 async def test_a_child_is_not_given_anothers_credential(tmp_path):
     """Neither under the user's name for it, nor under the runtime's."""
     config = {**chain(a={"auth": "work"}, b={}), "auth": profiles(work="WORK_KEY")}
-    environment = (
-        policy(tmp_path, config, {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "old", "PATH": "/bin"}).runtimes[B].environment
-    )
+    users = {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "old", "PATH": "/bin"}
+    environment = policy(tmp_path, config).runtimes[B].environment(users)
 
     assert {"PATH": "/bin"} == environment
 
@@ -120,9 +119,11 @@ async def test_a_child_is_not_given_anothers_credential(tmp_path):
 async def test_two_profiles_are_kept_apart(tmp_path):
     """Each child has its own key in the same variable."""
     config = {**chain(a={"auth": "work"}, b={"auth": "home"}), "auth": profiles(work="WORK_KEY", home="HOME_KEY")}
-    runtimes = policy(tmp_path, config, {"WORK_KEY": "w", "HOME_KEY": "h"}).runtimes
+    runtimes, users = policy(tmp_path, config).runtimes, {"WORK_KEY": "w", "HOME_KEY": "h"}
 
-    keys = [{name: value for name, value in runtimes[one].environment.items() if "KEY" in name} for one in (A, B)]
+    keys = [
+        {name: value for name, value in runtimes[one].environment(users).items() if "KEY" in name} for one in (A, B)
+    ]
     assert [{"WORK_KEY": "w", "ANTHROPIC_API_KEY": "w"}, {"HOME_KEY": "h", "ANTHROPIC_API_KEY": "h"}] == keys
 
 
@@ -130,7 +131,7 @@ async def test_a_credential_among_a_backends_own_variables_is_nobody_elses(tmp_p
     """`env` may hold a key; other variables in it are no secrets."""
     config = chain(a={}, b={})
     config["backends"]["a"] = {"kind": "acp", "command": ["a"], "env": {"OPENAI_API_KEY": "k", "EDITOR": "vi"}}
-    environment = policy(tmp_path, config, {"OPENAI_API_KEY": "users", "EDITOR": "ed"}).runtimes[B].environment
+    environment = policy(tmp_path, config).runtimes[B].environment({"OPENAI_API_KEY": "users", "EDITOR": "ed"})
 
     assert {"EDITOR": "ed"} == environment
 

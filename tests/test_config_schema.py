@@ -50,6 +50,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "`secrets.defaults`": c.SecretDefaults,
     "`secrets.resolution`": c.SecretResolution,
     "`frontends`": s.Frontends,
+    "`frontends.unix`": s.Unix,
     "`frontends.websocket`": s.WebSocket,
     "`frontends.websocket.tls`": s.Tls,
     "`log`": s.Log,

@@ -25,13 +25,13 @@ _AGENT_KINDS = frozenset({"acp", "scripted"})
 _CREDENTIAL = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_FILE)?$")
 
 
-def policy(config: Config, environ: Mapping[str, str], spawn: Spawn) -> Policy:
+def policy(config: Config, spawn: Spawn) -> Policy:
     """What the broker is run by. Raises UsageError for a kind that cannot be loaded."""
     limits = _limits(config.limits)
     order = (config.acp.backend, *config.acp.fallbacks)
     return Policy(
         order=order,
-        runtimes={name: _runtime(config, name, environ, limits, spawn) for name in order},
+        runtimes={name: _runtime(config, name, limits, spawn) for name in order},
         commit_point=config.acp.commit_point,
         notice=config.acp.notice,
         limits=limits,
@@ -50,22 +50,28 @@ def missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(f"backends.{name}", found)
 
 
-def _runtime(config: Config, name: BackendId, environ: Mapping[str, str], limits: Limits, spawn: Spawn) -> Runtime:
+def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn) -> Runtime:
     settings = config.backends[name]
     tag = str(settings.__struct_config__.tag)
     module = kind(tag)
-    environment = _environment(config, name, environ)
     return Runtime(
         candidate=Candidate(name, settings.auth, settings.model),
         kind=tag,
-        fingerprint=hashlib.sha256(msgspec.json.encode(settings)).hexdigest()[:16],
-        environment=environment,
+        fingerprint=_fingerprint(config, name),
+        environment=partial(_environment, config, name),
         open=partial(module.open, settings),
-        check=partial(module.check, settings, environment),
+        check=partial(module.check, settings),
         spawn=spawn,
         limits=_own_limits(limits, settings.limits, is_agent=tag in _AGENT_KINDS),
         modes=settings.modes,
     )
+
+
+def _fingerprint(config: Config, name: BackendId) -> str:
+    """Another one when a session must open the backend anew: its entry has changed, or its profile's."""
+    settings = config.backends[name]
+    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
+    return hashlib.sha256(msgspec.json.encode([settings, profile])).hexdigest()[:16]
 
 
 def _environment(config: Config, name: BackendId, environ: Mapping[str, str]) -> dict[str, str]:

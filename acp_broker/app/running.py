@@ -29,7 +29,7 @@ async def running(
     _log_loop_faults(log)
     async with Household(log) as household:
         spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
-        broker = Broker(policy(config, environ, spawn), StateFolder(home), clock, log)
+        broker = Broker(policy(config, spawn), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
             yield broker

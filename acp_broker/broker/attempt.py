@@ -108,7 +108,7 @@ class Attempt:
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""
-        missing = self.standby.runtime.check() if self.number > 1 else None
+        missing = self.standby.runtime.check(self.standby.environment) if self.number > 1 else None
         if missing is not None:
             raise BackendFailure(Failure(FailureKind.UNREACHABLE, missing, seen_at="starting"))
 

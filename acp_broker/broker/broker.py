@@ -20,6 +20,7 @@ from acp_broker.broker.reception import Reception
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
+from acp_broker.broker.terms import Terms
 from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
@@ -96,10 +97,10 @@ class Broker:
 
     # --- frontends
 
-    async def serve(self, channel: Channel, name: str) -> None:
-        """Serve one connection until it closes; then give its running turns `leave_s` to end as cancelled."""
+    async def serve(self, channel: Channel, terms: Terms) -> None:
+        """Serve one connection until it closes; unless its turns go on, they have `leave_s` to end as cancelled."""
         self._connected += 1
-        frontend = Frontend(self, channel, self._connected, name)
+        frontend = Frontend(self, channel, self._connected, terms)
         self.frontends[frontend.number] = frontend
         try:
             await frontend.serve()
@@ -110,6 +111,9 @@ class Broker:
             frontend.close()
 
     async def _leave(self, frontend: Frontend) -> None:
+        if frontend.terms.turns_go_on:
+            self.asks.left(frontend.number)
+            return
         mine = [session for session in self.sessions.values() if session.frontend == frontend.number]
         for session in mine:
             session.cancel()

@@ -18,6 +18,7 @@ from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.limit import within
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.broker.standby import Whom
+from acp_broker.broker.terms import Terms
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import LAST_WORDS_S, Channel
@@ -45,10 +46,11 @@ REPLAY_BYTES = 64 * 1024
 class Frontend:
     """An ACP client of ours. `can` and `whom` are what it declared; nothing before `initialize`."""
 
-    def __init__(self, broker: "Broker", channel: Channel, number: int, name: str) -> None:
+    def __init__(self, broker: "Broker", channel: Channel, number: int, terms: Terms) -> None:
         self.broker = broker
         self.number = number
-        self.name = name
+        self.terms = terms
+        self.name = terms.name
         self.can = Can()
         self.whom = Whom()
         self.is_initialized = False

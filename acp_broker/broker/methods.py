@@ -49,7 +49,9 @@ def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     params = msgspec.json.decode(_params(request), type=shapes.Initialize)
     capabilities = jsonrpc.given(params.capabilities) or EMPTY
     frontend.can = client.declared(capabilities)
-    frontend.whom = Whom(capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins)
+    frontend.whom = Whom(
+        capabilities, jsonrpc.given(params.info), frontend.broker.reception.logins, frontend.terms.environ
+    )
     frontend.is_initialized = True
     return frontend.broker.reception.introduction(frontend)
 

@@ -50,7 +50,7 @@ class OpeningTools:
         self.client_capabilities = standby.whom.capabilities
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)
-        self.environment = standby.runtime.environment
+        self.environment = standby.environment
         self.spawn = standby.runtime.spawn
         self.between = standby.between
         self._standby = standby

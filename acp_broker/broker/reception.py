@@ -79,9 +79,9 @@ class Reception:
         lesson = self._learnt.of(self._broker.policy.runtimes[backend], whom.capabilities)
         return agent.initialized(lesson.initialized) if lesson is not None else None
 
-    async def auth_methods(self, backend: BackendId) -> tuple[Raw, ...]:
+    async def auth_methods(self, backend: BackendId, environ: Mapping[str, str]) -> tuple[Raw, ...]:
         """The authentication methods that a backend advertises to a terminal. Raises BackendFailure."""
-        async with self._probing(backend, Whom(Raw(b'{"auth":{"terminal":true}}'))) as opened:
+        async with self._probing(backend, Whom(Raw(b'{"auth":{"terminal":true}}'), environ=environ)) as opened:
             return agent.initialized(opened.about.initialized).auth_methods
 
     async def authenticate(self, frontend: "Frontend", method: str, rest: Mapping[str, Raw]) -> Raw:
@@ -141,7 +141,9 @@ class Reception:
         broker = self._broker
         said = {name: self.known(frontend.whom, name) for name in broker.policy.runtimes}
         known = {name: one for name, one in said.items() if one is not None}
-        return introduction.result(broker.selected, known, terminal_login=frontend.can.terminal_login)
+        return introduction.result(
+            broker.selected, known, terminal_login=frontend.can.terminal_login and frontend.terms.has_terminal
+        )
 
     @asynccontextmanager
     async def _probing(self, name: BackendId, whom: Whom) -> AsyncIterator[Backend]:

@@ -9,6 +9,7 @@ from acp_broker.contract import Backend, Spawn, Tools
 from acp_broker.core.names import Candidate
 from acp_broker.core.turnrules import Limits
 
+Environ = Mapping[str, str]
 # How long an agent without a turn is kept before it is closed, where it can be resumed (design.md, section 9).
 REAP_AFTER_S = 600.0
 
@@ -16,16 +17,17 @@ REAP_AFTER_S = 600.0
 class Runtime(Struct, frozen=True):
     """One entry of `backends`. `fingerprint` changes when a session must open it anew: kind, command, names, model.
 
-    `check` looks, without starting anything, whether it could start here: None, or one sentence on what is missing.
-    `environment` is the whole environment of its child; no other backend's credentials are in it.
+    `environment` gives the whole environment of its child, from that of whom it works for; no other backend's
+    credentials are in it. `check` looks, without starting anything, whether it could start in such an environment:
+    None, or one sentence on what is missing.
     """
 
     candidate: Candidate
     kind: str
     fingerprint: str
-    environment: Mapping[str, str]
+    environment: Callable[[Environ], Environ]
     open: Callable[[Tools], AbstractAsyncContextManager[Backend]]
-    check: Callable[[], str | None]
+    check: Callable[[Environ], str | None]
     spawn: Spawn
     limits: Limits = Limits()
     modes: Mapping[str, str] = {}

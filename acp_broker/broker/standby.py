@@ -34,11 +34,15 @@ _LIVES = count(1)
 
 
 class Whom(Struct, frozen=True):
-    """Whom a backend is opened for: the frontend's `clientCapabilities` and `clientInfo`, and the logins that hold."""
+    """Whom a backend is opened for: the frontend's `clientCapabilities` and `clientInfo`, and the logins that hold.
+
+    `environ` is the environment that its agents are started in.
+    """
 
     capabilities: Raw = Raw(b"{}")
     info: Raw | None = None
     logins: Mapping[BackendId, str] = {}
+    environ: Mapping[str, str] = {}
 
 
 class Nobody:
@@ -130,6 +134,11 @@ class Standby:
     def is_stale(self) -> bool:
         """Whether it works with other folders or MCP servers than its session has by now."""
         return self._opening is not None and self._opening.is_stale(self.setup)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The whole environment of the runtime's child."""
+        return self.runtime.environment(self.whom.environ)
 
     def close(self) -> None:
         """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""

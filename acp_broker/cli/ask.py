@@ -30,7 +30,7 @@ def run(path: Path | None, environ: Mapping[str, str], prompt: str) -> int:
 
 async def _ask(config: Config, environ: Mapping[str, str], prompt: str) -> int:
     screen = _Screen()
-    async with running(config, environ) as broker, Client(broker, screen.show) as client:
+    async with running(config, environ) as broker, Client(broker, environ, screen.show) as client:
         try:
             result = await client.prompt(prompt)
         finally:

@@ -1,6 +1,6 @@
 """A small ACP client in this process: one session, prompts in order, what comes back as plain values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from acp_broker.broker.broker import Broker
+from acp_broker.broker.terms import Terms
 from acp_broker.edge.memory import MemoryChannel
 from acp_broker.errors import METHOD_NOT_FOUND, RpcError, UsageError
 from acp_broker.wire import jsonrpc
@@ -41,8 +42,9 @@ class _Opened(Struct):
 class Client:
     """Use it with `async with`. `shown` is called with each update as it comes; permissions are declined."""
 
-    def __init__(self, broker: Broker, shown: Callable[[Shown], None]) -> None:
+    def __init__(self, broker: Broker, environ: Mapping[str, str], shown: Callable[[Shown], None]) -> None:
         self._broker = broker
+        self._environ = environ
         self._shown = shown
         self._channel = MemoryChannel(self._on_lines)
         self._answers: dict[int, tuple[Event, list[Raw | RpcError]]] = {}
@@ -52,7 +54,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._tasks = await create_task_group().__aenter__()
-        self._tasks.start_soon(self._broker.serve, self._channel, "terminal")
+        self._tasks.start_soon(self._broker.serve, self._channel, Terms("terminal", self._environ))
         try:
             await self.ask("initialize", {"protocolVersion": 1, "clientInfo": {"name": "acp-broker", "version": "1"}})
             opened = await self.ask("session/new", {"cwd": _here(), "mcpServers": []})

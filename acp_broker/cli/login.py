@@ -55,13 +55,13 @@ async def _find(
         if runtime is None:
             raise UsageError(f"{backend} is neither acp.backend nor in acp.fallbacks of {config.source}")
         offered: list[str] = []
-        for raw in await broker.reception.auth_methods(backend):
+        for raw in await broker.reception.auth_methods(backend, environ):
             found = _read(raw)
             offered += [found.id] if found is not None else []
             if found is not None and found.id == method:
                 env = found.env if isinstance(found.env, dict) else {one.name: one.value for one in found.env}
                 configured: Mapping[str, str] = getattr(settings, "env", {})
-                return list(command), found.args, {**runtime.environment, **configured, **env}
+                return list(command), found.args, {**runtime.environment(environ), **configured, **env}
     known = ", ".join(offered) or "none; log in with the agent's own command"
     raise UsageError(f"{backend} has no terminal login called {method!r}; it offers: {known}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from acp_broker.app import kinds, running
+from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, load
 from acp_broker.edge.stdio import StdioChannel, claim
 from acp_broker.errors import BrokerError
@@ -31,7 +32,7 @@ async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(config, environ) as broker, anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, signals, channel)
-            await broker.serve(channel, "stdio")
+            await broker.serve(channel, Terms("stdio", environ))
             await channel.drained()
             tasks.cancel_scope.cancel()
 
@@ -39,4 +40,4 @@ async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write
 async def _stop_on_signal(signals: AsyncIterator[signal.Signals], channel: StdioChannel) -> None:
     """SIGTERM and SIGINT are the frontend's way of closing its side."""
     async for _ in signals:
-        channel.stop()
+        channel.close("the broker was told to stop")

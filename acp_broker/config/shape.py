@@ -48,6 +48,17 @@ class Limits(_Shape, frozen=True):
     learn_ms: Annotated[Milliseconds, Meta(description="initialize waits for an unknown primary.")] = 2_000
     max_message_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824, description="Of one message.")] = 33_554_432
     queued_prompts: Annotated[int, Meta(ge=0, le=1_000, description="That wait per session.")] = 16
+    drain_ms: Annotated[Milliseconds, Meta(description="For turns to end once serve is told to stop.")] = 30_000
+    unattended_ms: Annotated[Milliseconds, Meta(description="An agent's question waits for a lost frontend.")] = 60_000
+    stalled_ms: Annotated[Milliseconds, Meta(description="After which a client that takes nothing is cut off.")] = (
+        30_000
+    )
+    connections: Annotated[int, Meta(ge=1, le=100_000, description="Clients of serve at once.")] = 256
+    sessions_per_client: Annotated[int, Meta(ge=1, le=100_000, description="That one connection may open.")] = 1_000
+    queued_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824, description="Untaken, then not listened to.")] = (
+        8_388_608
+    )
+    messages_per_second: Annotated[int, Meta(ge=1, le=1_000_000, description="Of one client; more must wait.")] = 2_000
 
 
 class Tls(_Shape, frozen=True):
@@ -72,9 +83,19 @@ class WebSocket(_Shape, frozen=True):
             raise ValueError('other machines can reach this host; set "token" and "tls", or write "127.0.0.1"')
 
 
-class Frontends(_Shape, frozen=True):
-    """Ways in, besides stdio and the unix socket, which need no configuration."""
+class Unix(_Shape, frozen=True):
+    """The unix socket, by which `acp-broker stdio` reaches `acp-broker serve`. It is always there."""
 
+    environment: Annotated[
+        tuple[str, ...],
+        Meta(description="Which of an editor's variables its agents are started with; * stands for anything."),
+    ] = ("*",)
+
+
+class Frontends(_Shape, frozen=True):
+    """Ways in, besides stdio."""
+
+    unix: Unix = Unix()
     websocket: WebSocket | None = None
 
 

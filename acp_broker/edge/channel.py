@@ -24,5 +24,8 @@ class Channel(Protocol):
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call back each time `pending` falls to zero after it was more."""
 
+    def close(self, why: str) -> None:
+        """End `run` as if the peer had closed its side; it is told why where the transport has words for it."""
+
     async def run(self, on_lines: OnLines) -> None:
         """Hand over what arrives, one call per read, until the peer is gone; a lost peer raises nothing."""

@@ -41,6 +41,6 @@ class MemoryChannel:
         else:
             self._deliver([data])
 
-    def close(self) -> None:
+    def close(self, why: str = "") -> None:  # noqa: ARG002 - its frontend closes it
         """The frontend leaves."""
         self._closed.set()

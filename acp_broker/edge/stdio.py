@@ -46,7 +46,7 @@ class StdioChannel:
             if left >= before:
                 return
 
-    def stop(self) -> None:
+    def close(self, why: str) -> None:  # noqa: ARG002 - a pipe carries no reason
         """End `run` as if the frontend had closed its side."""
         self._reader.stop()
 

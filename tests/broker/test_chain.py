@@ -175,7 +175,7 @@ async def test_backends_of_one_profile_are_skipped_together(tmp_path):
 
 async def test_a_backup_that_is_not_installed_is_not_started(tmp_path):
     """Its check says so in milliseconds."""
-    missing = runtime("second", SPARE, check=lambda: "'codex' is not an executable on PATH")
+    missing = runtime("second", SPARE, check=lambda _: "'codex' is not an executable on PATH")
     async with house(tmp_path, primary=DIES, second=missing, last=SPARE) as home:
         editor = await home.editor()
         turn = await editor.prompt(await editor.new())

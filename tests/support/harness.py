@@ -24,6 +24,7 @@ from acp_broker.broker.broker import Broker
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.session import Session
+from acp_broker.broker.terms import Terms
 from acp_broker.contract import Backend, Child, Tools
 from acp_broker.core.names import BackendId, Candidate, ProfileId, SessionId
 from acp_broker.core.turnrules import Limits
@@ -124,7 +125,7 @@ class Editor:
 
     async def serve(self, name: str) -> None:
         try:
-            await self.home.broker.serve(self.channel, name)
+            await self.home.broker.serve(self.channel, Terms(name))
         finally:
             self._left.set()
 
@@ -270,9 +271,9 @@ def runtime(
         candidate=Candidate(BackendId(name), ProfileId(profile) if profile else None),
         kind="scripted",
         fingerprint=str(members.pop("fingerprint", name)),
-        environment={},
+        environment=lambda _: {},
         open=play if config is None else partial(scripted.open, config),
-        check=members.pop("check", lambda: None),
+        check=members.pop("check", lambda _: None),
         spawn=_no_child,
         limits=limits or Limits(),
         **members,
