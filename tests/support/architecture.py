@@ -26,7 +26,7 @@ TABLE: dict[str, frozenset[str]] = {
     ),
     "acp_broker.wire": frozenset({"stdlib", "msgspec", "acp_broker.core", "acp_broker.errors"}),
     "acp_broker.edge": frozenset(
-        {"stdlib", "anyio", "websockets", "acp_broker.core", "acp_broker.wire", "acp_broker.errors"}
+        {"stdlib", "anyio", "msgspec", "websockets", "acp_broker.core", "acp_broker.wire", "acp_broker.errors"}
     ),
     "acp_broker.auth": frozenset(
         {"stdlib", "anyio", "msgspec", "keyring", "filelock", "httpx2"}
