@@ -120,10 +120,17 @@ def test_members_of_the_chain_that_differ_in_what_can_fail_give_no_warning(
     assert not warnings
 
 
+def test_another_host_than_loopback_is_taken_with_tls(tmp_path: Path) -> None:
+    """A token is asked for in any case: ours, where config.json names none."""
+    tls = {"certificate": "/c.pem", "key": "/k.pem"}
+    config = loaded(tmp_path, with_(frontends={"websocket": {"host": "0.0.0.0", "tls": tls}}))
+
+    assert ("0.0.0.0", ()) == (config.frontends.websocket.host, config.warnings)
+
+
 @pytest.mark.parametrize(
     ("sections", "path"),
     [
-        ({"frontends": {"websocket": {}}}, "frontends.websocket"),
         ({"secrets": {"providers": {"here": {"source": "env", "allowlist": ["A"]}}}}, "secrets"),
         ({"auth": {"profiles": {"x": {"type": "google"}}}}, "auth.profiles.x"),
         (
@@ -220,7 +227,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     assert expected == str(caught.value)
 
 
-EXPOSED = 'other machines can reach this host; set "token" and "tls", or write "127.0.0.1"'
+EXPOSED = 'other machines can reach this host; set "tls", or write "127.0.0.1"'
 REFERENCE = 'expected a reference such as "${ANTHROPIC_API_KEY}"; the secret itself is never written here'
 KEPT = 'keep it in the environment or keyring and refer to it in auth.profiles: "key": "${ANTHROPIC_API_KEY}"'
 

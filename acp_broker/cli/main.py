@@ -17,6 +17,8 @@ usage: acp-broker [--config FILE] COMMAND
   config check           say everything that is wrong with config.json
   config schema          print its JSON Schema
   config path            print where it is looked for
+  token show             print the token that bridges need for the WebSocket of serve
+  token rotate           print another one, which holds from now on
   login BACKEND METHOD   run an agent's own login in this terminal
 
   --config FILE          this config.json, not the user's
@@ -118,10 +120,19 @@ def _config(config: Path | None, words: list[str]) -> int:
         return 1
 
 
+def _token(config: Path | None, words: list[str]) -> int:
+    if words not in (["show"], ["rotate"]):
+        return _wrong("token takes one of: show, rotate")
+    from acp_broker.cli import token  # noqa: PLC0415
+
+    return token.run(config, os.environ, words[0])
+
+
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
     "demo": _demo,
     "stdio": _stdio,
     "ask": _ask,
+    "token": _token,
     "login": _login,
     "config": _config,
 }

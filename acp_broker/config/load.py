@@ -184,8 +184,6 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
 
 def _not_yet(document: Document) -> Iterator[Problem]:
     """What may be written already, but is not acted on by this version: said at once, not found out by a 401."""
-    if document.frontends.websocket is not None:
-        yield Problem("frontends.websocket", "has no effect yet: editors reach this version over stdio alone")
     if document.secrets != Secrets():
         yield Problem("secrets", "has no effect yet: this version reads secrets from the environment alone")
     for name, profile in document.auth.profiles.items():

@@ -69,7 +69,7 @@ class Tls(_Shape, frozen=True):
 
 
 class WebSocket(_Shape, frozen=True):
-    """The WebSocket frontend. On any address but loopback it needs both `token` and `tls`."""
+    """The WebSocket frontend. On any address but loopback it needs `tls`; a token it needs everywhere."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8765
@@ -79,8 +79,9 @@ class WebSocket(_Shape, frozen=True):
     hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _is_loopback(self.host) and (self.token is None or self.tls is None):
-            raise ValueError('other machines can reach this host; set "token" and "tls", or write "127.0.0.1"')
+        # A token is always asked for: ours, where none is configured.
+        if not _is_loopback(self.host) and self.tls is None:
+            raise ValueError('other machines can reach this host; set "tls", or write "127.0.0.1"')
 
 
 class Unix(_Shape, frozen=True):
