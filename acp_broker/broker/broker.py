@@ -4,12 +4,12 @@ import secrets
 from functools import partial
 
 import msgspec
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
 from acp_broker import __version__
-from acp_broker.broker import story
+from acp_broker.broker import drain, story
 from acp_broker.broker.asks import Asks
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
@@ -60,6 +60,8 @@ class Broker:
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
         self.tasks: TaskGroup
+        # Nothing new begins any more.
+        self.is_stopping = False
         self._connected = 0
 
     @property
@@ -83,6 +85,19 @@ class Broker:
             await self._sync()
         self.tasks.cancel_scope.cancel()
         await self.tasks.__aexit__(None, None, None)
+
+    def check_open(self) -> None:
+        """Raises RpcError once it drains."""
+        if self.is_stopping:
+            raise drain.stopping()
+
+    async def drain(self, limit_s: float, at_once: Event | None = None) -> None:
+        """Begin nothing new and let running turns end; what still runs then, or when `at_once` is set, is interrupted.
+
+        Returns when no turn runs. Its frontends are still connected: what they have not read yet waits for them.
+        """
+        self.is_stopping = True
+        await drain.drain(self, limit_s, at_once)
 
     async def _keep_synced(self) -> None:
         while True:
@@ -220,7 +235,7 @@ class Broker:
             turn=turn.id,
             backend=tried,
             attempts=attempt.number if attempt is not None else 0,
-            stop_reason=stop_reason if stop_reason is not None else "refused",
+            stop_reason="interrupted" if turn.is_interrupted else stop_reason or "refused",
             passed=[f"{one.backend}: {one.why}" for one in turn.telling.passed] or None,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from acp_broker.broker import story
+from acp_broker.broker import drain, story
 from acp_broker.broker.attempt import Attempt
 from acp_broker.core.turnwords import (
     Arm,
@@ -76,6 +76,9 @@ def _withdraw(turn: "Turn", _command: Withdraw, event: Event) -> None:
 def _reply(turn: "Turn", command: Reply, _event: Event) -> None:
     attempt = turn.attempt
     answer = attempt.finished.answer if attempt is not None and attempt.finished is not None else Raw(b"{}")
+    if turn.is_interrupted:
+        turn.close(drain.answer(turn), command.stop_reason)
+        return
     told = None if turn.session.broker.policy.notice == "off" else turn.story()
     turn.close(story.answered(answer, command.stop_reason, told), command.stop_reason)
 

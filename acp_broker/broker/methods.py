@@ -57,6 +57,7 @@ def initialize(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
 
 
 def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
+    frontend.broker.check_open()
     params = msgspec.json.decode(_params(request), type=shapes.Open)
     rest = _others(request, "cwd", "mcpServers", "additionalDirectories")
     setup = SessionSetup(frontend.broker.new_id(), *_checked(params), params.mcp_servers, rest)
@@ -136,6 +137,7 @@ def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
 
 def prompt(frontend: "Frontend", request: Request) -> None:
     """The answer comes through the session's log, after everything that belongs before it."""
+    frontend.broker.check_open()
     params = _prompt(_params(request))
     kinds = frozenset(block.type for block in _blocks(params.prompt))
     session = _session(frontend, params.session)
@@ -260,6 +262,8 @@ def _checked(params: shapes.Open) -> tuple[str, tuple[str, ...]]:
 def _reopened(frontend: "Frontend", request: Request) -> Session:
     params = msgspec.json.decode(_params(request), type=shapes.Reopen)
     session = _session(frontend, params.session)
+    if session.turn is None:  # who comes back for the end of a turn opens nothing
+        frontend.broker.check_open()
     cwd, directories = _checked(params)
     if cwd != session.setup.cwd:
         raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")

@@ -99,7 +99,9 @@ class Turn:
         self._queue: deque[tuple[Event, Sequence[Update]]] = deque()
         self._is_stepping = False
         self._is_answered = False
+        # Whether anything of the present attempt was shown, or is held to be shown.
         self.has_spoken = False
+        self.is_interrupted = False
 
     # --- what happens to a turn
 
@@ -244,6 +246,7 @@ class Turn:
                     later += more
                 case DropHeld():
                     self._held.take()
+                    self.has_spoken = False
         return shown
 
     def _say_on(self, items: Sequence[Item]) -> None:

@@ -107,13 +107,20 @@ class Session:
                 self._answer(order, _CANCELLED)
         self.log.commit()
 
+    def refuse_waiting(self, why: RpcError) -> None:
+        """Answer the prompts that wait with this error; the one that runs goes on."""
+        waiting, self._queue = self._queue, deque()
+        for order in waiting:
+            self._answer(order, why)
+        self.log.commit()
+
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         """The turn has its reply; the next one begins."""
         self.turn, self.last = None, turn
         # The log has it, and it may be megabytes: the turn is kept for its agent's late words.
         turn.prompt, turn.order = _SPENT, replace(turn.order, prompt=_SPENT)
         attempt = turn.attempt
-        if self._standbys.rest():
+        if self._standbys.rest() and not self.broker.is_stopping:
             self.warm()
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.served(attempt.candidate)
@@ -231,7 +238,8 @@ class Session:
         self._standbys.set_up()
         if self.turn is None:
             self._standbys.renew()
-        self.warm()
+        if not self.broker.is_stopping:
+            self.warm()
 
     def tell_backend(self, method: str, params: dict[str, Raw]) -> None:
         """A frontend's extension notification: to the serving backend, else to the selected one."""

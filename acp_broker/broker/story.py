@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Candidate, StopReason, TurnId
 from acp_broker.core.turnrules import Miss
-from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFTER_COMMIT, RpcError
+from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFTER_COMMIT, INTERRUPTED, RpcError
 
 OURS = "acp-broker"
 
@@ -77,6 +77,13 @@ def refused(misses: Sequence[Miss], *, committed: bool, has_spoken: bool, story:
         text = f"{_name(last.candidate)}: {last.failure.text}"
         return _error(_own_code(last.failure), text, last.failure.kind.value, misses, story)
     return _error(EXHAUSTED, f"All ACP backends failed ({len(misses)}): {_each(misses)}", "exhausted", misses, story)
+
+
+def interrupted(backend: BackendId | None, misses: Sequence[Miss], *, has_spoken: bool, story: Story) -> RpcError:
+    """The broker was stopped in the middle of the turn. `backend` had the prompt; None: nobody had it any more."""
+    shown = "its words stay" if has_spoken else "nothing was shown"
+    text = f"acp-broker was stopped before {backend or 'anybody'} had finished: {shown}, and nothing else was tried"
+    return _error(INTERRUPTED, text, "interrupted", misses, story)
 
 
 def has_usage(answer: Raw) -> bool:

@@ -9,6 +9,7 @@ frames are made from records and from nothing else, so that a cursor may read th
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
+    interrupted  turn, at: the broker was stopped while this turn ran; the steps that follow end it
     answer    to, turn, at, frame: the reply to the prompt
 """
 
@@ -27,7 +28,7 @@ _CLOSE = b"}\n"
 class Record(Struct):
     """Any record, read back; only the members its kind has are set."""
 
-    record: Literal["opened", "accepted", "step", "shown", "sent", "answer"]
+    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "answer"]
     at: float | UnsetType = UNSET
     format: int | UnsetType = UNSET
     session: str | UnsetType = UNSET

@@ -11,7 +11,7 @@ waits for real time: what has come to rest without an answer is a test that fail
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -123,9 +123,9 @@ class Editor:
         self._next_id = 0
         self._left = anyio.Event()
 
-    async def serve(self, name: str) -> None:
+    async def serve(self, terms: Terms) -> None:
         try:
-            await self.home.broker.serve(self.channel, Terms(name))
+            await self.home.broker.serve(self.channel, terms)
         finally:
             self._left.set()
 
@@ -224,6 +224,12 @@ class Editor:
         return [message["params"]["update"] for message in self.heard if is_update(message)]
 
 
+class Doing:
+    """What a test has begun: whether it has come to its end."""
+
+    is_done = False
+
+
 class House:
     """A running broker and its surroundings."""
 
@@ -236,20 +242,34 @@ class House:
         self.log = log
         self._tasks = tasks
 
-    async def editor(self, capabilities: object = EVERYTHING, **members: object) -> Editor:
+    async def editor(
+        self, capabilities: object = EVERYTHING, *, terms: Terms | None = None, **members: object
+    ) -> Editor:
         """A frontend that is connected and initialized."""
-        editor = await self.connected()
+        editor = await self.connected(terms=terms)
         await editor.initialize(capabilities, **members)
         return editor
 
-    async def connected(self, editor: Editor | None = None) -> Editor:
+    async def connected(self, editor: Editor | None = None, *, terms: Terms | None = None) -> Editor:
         editor = editor or Editor(self)
-        self._tasks.start_soon(editor.serve, "editor")
+        self._tasks.start_soon(editor.serve, terms or Terms("editor"))
         await settled()
         return editor
 
     def session(self, name: str) -> Session:
         return self.broker.sessions[SessionId(name)]
+
+    async def doing(self, work: Callable[[], Awaitable[None]]) -> "Doing":
+        """Something that the test does not wait for, as far as it goes without time passing."""
+        doing = Doing()
+
+        async def run() -> None:
+            await work()
+            doing.is_done = True
+
+        self._tasks.start_soon(run)
+        await settled()
+        return doing
 
     def soon(self, callback: Callable[[], None]) -> None:
         async def run() -> None:
