@@ -6,9 +6,8 @@ of set-up updates around `session/new`, and for what is the broker's own by its 
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import acp
 import anyio
@@ -17,11 +16,10 @@ from acp.exceptions import RequestError
 
 from tests.support.broker import agent, chain
 from tests.support.config import write
-from tests.support.sdk import Message, SdkClient, Transcript, brokered, connected, direct, is_update, transcript
+from tests.support.conversation import SETTINGS, Told, answered, attempts, is_update, shows, transcript, words
+from tests.support.sdk import SdkClient, brokered, connected, direct
 from tests.support.sdk_agent import SCRIPT
 
-# What only the selected backend may say: a fallback's settings are never shown, since set_mode goes elsewhere.
-SETTINGS = {"available_commands_update", "current_mode_update", "config_option_update", "session_info_update"}
 # What the agent says that it was answered, question by question.
 ANSWERS = [
     "allow",
@@ -38,16 +36,6 @@ ANSWERS = [
     "",
     "",
 ]
-
-
-class Told(NamedTuple):
-    """One whole conversation, from the editor's side."""
-
-    transcript: Transcript
-    heard: list[dict]
-    understood: list[str]
-    error: str
-    mishaps: list[str]
 
 
 class Mishaps(logging.Handler):
@@ -91,7 +79,7 @@ async def talk(command: list[str], env: Mapping[str, str], work: Path, settings:
             await prompt(to, session, "fail")
         await prompt(to, session, "bye")
         await client.until(lambda heard: heard.kinds[-1] == "usage_update")
-    return transcript(client, session, set_up), client.heard, client.understood, str(failed.value)
+    return transcript(client.heard, session, set_up), client.heard, client.understood, str(failed.value)
 
 
 async def prompt(to: acp.Agent, session: str, text: str) -> object:
@@ -126,11 +114,6 @@ def behind(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("behind")
     config = write(folder, chain(main=agent(SCRIPT)))
     return told(brokered(config), {"ACP_BROKER_HOME": str(folder / "state")}, work)
-
-
-def answered(talk: Sequence[Message]) -> list[Message]:
-    """Without the errors, which carry the broker's story: those are looked at by themselves."""
-    return [message for message in talk if "error" not in message]
 
 
 def test_the_conversation_has_all_kinds_of_traffic_in_it(alone: Told) -> None:
@@ -196,26 +179,7 @@ def test_a_failover_looks_like_the_spare_alone(work: Path, tmp_path: Path) -> No
     assert not any(
         is_update(message) and shows(message).get("title") in ("Mine", "A talk") for message in failover.heard
     )
-    first = next(message for message in failover.heard[2:] if "stopReason" in message.get("result", {}))
-    assert ["primary crashed", "spare"] == [
-        " ".join(filter(None, (one["backend"], one.get("failure"))))
-        for one in first["result"]["_meta"]["acp-broker"]["attempts"]
-    ]
-
-
-def words(talk: Sequence[Message]) -> list[Message]:
-    """Without settings, and without the usage of a set-up: the primary that died opens again, some time later."""
-    return [
-        message
-        for message in answered(talk)
-        if not (
-            is_update(message) and (shows(message)["sessionUpdate"] in SETTINGS or shows(message).get("used") == 10)
-        )
-    ]
-
-
-def shows(message: Message) -> dict:
-    return message["params"]["update"]
+    assert ["primary crashed", "spare"] == attempts(failover.heard)[0]
 
 
 @pytest.mark.anyio

@@ -1,14 +1,11 @@
 """The official Python SDK as a client: it answers whatever an agent asks, and keeps everything that it was sent."""
 
 import asyncio
-import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import acp
 from acp.connection import StreamDirection, StreamEvent
@@ -33,6 +30,8 @@ from acp.schema import (
     WriteTextFileResponse,
 )
 
+from tests.support.conversation import is_update
+
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
 DEADLINE_S = 30.0
 CAPABILITIES = ClientCapabilities(
@@ -40,11 +39,6 @@ CAPABILITIES = ClientCapabilities(
     terminal=True,
     elicitation=ElicitationCapabilities(form=ElicitationFormCapabilities()),
 )
-# Message ids that the broker gives to chunks which come without one.
-_GIVEN_ID = re.compile(r"m[0-9a-f]{8}-\d+")
-
-
-Message = Mapping[str, object]
 
 
 class SdkClient:
@@ -144,10 +138,6 @@ class SdkClient:
         """The connection is held by whoever made it."""
 
 
-def is_update(message: Message) -> bool:
-    return message.get("method") == "session/update"
-
-
 @asynccontextmanager
 async def connected(
     client: SdkClient, command: Sequence[str], env: Mapping[str, str] | None = None
@@ -178,54 +168,3 @@ def direct(script: str) -> list[str]:
 
 def brokered(config: Path) -> list[str]:
     return [sys.executable, "-m", "acp_broker.cli.main", "--config", str(config), "stdio"]
-
-
-class Transcript(NamedTuple):
-    """What an editor was sent: while the session was set up, in any order, and from the first prompt on."""
-
-    set_up: list[str]
-    talk: list[Message]
-
-
-def transcript(client: SdkClient, session: str, first_prompt: int) -> Transcript:
-    """All that was heard after `initialize`, less what may differ: ids, and what protocol.md says is the broker's.
-
-    `first_prompt` is the number of messages that were heard before the first prompt.
-    """
-    asks: dict[object, str] = {}
-    plain = [_plain(message, session, asks) for message in client.heard]
-    set_up = sorted(json.dumps(message, sort_keys=True) for message in plain[1:first_prompt])
-    return Transcript(set_up, plain[first_prompt:])
-
-
-def _plain(message: dict, session: str, asks: dict[object, str]) -> Message:
-    message = _without_ours(_renamed(message, session))
-    if "method" in message and "id" in message:
-        asks[message["id"]] = message["id"] = f"ask {len(asks)}"
-    return message
-
-
-def _renamed(value: object, session: str) -> object:
-    match value:
-        case dict():
-            return {key: _renamed(one, session) for key, one in value.items()}
-        case list():
-            return [_renamed(one, session) for one in value]
-        case str():
-            return value.replace(session, "<session>")
-        case _:
-            return value
-
-
-def _without_ours(message: dict) -> dict:
-    """Without the ids that chunks were given, and without `_meta["acp-broker"]`."""
-    if is_update(message):
-        update = message["params"]["update"]
-        if _GIVEN_ID.fullmatch(str(update.get("messageId"))):
-            del update["messageId"]
-    result = message.get("result")
-    if isinstance(result, dict) and "acp-broker" in result.get("_meta", {}):
-        del result["_meta"]["acp-broker"]
-        if not result["_meta"]:
-            del result["_meta"]
-    return message

@@ -44,9 +44,9 @@ SHOWS = [
 ASKS = [
     step
     for ask in (
-        {"do": "askPermission", "title": "Allow", "toolCallId": "call-1"},
-        {"do": "askPermission", "title": "Reject", "toolCallId": "call-2"},
-        {"do": "askPermission", "title": "Cancel", "toolCallId": "call-3"},
+        {"do": "askPermission", "title": "Allow", "toolCallId": "call-2"},
+        {"do": "askPermission", "title": "Reject", "toolCallId": "call-3"},
+        {"do": "askPermission", "title": "Cancel", "toolCallId": "call-4"},
         {"do": "writeFile", "path": "new.txt", "text": "line 1\nline 2\n"},
         {"do": "readFile", "path": "new.txt"},
         {"do": "readFile", "path": "/not/there"},
