@@ -63,6 +63,10 @@ class Chain:
         """The rules of a turn, as its session's log keeps them."""
         return self._usual_record if rules is self._usual else jsonrpc.encode(rules)
 
+    def condition(self, candidate: Candidate) -> health.Condition:
+        """How a candidate is by now."""
+        return health.condition(self._health, health.key_of(candidate), self._clock.now(), self._clock.wall())
+
     def _put_off(self, plan: Plan, now: float, wall: float) -> Iterator[Passed]:
         """Whom a turn tries later than config says, and why: a failover that is not an attempt is said as well."""
         if plan.is_all_resting:

@@ -69,6 +69,11 @@ class Frontend:
             last_words = clock.call_at(clock.now() + limit_s, self._tasks.cancel_scope.cancel)
         last_words.cancel()
 
+    @property
+    def unread_bytes(self) -> int:
+        """What it was sent, or is to be sent, and has not taken."""
+        return self.outbox.unsent() + self._channel.pending
+
     async def caught_up(self, session: SessionId | None = None) -> bool:
         """Wait until the frontend was sent all there is, of one session or of all; False where it stopped reading."""
         left = self.outbox.unsent(session)

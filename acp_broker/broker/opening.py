@@ -1,11 +1,12 @@
 """One try at opening a backend, and the tools that the backend is given for it."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event
 
 from acp_broker.clock import Clock
-from acp_broker.contract import Client, SessionSetup
+from acp_broker.contract import Child, Client, SessionSetup, Spawn
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import BackendId, Phase
 
@@ -28,6 +29,12 @@ class Opening:
         self.scope = CancelScope()
         self.opens_again = False
         self.has_elicited = False
+        self.child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of its child, while that lives."""
+        return self.child.pid if self.child is not None and self.child.returncode is None else None
 
     def is_stale(self, setup: SessionSetup | None) -> bool:
         """Whether a session that is set up like this needs another opening.
@@ -51,7 +58,7 @@ class OpeningTools:
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)
         self.environment = standby.environment
-        self.spawn = standby.runtime.spawn
+        self.spawn: Spawn = self._spawn
         self.between = standby.between
         self._standby = standby
         self._opening = opening
@@ -69,3 +76,7 @@ class OpeningTools:
 
     def log(self, event: str, **fields: str | float | None) -> None:
         self._standby.trace(event, **fields)
+
+    async def _spawn(self, command: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> Child:
+        self._opening.child = child = await self._standby.runtime.spawn(command, env=env, cwd=cwd)
+        return child

@@ -51,6 +51,11 @@ class Reception:
         # By backend and client capabilities: agents answer by what their client can.
         self._probes: dict[tuple[BackendId, bytes], _Probe] = {}
 
+    @property
+    def standbys(self) -> tuple[Standby, ...]:
+        """What is, or was, opened without a session."""
+        return tuple(probe.standby for probe in self._probes.values())
+
     def introduction(self, frontend: "Frontend") -> Awaitable[Raw] | Raw:
         """The result of `initialize`: honest about the primary, at once where it is known from earlier runs."""
         broker = self._broker

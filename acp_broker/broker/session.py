@@ -247,6 +247,16 @@ class Session:
         if backend is not None:
             backend.tell(method, params)
 
+    @property
+    def queued(self) -> int:
+        """How many prompts wait behind the running one."""
+        return len(self._queue)
+
+    @property
+    def standbys(self) -> tuple[Standby, ...]:
+        """What this session has of every backend that it ever asked for."""
+        return self._standbys.all
+
     def open_standby(self, backend: BackendId) -> Standby | None:
         """What this session has of a backend, if it ever asked for it."""
         return self._standbys.get(backend)

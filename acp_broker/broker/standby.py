@@ -131,6 +131,11 @@ class Standby:
         return opening.failure
 
     @property
+    def pid(self) -> int | None:
+        """Of the child that it has, if there is one."""
+        return self._opening.pid if self._opening is not None else None
+
+    @property
     def is_stale(self) -> bool:
         """Whether it works with other folders or MCP servers than its session has by now."""
         return self._opening is not None and self._opening.is_stale(self.setup)

@@ -19,6 +19,10 @@ class Standbys:
         self._session = session
         self._known: dict[BackendId, Standby] = {}
 
+    @property
+    def all(self) -> tuple[Standby, ...]:
+        return tuple(self._known.values())
+
     def get(self, backend: BackendId) -> Standby | None:
         return self._known.get(backend)
 
