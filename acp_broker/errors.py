@@ -5,6 +5,7 @@
     |-- UsageError           a command line or an environment that we cannot work with
     |-- WireError            a peer broke the framing; its connection is spent
     |-- StoreError           our own disk: full, read-only, a log we cannot read. Never walks the chain
+    |   `-- SessionInUse     another process has the session's log
     |-- BackendFailure       an attempt failed; carries a core.failures.Failure
     `-- RpcError             an error reply, sent or received
 
@@ -68,6 +69,10 @@ class WireError(BrokerError):
 
 class StoreError(BrokerError):
     """The state folder failed us. A local fault: it ends the turn and never walks the chain."""
+
+
+class SessionInUse(StoreError):  # noqa: N818 - what it says, not what went wrong
+    """Another process has the session's log open; it can be had when that one rests or ends."""
 
 
 class BackendFailure(BrokerError):  # noqa: N818 - design.md names it; it is an outcome as much as an error

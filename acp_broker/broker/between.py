@@ -41,7 +41,9 @@ class Between:
         if session.fitting.is_behind(standby):
             ours = ours - settings.MODAL
         known = [one for one in updates if one.kind in ours] if is_selected else []
-        session.show([shown for one in known for shown in session.settings.taken(name, one)], standby.life)
+        taken = [shown for one in known for shown in session.settings.taken(name, one)]
+        session.keep_choices()
+        session.show(taken, standby.life)
         if len(known) < len(updates):
             kinds = sorted({one.kind for one in updates} - {one.kind for one in known})
             session.trace("words_outside_a_turn", session=session.id, backend=name, kinds=kinds)

@@ -17,6 +17,7 @@ from acp_broker.broker.guard import guarded
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
+from acp_broker.broker.revival import Revival
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
@@ -30,11 +31,13 @@ from acp_broker.edge.channel import Channel
 from acp_broker.errors import (
     AUTH_REQUIRED,
     BROKER_FAULT,
+    BUSY,
     EXHAUSTED,
     INTERNAL_ERROR,
     BackendFailure,
     BrokerError,
     RpcError,
+    SessionInUse,
     StoreError,
 )
 from acp_broker.observe.log import Log
@@ -59,10 +62,12 @@ class Broker:
         self.sessions: dict[SessionId, Session] = {}
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
+        self.revival = Revival(self)
         self.tasks: TaskGroup
         # Nothing new begins any more.
         self.is_stopping = False
-        self._connected = 0
+        # Frontends are numbered: not from 1, so that what a log has for one of another process reaches none of ours.
+        self._connected = secrets.randbits(31) << 20
 
     @property
     def selected(self) -> BackendId:
@@ -181,6 +186,14 @@ class Broker:
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
 
+    def forget(self, session: Session) -> None:
+        """Another process has gone on with it: whoever wants it here loads it, and sees what was said there."""
+        self.sessions.pop(session.id, None)
+        for frontend in self.frontends.values():
+            frontend.outbox.detach(session.id)
+        self.tasks.start_soon(session.end)
+        self.log("session_went_on_elsewhere", session=session.id)
+
     async def delete(self, session: Session) -> None:
         """Nobody finds it from now on; what runs in it is answered before its log goes."""
         self.sessions.pop(session.id, None)
@@ -192,6 +205,7 @@ class Broker:
         for frontend in self.frontends.values():
             frontend.outbox.detach(session.id)
         session.log.path.unlink(missing_ok=True)
+        self.revival.going.discard(session.id)
 
     # --- turns
 
@@ -256,6 +270,8 @@ class Broker:
                 return error
             case BackendFailure(failure=failure):
                 return self.reply_to_failure(failure)
+            case SessionInUse():
+                return RpcError(BUSY, str(error))
             case StoreError():
                 return RpcError(BROKER_FAULT, str(error))
             case _:

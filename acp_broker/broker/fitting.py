@@ -128,6 +128,8 @@ class Fitting:
         settings = self._session.settings
         result = await self._asked("session/set_mode", rest, lambda: settings.choose_mode(mode))
         settings.mode_set(mode)
+        self._session.keep_choices()
+        self._session.log.commit()
         return result
 
     async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
@@ -141,6 +143,8 @@ class Fitting:
             method = "session/set_config_option"
             result = await self._asked(method, rest, lambda: settings.choose_option(option, value))
             settings.option_set(result, option, value)
+            self._session.keep_choices()
+            self._session.log.commit()
         return jsonrpc.encode({"configOptions": settings.shown_options() or []})
 
     async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:

@@ -29,6 +29,7 @@ from acp_broker.errors import (
     REQUEST_CANCELLED,
     BrokerError,
     RpcError,
+    SessionInUse,
 )
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
@@ -159,8 +160,8 @@ class Frontend:
     async def _replied(self, work: Awaitable["Raw | methods.Then"]) -> "Raw | methods.Then | RpcError":
         try:
             return await work
-        except RpcError as error:
-            return error
+        except (RpcError, SessionInUse) as error:
+            return self.broker.reply_to(error)
 
     def answer(self, request: Request, outcome: Answer) -> None:
         self._channel.write(jsonrpc.answer(request.id, outcome))

@@ -6,6 +6,7 @@ chunks of the same kind that follow it (ACP v1, prompt-turn, "Message IDs").
 """
 
 import secrets
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw
@@ -37,6 +38,10 @@ class Ids:
         self._rewritten: dict[tuple[int, str], str] = {}
         self._run: tuple[int, str] | None = None
         self._run_member = b""
+
+    def taken(self, ids: Iterable[str]) -> None:
+        """These are used already, by runtimes that are no more."""
+        self._owners.update(dict.fromkeys(ids, _NOBODY))
 
     def unique(self, life: int, raw: str) -> str:
         """The session's id for a runtime's `raw` id."""

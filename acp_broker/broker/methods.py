@@ -74,8 +74,10 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     return opened()
 
 
-def load(frontend: "Frontend", request: Request) -> Awaitable[Then]:
+def load(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     """Replay the session from our log, then answer; then go on from where the replay ended."""
+    if (absent := _absent(frontend, request)) is not None:
+        return _revived(load, frontend, request, absent)
     session = _reopened(frontend, request)
     shown = frontend.outbox.hold(session.id, session.log)
 
@@ -90,20 +92,17 @@ def load(frontend: "Frontend", request: Request) -> Awaitable[Then]:
     return loaded()
 
 
-def resume(frontend: "Frontend", request: Request) -> Raw:
+def resume(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then] | Raw:
+    if (absent := _absent(frontend, request)) is not None:
+        return _revived(resume, frontend, request, absent)
     session = _reopened(frontend, request)
     frontend.attend(session)
     return jsonrpc.encode(session.settings.members())
 
 
-def list_sessions(frontend: "Frontend", request: Request) -> Raw:
-    wanted = msgspec.json.decode(_params(request), type=shapes.List).cwd
-    sessions = [
-        {"sessionId": session.id, "cwd": session.setup.cwd}
-        for session in frontend.broker.sessions.values()
-        if wanted is None or session.setup.cwd == wanted
-    ]
-    return jsonrpc.encode({"sessions": sessions})
+def list_sessions(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
+    """ACP v1, session list: those on the disk, the one written last first, in pages."""
+    return frontend.broker.revival.listed(msgspec.json.decode(_params(request), type=shapes.List))
 
 
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
@@ -126,7 +125,10 @@ def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     name = SessionId(msgspec.json.decode(_params(request), type=shapes.OfSession).session)
     session = frontend.broker.sessions.pop(name, None)
     if session is None:
+        frontend.broker.revival.delete(name)
         return EMPTY
+
+    frontend.broker.revival.going.add(name)
 
     async def deleted() -> Raw:
         await frontend.broker.delete(session)
@@ -247,6 +249,21 @@ def _session(frontend: "Frontend", name: str) -> Session:
     if session is None:
         raise RpcError(RESOURCE_NOT_FOUND, f"no session is called {name!r}", jsonrpc.encode({"sessionId": name}))
     return session
+
+
+def _absent(frontend: "Frontend", request: Request) -> SessionId | None:
+    """The session that a request names, if it is in no memory."""
+    name = SessionId(msgspec.json.decode(_params(request), type=shapes.OfSession).session)
+    return None if name in frontend.broker.sessions else name
+
+
+async def _revived(handler: Handler, frontend: "Frontend", request: Request, name: SessionId) -> Raw | Then:
+    """Answer once the session is in memory, if there is one."""
+    await frontend.broker.revival.revive(name, frontend)
+    _session(frontend, name)  # raises for one that is on no disk either
+    outcome = handler(frontend, request)
+    assert outcome is not None, "load and resume answer"
+    return outcome if isinstance(outcome, Raw) else await outcome
 
 
 def _checked(params: shapes.Open) -> tuple[str, tuple[str, ...]]:

@@ -7,12 +7,16 @@ from msgspec import Raw
 
 from acp_broker.core.names import SessionId
 from acp_broker.store import records
+from acp_broker.wire import acp
+
+_INTERRUPTED = "[acp-broker] interrupted: the broker ended before this turn had its answer; nothing ran it again\n\n"
 
 
 def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator[bytes]:
     """`session/update` notifications: each prompt's blocks as `user_message_chunk`, then what was shown of its turn.
 
-    ACP v1, session setup, "Loading Sessions". Requests, answers and what other frontends were sent are left out.
+    ACP v1, session setup, "Loading Sessions". Requests, answers and what other frontends were sent are left out. A turn
+    that the broker's end has interrupted says so, in words of ours.
     """
     name = msgspec.json.encode(session)
     for record in log:
@@ -25,5 +29,12 @@ def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator
                 for block in blocks
             ]
             yield records.update_frames(params)
+        elif record.record == "interrupted":
+            yield records.update_frames([_interrupted(name, record)])
         elif record.updates:
             yield records.update_frames([bytes(params) for params in record.updates])
+
+
+def _interrupted(session: bytes, record: records.Record) -> bytes:
+    update = acp.message(_INTERRUPTED, messageId=f"interrupted-{record.turn}")
+    return msgspec.json.encode({"sessionId": Raw(session), **update.params})

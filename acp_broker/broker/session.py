@@ -23,7 +23,7 @@ from acp_broker.broker.weighing import load
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss
-from acp_broker.errors import BUSY, RpcError, StoreError
+from acp_broker.errors import BUSY, RpcError, SessionInUse, StoreError
 from acp_broker.store import records
 from acp_broker.store.log import SessionLog
 from acp_broker.wire import jsonrpc
@@ -53,6 +53,7 @@ class Session:
         self.ids = Ids(self.id)
         self.desk = Desk(broker, self.id, self.ids, log)
         self.settings = Settings(broker.selected, shows_booleans=frontend.can.boolean_options)
+        self._kept = self.settings.choices()
         self.fitting = Fitting(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
@@ -156,6 +157,11 @@ class Session:
             self.log.commit()
 
     def _begin(self, order: Order) -> None:
+        if self.log.wake():
+            self.broker.forget(self)
+            raise SessionInUse(
+                "this session went on in another acp-broker process: load it, to see what was said there"
+            )
         self.log.recover()
         rules, passed = self.broker.plan(self, order)
         self.log.append(
@@ -286,12 +292,21 @@ class Session:
                 continue
             if kind in setting.KINDS:
                 taken = self.settings.taken(attempt.candidate.backend, update)
+                if kind in setting.MODAL:
+                    self.keep_choices()
                 shown += [voiced(one, life) for one in taken]
                 continue
             shown.append(voiced(update, life))
             if kind in _TOOLS and update.tool_call_id is not None:
                 attempt.note_tools(update, self.ids.unique(life, update.tool_call_id))
         return shown
+
+    def keep_choices(self) -> None:
+        """Have the log say what the user has set, should that be news."""
+        chosen = self.settings.choices()
+        if chosen != self._kept:
+            self._kept = chosen
+            self.log.append(records.line("chosen", chosen=chosen))
 
     def show(self, updates: Sequence[Update], life: int) -> None:
         """Show something outside of any turn's step."""

@@ -29,6 +29,13 @@ class _Command(Struct):
     name: str
 
 
+class _Choices(Struct):
+    """Modes by way, and the other options."""
+
+    modes: dict[str, object] = {}
+    options: dict[str, Raw] = {}
+
+
 class _Changed(Struct):
     """The members of the setting updates that are kept."""
 
@@ -72,6 +79,19 @@ class Settings:
         for way, mode in self._boundary.chosen.items():
             self._show(way, jsonrpc.encode(mode))
         for option, value in self._wanted.items():
+            self._show(option, value)
+
+    def choices(self) -> Raw:
+        """What the user has set, for `restore` in another life of the broker."""
+        return jsonrpc.encode(_Choices(self._boundary.chosen, self._wanted))
+
+    def restore(self, choices: Raw) -> None:
+        """What `choices` gave. Raises msgspec.DecodeError for anything else."""
+        chosen = _decode(choices, type=_Choices)
+        self._boundary.chosen, self._wanted = chosen.modes, chosen.options
+        for way, mode in chosen.modes.items():
+            self._show(way, jsonrpc.encode(mode))
+        for option, value in chosen.options.items():
             self._show(option, value)
 
     def wanted(self) -> list[Request]:

@@ -49,6 +49,7 @@ class SetOption(Struct):
 
 class List(Struct):
     cwd: str | None = None
+    cursor: str | None = None
 
 
 class Authenticate(Struct):

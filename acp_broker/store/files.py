@@ -1,6 +1,7 @@
 """The state folder: where sessions' logs live, small files written whole, and fsync off the hot path."""
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -12,9 +13,12 @@ import anyio.to_thread
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
 from acp_broker.store.log import SessionLog
+from acp_broker.store.past import Listed, listed
 
 # design.md, section 7: accepted turns and answers are on the disk within a second.
 SYNC_EVERY_S = 0.5
+# What Broker.new_id makes.
+_OURS = re.compile(r"acpb-[0-9a-f]{24}")
 
 
 class StateFolder:
@@ -41,10 +45,30 @@ class StateFolder:
 
     def new_log(self, session: SessionId, first: bytes) -> SessionLog:
         """Create a session's log. Raises StoreError."""
-        log = SessionLog(self.path / "sessions" / f"{session}.jsonl")
+        log = SessionLog(self._log_path(session))
         log.create(first, self._mark(log.path))
         self._mark(log.path.parent)()
         return log
+
+    def old_log(self, session: SessionId) -> SessionLog | None:
+        """The log of a session that an earlier broker made, open; None where there is none of that name.
+
+        Raises StoreError; SessionInUse while another process has it.
+        """
+        path = self._log_path(session)
+        # The name came from a frontend: one that is none of ours must not become a path.
+        if not _OURS.fullmatch(session) or not path.is_file():
+            return None
+        log = SessionLog(path)
+        log.take_up(self._mark(path))
+        return log
+
+    def sessions(self) -> list[Listed]:
+        """The sessions on the disk, the one written last first. Blocks: use a thread. Raises StoreError."""
+        return listed(self.path / "sessions")
+
+    def _log_path(self, session: SessionId) -> Path:
+        return self.path / "sessions" / f"{session}.jsonl"
 
     async def sync_is_due(self) -> None:
         """Wait until something was written, and then so long that each file is synced at most twice a second."""

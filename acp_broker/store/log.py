@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from acp_broker.errors import StoreError
-from acp_broker.store import records
+from acp_broker.store import owned, records
 
 # What is kept in memory for readers that keep up; one that falls further behind reads the file.
 TAIL_BYTES = 1024 * 1024
@@ -53,10 +53,9 @@ class SessionLog:
 
     def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
         """Make the file, readable by its owner alone, and write its first record. Raises StoreError."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = owned.make(self.path)
         except OSError as error:
             raise StoreError(f"cannot create the session log {self.path}: {error.strerror}") from error
         self._on_write = on_write
@@ -64,6 +63,24 @@ class SessionLog:
         self.commit()
         if self.fault is not None:
             raise StoreError(self.fault)
+
+    def take_up(self, on_write: Callable[[], None] | None = None) -> None:
+        """Go on with the file of a session that is in no memory. Raises StoreError; SessionInUse for another's."""
+        self._on_write = on_write
+        self._is_at_rest = True
+        self.wake()
+
+    def wake(self) -> bool:
+        """Have the file open, and ours; whether another process has written to it since we let go of it.
+
+        Raises StoreError; SessionInUse while another process has it.
+        """
+        before = self._written
+        try:
+            self._opened()
+        except OSError as error:
+            raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
+        return self._written > before
 
     def append(self, line: bytes, frames: bytes = b"", to: int | None = None) -> None:
         """Add one record, and the frames that readers are shown of it after `commit`."""
@@ -157,9 +174,18 @@ class SessionLog:
 
     def _opened(self) -> int:
         if self._is_at_rest:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._fd = owned.take(self.path)
             self._is_at_rest = False
+            self._catch_up(owned.whole(self._fd))
         return self._fd
+
+    def _catch_up(self, size: int) -> None:
+        """Take what another process wrote while the file was not ours into our positions, before what is new."""
+        growth, self._written = size - self._written, size
+        self.end += growth
+        for entry in self._fresh:
+            entry.start += growth
+            entry.end += growth
 
     def _write(self, data: bytes) -> None:
         try:
@@ -167,6 +193,9 @@ class SessionLog:
             taken = os.write(fd, data)
             while taken < len(data):
                 taken += os.write(fd, data[taken:])
+        except StoreError as error:
+            self.fault = str(error)
+            return
         except OSError as error:
             self.fault = f"cannot write the session log {self.path}: {error.strerror}"
             # The part of a record that did fit is cut off: a reader never sees half of one.
@@ -203,7 +232,7 @@ class SessionLog:
             limit = min(limit, start + end - base)
         offset = base + position - start
         size = min(READ_BYTES, limit - position)
-        fd = self._opened()
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self._is_at_rest else self._fd
         chunk = os.pread(fd, size, offset)
         end = chunk.rfind(b"\n")
         # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
@@ -211,6 +240,8 @@ class SessionLog:
             size *= 2
             chunk = os.pread(fd, size, offset)
             end = chunk.find(b"\n")
+        if fd != self._fd:
+            os.close(fd)
         whole = chunk[: end + 1]
         # Not splitlines: raw JSON may hold a carriage return between two tokens.
         shown = [records.frames(records.read(line)) for line in whole.split(b"\n") if line]

@@ -3,13 +3,15 @@
 One JSON object per line. `record` names its kind; `at` is wall time in seconds. The log is the truth: a frontend's
 frames are made from records and from nothing else, so that a cursor may read them from memory or from the file.
 
-    opened    format, session, cwd, broker: always the first line; `format` is what a reader must know
+    opened    format, session, cwd, directories, broker: always the first line; `format` is what a reader must know.
+              A later one: another process goes on with the session, or a full disk had room again
     accepted  turn, at, prompt, rest, rules: the prompt that was taken, and the rules its machine steps by
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
-    interrupted  turn, at: the broker was stopped while this turn ran; the steps that follow end it
+    interrupted  turn, at: the broker was stopped, or killed, while this turn ran; steps that follow end it
+    chosen    chosen: the modes and options that the user has set, all of them
     answer    to, turn, at, frame: the reply to the prompt
 """
 
@@ -28,11 +30,13 @@ _CLOSE = b"}\n"
 class Record(Struct):
     """Any record, read back; only the members its kind has are set."""
 
-    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "answer"]
+    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "chosen", "answer"]
     at: float | UnsetType = UNSET
     format: int | UnsetType = UNSET
     session: str | UnsetType = UNSET
     cwd: str | UnsetType = UNSET
+    directories: tuple[str, ...] | UnsetType = UNSET
+    chosen: Raw | UnsetType = UNSET
     turn: str | UnsetType = UNSET
     now: float | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET

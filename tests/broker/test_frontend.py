@@ -115,7 +115,7 @@ async def test_ids_of_any_form_come_back_as_they_were(tmp_path):
         editor = await home.editor()
         since = len(editor.raw)
         for id in (b'"a\\u0062"', b"1.50", b"-7"):  # noqa: A001 - JSON-RPC's own word
-            editor.channel.say(b'{"jsonrpc":"2.0","id":%b,"method":"session/list"}' % id)
+            editor.channel.say(b'{"jsonrpc":"2.0","id":%b,"method":"session/delete","params":{"sessionId":"x"}}' % id)
 
     assert [b'"a\\u0062"', b"1.50", b"-7"] == [
         line.split(b'"id":')[1].split(b',"result"')[0] for line in editor.raw[since:]

@@ -1,6 +1,7 @@
 """Sessions as a frontend knows them: new, list, load, resume, close, delete."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import anyio
@@ -72,14 +73,18 @@ async def test_a_primary_that_cannot_open_does_not_hold_session_new_up(tmp_path)
     assert ["primary auth_missing", "spare"] == turn.attempts
 
 
-async def test_the_list_names_every_session_with_its_folder(tmp_path):
-    """ACP v1, session list."""
+async def test_the_list_names_every_session_with_its_folder_and_time(tmp_path):
+    """ACP v1, session list: the one written last comes first."""
     async with house(tmp_path, primary=SAYS) as home:
         editor = await home.editor()
         one, two = await editor.new(cwd="/usr"), await editor.new(cwd="/etc")
+        for at, session in enumerate((one, two)):
+            os.utime(home.session(session).log.path, (at, at))
         listed = await editor.result("session/list")
 
-    assert {"sessions": [{"sessionId": one, "cwd": "/usr"}, {"sessionId": two, "cwd": "/etc"}]} == listed
+    older = {"sessionId": one, "cwd": "/usr", "updatedAt": "1970-01-01T00:00:00+00:00"}
+    newer = {"sessionId": two, "cwd": "/etc", "updatedAt": "1970-01-01T00:00:01+00:00"}
+    assert {"sessions": [newer, older]} == listed
 
 
 async def test_the_list_can_be_of_one_folder(tmp_path):
@@ -317,7 +322,7 @@ async def test_a_session_that_is_taken_up_right_behind_a_close_is_warm_and_atten
         editor.request("session/close", sessionId=session)
         await editor.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
         await home.clock.advance(0)
-        is_attended = home.broker.frontends[1].outbox.is_attached(session)
+        is_attended = next(iter(home.broker.frontends.values())).outbox.is_attached(session)
         backend = home.session(session).serving().backend
 
     assert (True, True) == (is_attended, backend is not None)

@@ -82,3 +82,29 @@ def test_a_prompt_is_in_the_log_before_it_is_run(tmp_path: Path) -> None:
     records = [record for record in read_records(logs(broker.home)[0]) if record.record in ("accepted", "step")]
     assert "accepted" == records[0].record
     assert [{"type": "text", "text": "hello"}] == msgspec.json.decode(records[0].prompt)
+
+
+def test_what_a_frontend_had_seen_is_replayed_by_the_next_broker(tmp_path: Path) -> None:
+    """session/load after kill -9: every word, in order, once; and that the turn was interrupted."""
+    broker, heard = killed(tmp_path, TALKS, after=5)
+    (tmp_path / "next").mkdir()
+    with BrokerProcess(tmp_path / "next", chain(primary=TALKS), home=broker.home) as following:
+        following.initialize()
+        following.call("session/load", sessionId=broker.sessions[0], cwd=str(broker.work), mcpServers=[])
+    replayed = [shown(one["params"]["update"]) for one in following.heard if one.get("method") == "session/update"]
+    words = [one for one in replayed if one.startswith("say ")]
+
+    assert (heard, True) == (words[:-1], words[-1].startswith("say [acp-broker] interrupted"))
+
+
+def test_a_session_goes_on_after_its_broker_was_killed(tmp_path: Path) -> None:
+    """The lock on its log went with the process that held it."""
+    broker, _ = killed(tmp_path, TALKS, after=5)
+    (tmp_path / "next").mkdir()
+    fresh = {"turns": [[{"do": "say", "text": "fresh"}]]}
+    with BrokerProcess(tmp_path / "next", chain(primary=fresh), home=broker.home) as following:
+        following.initialize()
+        following.call("session/resume", sessionId=broker.sessions[0], cwd=str(broker.work), mcpServers=[])
+        turn = following.prompt(broker.sessions[0])
+
+    assert (["say fresh"], "end_turn") == (turn.words[-1:], turn.reply["result"]["stopReason"])

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+from anyio import to_thread
 from msgspec import Struct
 
 # More rounds than any turn of a test takes: what runs on for so long runs for ever.
@@ -72,10 +73,11 @@ class FakeClock:
 
 
 async def settled() -> None:
-    """Return once nothing in this event loop can go on by itself; threads are not waited for."""
+    """Return once nothing in this event loop can go on by itself, what it waits for in threads included."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # the loop's own list is the exact answer
+    limiter = to_thread.current_default_thread_limiter()
     for _ in range(MOST_ROUNDS):
         await asyncio.sleep(0)
-        if not ready:
+        if not ready and not limiter.borrowed_tokens:
             return
     raise AssertionError("it never comes to rest")

@@ -1,0 +1,103 @@
+"""Taking a session up again whose log is on the disk and in no memory: its broker ended, or was killed.
+
+What the log says is what is known. A turn without an answer was interrupted: the log says so from now on, its words
+stay, and nobody runs it again. The runtimes' own memory of the session is theirs.
+"""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from anyio import Lock
+from msgspec import Raw
+
+from acp_broker import __version__
+from acp_broker.broker import shapes
+from acp_broker.broker.session import Session
+from acp_broker.contract import SessionSetup
+from acp_broker.core.names import SessionId
+from acp_broker.errors import INVALID_PARAMS, RpcError, StoreError
+from acp_broker.store import past, records
+from acp_broker.store.log import SessionLog
+from acp_broker.wire import jsonrpc
+
+# Sessions in one answer to `session/list`.
+PAGE = 100
+
+if TYPE_CHECKING:
+    from acp_broker.broker.broker import Broker
+    from acp_broker.broker.frontend import Frontend
+
+
+class Revival:
+    """One per broker."""
+
+    def __init__(self, broker: "Broker") -> None:
+        # Sessions that are being deleted: nobody finds them any more.
+        self.going: set[SessionId] = set()
+        self._broker = broker
+        # Two frontends may ask for the same session at once.
+        self._one_at_a_time = Lock()
+
+    async def revive(self, name: SessionId, frontend: "Frontend") -> None:
+        """Have the session in memory if there is a log of it. Raises StoreError; SessionInUse for another process's."""
+        async with self._one_at_a_time:
+            log = None if name in {*self._broker.sessions, *self.going} else self._broker.folder.old_log(name)
+            if log is None:
+                return
+            try:
+                known = await anyio.to_thread.run_sync(partial(past.past, log.path))
+                self._take_up(known, log, frontend)
+            except BaseException:
+                log.close()
+                raise
+
+    async def listed(self, wanted: shapes.List) -> Raw:
+        """The result of `session/list`. A cursor names the last session of the page before. Raises StoreError."""
+        stored = await anyio.to_thread.run_sync(self._broker.folder.sessions)
+        found = [one for one in stored if wanted.cwd in (None, one.cwd) and one.session not in self.going]
+        names = [one.session for one in found]
+        if wanted.cursor is not None and wanted.cursor not in names:
+            raise RpcError(INVALID_PARAMS, f"no page ends with the cursor {wanted.cursor!r}; list again from the start")
+        start = 0 if wanted.cursor is None else names.index(SessionId(wanted.cursor)) + 1
+        page = found[start : start + PAGE]
+        shown = [{"sessionId": one.session, "cwd": one.cwd, "updatedAt": _iso(one.at)} for one in page]
+        more = {"nextCursor": page[-1].session} if start + PAGE < len(found) else {}
+        return jsonrpc.encode({"sessions": shown, **more})
+
+    def delete(self, name: SessionId) -> None:
+        """Delete a log that is in no memory; none is fine. Raises StoreError; SessionInUse for another process's."""
+        log = None if name in self.going else self._broker.folder.old_log(name)
+        if log is not None:
+            log.close()
+            log.path.unlink(missing_ok=True)
+
+    def _take_up(self, known: past.Past, log: SessionLog, frontend: "Frontend") -> None:
+        broker = self._broker
+        session = Session(broker, SessionSetup(known.session, known.cwd, known.directories), log, frontend)
+        session.ids.taken(known.ids)
+        session.settings.opened(
+            broker.reception.learnt_opening(broker.policy.runtimes[session.settings.selected], frontend.whom)
+        )
+        if known.chosen is not None:
+            session.settings.restore(known.chosen)
+        session.is_announced = True
+        at = broker.clock.wall()
+        log.append(
+            records.line(
+                "opened", format=records.FORMAT, at=at, session=known.session, cwd=known.cwd, broker=__version__
+            )
+        )
+        for turn in known.unanswered:
+            log.append(records.line("interrupted", turn=turn, at=at))
+        log.commit()
+        if log.fault is not None:
+            raise StoreError(log.fault)
+        broker.sessions[session.id] = session
+        broker.log("session_revived", session=session.id, interrupted=list(known.unanswered) or None)
+
+
+def _iso(at: float) -> str:
+    """ACP v1 schema, SessionInfo.updatedAt: ISO 8601."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

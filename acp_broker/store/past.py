@@ -1,0 +1,108 @@
+"""What a session's log tells of it, for whoever takes it up again: read once, whole, and in a thread.
+
+`Past` is built from records alone. Nothing here changes a file.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from acp_broker.core.names import SessionId, TurnId
+from acp_broker.errors import StoreError
+from acp_broker.store.log import read_records
+from acp_broker.store.records import Record
+
+
+class Past(Struct):
+    """`unanswered` are the turns that were accepted and never got their reply, oldest first.
+
+    `ids` are the message and tool-call ids that its frontends know. `chosen` is what the user had set last.
+    """
+
+    session: SessionId
+    cwd: str
+    directories: tuple[str, ...] = ()
+    title: str | None = None
+    unanswered: dict[TurnId, None] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    chosen: Raw | None = None
+
+
+class Listed(Struct, frozen=True):
+    """A session that is on the disk: when it was last written, in seconds since the epoch."""
+
+    session: SessionId
+    cwd: str
+    at: float
+
+
+class _Update(Struct):
+    kind: str | UnsetType = field(name="sessionUpdate", default=UNSET)
+    message: str | None = field(name="messageId", default=None)
+    call: str | None = field(name="toolCallId", default=None)
+    title: str | None = None
+
+
+class _Shown(Struct):
+    update: _Update
+
+
+_shown = msgspec.json.Decoder(_Shown).decode
+
+
+def past(path: Path) -> Past:
+    """Read a whole log. Raises StoreError for one that cannot be read, is no session log, or is newer than we are."""
+    told = read_records(path)
+    first = next(told, None)
+    if first is None or first.record != "opened" or first.session is UNSET or first.cwd is UNSET:
+        raise StoreError(f"{path}: no session log: its first line does not say which session was opened where")
+    directories = () if first.directories is UNSET else first.directories
+    found = Past(SessionId(first.session), first.cwd, directories)
+    for record in told:
+        _learn(found, record)
+    return found
+
+
+def listed(folder: Path) -> list[Listed]:
+    """The sessions in a folder, the one written last first. What is no session log is left out."""
+    return sorted(_listed(folder), key=lambda one: (-one.at, one.session))
+
+
+def _listed(folder: Path) -> Iterator[Listed]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise StoreError(f"cannot list the sessions in {folder}: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
+            first = _first(Path(entry.path))
+            if first is not None and first.session is not UNSET and first.cwd is not UNSET:
+                yield Listed(SessionId(first.session), first.cwd, entry.stat().st_mtime)
+
+
+def _first(path: Path) -> Record | None:
+    try:
+        return next(read_records(path), None)
+    except StoreError:  # whoever opens it is told what is wrong with it
+        return None
+
+
+def _learn(found: Past, record: Record) -> None:
+    match record.record:
+        case "accepted" if record.turn is not UNSET:
+            found.unanswered[TurnId(record.turn)] = None
+        case "answer" | "interrupted" if record.turn is not UNSET:
+            found.unanswered.pop(TurnId(record.turn), None)
+        case "chosen" if record.chosen is not UNSET:
+            found.chosen = record.chosen
+    for params in record.updates or ():
+        try:
+            update = _shown(params).update
+        except msgspec.DecodeError:
+            continue
+        found.ids.update(one for one in (update.message, update.call) if one is not None)
+        if update.kind == "session_info_update" and update.title is not None:
+            found.title = update.title
