@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from acp_broker.edge.channel import OnLines
+import anyio
+
+from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.wire.framing import Lines
 
 # One read: what a pipe usually holds. For a larger buffer the C library asks the kernel each time, which costs 7 us.
@@ -118,6 +120,18 @@ class Writer:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._drained.append(callback)
+
+    async def drained(self) -> None:
+        """Wait until the reader has taken everything, or is gone, or takes nothing for LAST_WORDS_S."""
+        empty = anyio.Event()
+        self.when_drained(empty.set)
+        left = self.pending
+        while left:
+            with anyio.move_on_after(LAST_WORDS_S):
+                await empty.wait()
+            before, left = left, self.pending
+            if left >= before:
+                return
 
     def close(self) -> None:
         """Give up what is pending and close."""

@@ -7,9 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-import anyio
-
-from acp_broker.edge.channel import LAST_WORDS_S, OnLines
+from acp_broker.edge.channel import OnLines
 from acp_broker.edge.pipes import Reader, Writer, inherited_sink
 from acp_broker.wire.framing import MAX_LINE_BYTES
 
@@ -36,15 +34,7 @@ class StdioChannel:
 
     async def drained(self) -> None:
         """Wait until the frontend has taken everything, or is gone, or takes nothing for LAST_WORDS_S."""
-        empty = anyio.Event()
-        self._writer.when_drained(empty.set)
-        left = self._writer.pending
-        while left:
-            with anyio.move_on_after(LAST_WORDS_S):
-                await empty.wait()
-            before, left = left, self._writer.pending
-            if left >= before:
-                return
+        await self._writer.drained()
 
     def close(self, why: str) -> None:  # noqa: ARG002 - a pipe carries no reason
         """End `run` as if the frontend had closed its side."""

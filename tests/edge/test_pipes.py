@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import pytest
 
-from acp_broker.edge import stdio
+from acp_broker.edge import pipes
 from acp_broker.edge.pipes import InheritedSocket, OwnPipe, Polled, Reader, Sink, Writer, inherited_sink
 from acp_broker.edge.stdio import StdioChannel
 from acp_broker.wire.framing import MAX_LINE_BYTES
@@ -157,7 +157,7 @@ async def test_a_stopped_reader_leaves_the_rest_unread(pair: Pair) -> None:
 
 async def test_last_words_wait_for_a_reader_that_goes_on_reading(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit on the whole would cut off the one that reads steadily."""
-    monkeypatch.setattr(stdio, "LAST_WORDS_S", 0.1)
+    monkeypatch.setattr(pipes, "LAST_WORDS_S", 0.1)
     listen, speak = pair
     channel = StdioChannel(listen, speak)
     channel.write(b"x" * (MUCH // 2))
@@ -178,7 +178,7 @@ async def test_last_words_wait_for_a_reader_that_goes_on_reading(pair: Pair, mon
 
 async def test_last_words_do_not_wait_for_one_that_reads_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """An editor that hangs must not keep us from leaving."""
-    monkeypatch.setattr(stdio, "LAST_WORDS_S", 0.05)
+    monkeypatch.setattr(pipes, "LAST_WORDS_S", 0.05)
     channel = StdioChannel(*pair)
     channel.write(b"x" * MUCH)
     with anyio.fail_after(20):

@@ -18,11 +18,12 @@ TABLE: dict[str, frozenset[str]] = {
     "acp_broker.core": frozenset({"msgspec", "enum", "typing", "collections.abc", "re"}),
     "acp_broker.errors": frozenset({"stdlib", "msgspec", "acp_broker.core"}),
     "acp_broker.clock": frozenset({"stdlib"}),
+    "acp_broker.home": frozenset({"stdlib"}),
     "acp_broker.contract": frozenset(
         {"stdlib", "anyio", "msgspec", "acp_broker.clock", "acp_broker.core", "acp_broker.wire"}
     ),
     "acp_broker.config": frozenset(
-        {"stdlib", "msgspec", "platformdirs", "acp_broker.core", "acp_broker.contract", "acp_broker.errors"}
+        {"stdlib", "msgspec", "acp_broker.core", "acp_broker.contract", "acp_broker.errors", "acp_broker.home"}
     ),
     "acp_broker.wire": frozenset({"stdlib", "msgspec", "acp_broker.core", "acp_broker.errors"}),
     "acp_broker.edge": frozenset(
@@ -53,7 +54,7 @@ TABLE: dict[str, frozenset[str]] = {
     "acp_broker.cli": frozenset(
         {"stdlib", "anyio", "msgspec", "rich", "acp_broker", "acp_broker.app", "acp_broker.broker", "acp_broker.config"}
         | {"acp_broker.contract", "acp_broker.core", "acp_broker.edge", "acp_broker.wire", "acp_broker.store"}
-        | {"acp_broker.observe", "acp_broker.auth", "acp_broker.clock", "acp_broker.errors"}
+        | {"acp_broker.observe", "acp_broker.auth", "acp_broker.clock", "acp_broker.errors", "acp_broker.home"}
     ),
 }
 # Parts of the standard library that not every room with `stdlib` may use.
