@@ -1,0 +1,170 @@
+"""ACP over WebSocket with a client that keeps to the rules: the official one of the `websockets` library."""
+
+import socket
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.websocket import BEARER, TOKEN, client, echo, open_door
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_text_message_is_a_line_and_a_line_is_a_text_message() -> None:
+    """One JSON-RPC message per text frame (protocol.md): what the broker writes at once is still one each."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = lambda channel, lines: channel.write(b'{"a":1}\n{"b":2}\n')
+        await peer.send('{"c":3}')
+        answers = [await peer.recv(), await peer.recv()]
+
+    assert (['{"a":1}', '{"b":2}'], [b'{"c":3}']) == (answers, door.lines)
+
+
+async def test_messages_of_every_length_of_header_come_through() -> None:
+    """RFC 6455 has three forms of length: 7, 16 and 64 bits."""
+    lengths = [1, 125, 126, 127, 65_535, 65_536, 300_000]
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = echo
+        echoed = []
+        for length in lengths:
+            await peer.send("x" * length)
+            echoed.append(len(await peer.recv()))
+
+    assert lengths == echoed
+
+
+async def test_a_message_over_several_lines_becomes_one_line() -> None:
+    """Pretty-printed JSON is one message here, but everybody behind us splits at newlines."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = echo
+        await peer.send('{"a":\n1}')
+        answer = await peer.recv()
+
+    assert '{"a": 1}' == answer
+
+
+async def test_fragments_are_joined() -> None:
+    """RFC 6455, section 5.4: a message may come in any number of frames."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = echo
+        await peer.send(["{", '"a"', "", ":1", "}"])
+        answer = await peer.recv()
+
+    assert '{"a":1}' == answer
+
+
+async def test_binary_messages_are_ignored_and_said_once() -> None:
+    """protocol.md: binary is ignored; whoever wonders why nothing answers finds it in the log."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = echo
+        await peer.send(b'{"a":1}')
+        await peer.send([b"{", b"}"])
+        await peer.send("{}")
+        answer = await peer.recv()
+
+    assert ("{}", 1) == (answer, len(door.events("websocket_binary_ignored")))
+
+
+async def test_a_compressing_client_is_understood() -> None:
+    """Deflate is accepted (protocol.md); what we send needs none."""
+    async with open_door() as door, client(door, compression="deflate") as peer:
+        door.on_lines = echo
+        await peer.send("y" * 100_000)
+        answer = await peer.recv()
+        extensions = peer.response.headers.get("Sec-WebSocket-Extensions")
+
+    assert ("y" * 100_000, True) == (answer, "permessage-deflate" in extensions)
+
+
+async def test_each_connection_has_an_id_of_its_own() -> None:
+    """The peer reads it from the 101, and the broker calls the connection by it."""
+    async with open_door() as door, client(door) as one, client(door) as other:
+        await door.until(lambda: len(door.guests) == 2)
+        told = [peer.response.headers["Acp-Connection-Id"] for peer in (one, other)]
+
+    assert told == [guest.connection for guest in door.guests]
+    assert 2 == len({*told})
+
+
+async def test_only_acp_is_echoed_of_the_subprotocols() -> None:
+    """The other one carries the token: what is echoed may end in logs of proxies."""
+    async with open_door() as door:
+        async with client(door, additional_headers={}, subprotocols=["acp", f"bearer.{TOKEN}"]) as peer:
+            both = peer.subprotocol
+        async with client(door, additional_headers={}, subprotocols=[f"bearer.{TOKEN}"]) as peer:
+            alone = peer.response.headers.get("Sec-WebSocket-Protocol")
+
+    assert ("acp", None) == (both, alone)
+
+
+async def test_close_tells_the_peer_why() -> None:
+    """1001 with the reason: a bridge can log why it lost its connection."""
+    async with open_door() as door, client(door) as peer:
+        await door.until(lambda: bool(door.channels))
+        door.channels[0].close("the broker stops")
+        with pytest.raises(ConnectionClosed) as closed:
+            await peer.recv()
+
+    assert (1001, "the broker stops") == (closed.value.rcvd.code, closed.value.rcvd.reason)
+
+
+async def test_leaving_the_listener_closes_everything() -> None:
+    """Nobody is left talking to nobody, and nobody new comes in."""
+    async with open_door() as door:
+        peer = await client(door)
+        await door.until(lambda: bool(door.channels))
+    with pytest.raises(ConnectionClosed) as closed:
+        await peer.recv()
+    with pytest.raises(OSError, match="Connect call failed"):
+        await client(door)
+
+    assert (1001, "going away") == (closed.value.rcvd.code, closed.value.rcvd.reason)
+
+
+async def test_stop_listening_leaves_those_who_are_in() -> None:
+    """While turns end, no new ones may begin."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = echo
+        door.listener.stop_listening()
+        with pytest.raises(OSError, match="Connect call failed"):
+            await client(door)
+        await peer.send("{}")
+        answer = await peer.recv()
+
+    assert "{}" == answer
+
+
+async def test_connections_of_another_token_are_closed() -> None:
+    """A token that was rotated away opens nothing any more, and keeps nothing open."""
+    async with open_door() as door, client(door) as old:
+        await door.until(lambda: len(door.channels) == 1)
+        door.token = "new-token"
+        async with client(door, additional_headers={"Authorization": "Bearer new-token"}) as new:
+            door.on_lines = echo
+            door.listener.forget_tokens_but("new-token")
+            with pytest.raises(ConnectionClosed) as closed:
+                await old.recv()
+            await new.send("{}")
+            answer = await new.recv()
+
+    assert (1008, "{}") == (closed.value.rcvd.code, answer)
+
+
+async def test_nothing_waits_for_more_to_be_sent() -> None:
+    """Nagle's algorithm would hold back small messages for the peer's delayed acknowledgement: 40 ms each."""
+    async with open_door() as door, client(door):
+        await door.until(lambda: bool(door.channels))
+        transport = door.channels[0]._link._transport
+        nodelay = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert 0 != nodelay
+
+
+async def test_ipv6_is_listened_on() -> None:
+    """Its address is written in brackets."""
+    async with open_door(host="::1") as door, client(door, additional_headers=BEARER) as peer:
+        door.on_lines = echo
+        await peer.send("{}")
+        answer = await peer.recv()
+
+    assert ("{}", True) == (answer, door.listener.address.startswith("ws://[::1]:"))
