@@ -12,6 +12,8 @@ USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
 
   demo                   watch five turns on scripted agents, one of them killed: no key, no network
+  serve                  be a daemon: one broker for every editor and bridge of yours
+  status [--json]        say what that daemon does, and how its backends are
   stdio                  be an ACP agent on stdin and stdout: what an editor starts
   ask PROMPT             run one turn and stream it to the terminal
   config check           say everything that is wrong with config.json
@@ -72,6 +74,22 @@ def _stdio(config: Path | None, words: list[str]) -> int:
     return stdio.run(config, os.environ)
 
 
+def _serve(config: Path | None, words: list[str]) -> int:
+    if words:
+        return _wrong(f"serve takes no arguments, got {' '.join(words)!r}")
+    from acp_broker.cli import serve  # noqa: PLC0415
+
+    return serve.run(config, os.environ)
+
+
+def _status(config: Path | None, words: list[str]) -> int:
+    if words not in ([], ["--json"]):
+        return _wrong("status takes nothing but --json")
+    from acp_broker.cli import status  # noqa: PLC0415
+
+    return status.run(config, os.environ, as_json=bool(words))
+
+
 def _ask(config: Path | None, words: list[str]) -> int:
     if len(words) != 1:
         return _wrong("ask takes one argument, the prompt; quote it")
@@ -130,6 +148,8 @@ def _token(config: Path | None, words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
     "demo": _demo,
+    "serve": _serve,
+    "status": _status,
     "stdio": _stdio,
     "ask": _ask,
     "token": _token,

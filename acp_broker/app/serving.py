@@ -1,0 +1,192 @@
+"""`acp-broker serve`: one broker for everybody, the ways in to it, and its end.
+
+who may come in    the unix socket: the same user, version and config; WebSocket: whoever shows the token
+what they may do   broker/terms.py: an editor's turns end with it, a bridge's go on
+how it ends        drain: nothing new, running turns end or are interrupted; then clients, then agents
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from anyio import Event
+
+from acp_broker import __version__
+from acp_broker.app.bearer import FromVariable, bearer
+from acp_broker.app.running import running
+from acp_broker.app.status import ConfigState, Status
+from acp_broker.auth.token import TokenFile
+from acp_broker.broker.broker import Broker
+from acp_broker.broker.guard import guarded
+from acp_broker.broker.status import snapshot
+from acp_broker.broker.terms import Terms
+from acp_broker.config import Config, state_dir
+from acp_broker.edge import meeting, open_files
+from acp_broker.edge.channel import Channel
+from acp_broker.edge.peers import PeerLimits, Seats
+from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
+from acp_broker.errors import BrokerError, UsageError
+
+# A token that was rotated because it leaked lets nobody stay for longer than this.
+TOKEN_EVERY_S = 1.0
+STOPPING = "acp-broker serve is stopping"
+
+
+class Daemon:
+    """What listeners ask, and what signals do. `config` is the one that holds by now."""
+
+    def __init__(
+        self, broker: Broker, config: Config, environ: Mapping[str, str], token: FromVariable | TokenFile
+    ) -> None:
+        self.broker = broker
+        self.config = config
+        self.socket = Path()
+        self.url: str | None = None
+        self.since = self.loaded_at = broker.clock.wall()
+        self.is_draining = False
+        self.seats = Seats(lambda: self.config.limits.connections)
+        self._source = token
+        hidden = {token.variable} if isinstance(token, FromVariable) else set()
+        self._environ = {name: value for name, value in environ.items() if name not in hidden}
+        self._hidden = hidden
+        # Who came by which token.
+        self._guests: dict[Channel, str] = {}
+        self._channels: set[Channel] = set()
+        # In place of a token that cannot be read: one that nobody knows.
+        self._nobodys = secrets.token_urlsafe(32)
+        self._token_fault: str | None = None
+
+    # --- who may come in
+
+    def answer(self, hello: Hello) -> bytes | None:
+        """What a client of the unix socket is told instead of being served."""
+        if hello.asks == "status":
+            return meeting.line(status=msgspec.to_builtins(self.status()))
+        if self.is_draining:
+            return refusal(STOPPING)
+        if hello.version != __version__:
+            return refusal(f"acp-broker serve is version {__version__}, this is {hello.version}: restart it")
+        if not _is_same_file(hello.config, self.config.source):
+            return refusal(f"acp-broker serve runs with another config: {self.config.source}")
+        return None
+
+    def token(self) -> str:
+        """The token that lets a client in by now; one that nobody knows while ours cannot be trusted."""
+        try:
+            token = self._source.read()
+        except BrokerError as error:
+            if str(error) != self._token_fault:
+                self._token_fault = str(error)
+                self.broker.log("token_unusable", why=str(error))
+            return self._nobodys
+        self._token_fault = None
+        return token
+
+    def limits(self) -> PeerLimits:
+        limits = self.config.limits
+        return PeerLimits(
+            max_message_bytes=limits.max_message_bytes,
+            queued_bytes=limits.queued_bytes,
+            stalled_s=limits.stalled_ms / 1000,
+            messages_per_s=limits.messages_per_second,
+        )
+
+    def health(self) -> tuple[int, bytes]:
+        """What `/healthz` answers: a proxy sends nobody to a daemon that is about to end."""
+        if self.is_draining:
+            return 503, b'{"status":"draining"}'
+        return 200, msgspec.json.encode({"status": "ok", "version": __version__})
+
+    # --- who is in
+
+    async def serve_unix(self, channel: Channel, hello: Hello) -> None:
+        patterns = self.config.frontends.unix.environment
+        theirs = {name: value for name, value in hello.environment.items() if name not in self._hidden}
+        # Each variable has one owner: the editor for those that config lets through, the daemon for all others.
+        ours = {name: value for name, value in self._environ.items() if name not in allowed(self._environ, patterns)}
+        environ = {**ours, **allowed(theirs, patterns)}
+        most = self.config.limits.sessions_per_client
+        await self._serve(channel, Terms(f"unix {hello.pid}", environ, has_terminal=True, most_sessions=most))
+
+    async def _serve(self, channel: Channel, terms: Terms) -> None:
+        if self.is_draining:
+            return
+        self._channels.add(channel)
+        try:
+            # A fault of ours in one connection is the end of that one, and of nobody else's.
+            await guarded(self.broker.serve(channel, terms), self.broker.log)
+        finally:
+            self._channels.discard(channel)
+
+    async def watch_token(self) -> None:
+        """Cut off who came by a token that holds no more. One that cannot be read cuts off nobody who is in."""
+        while True:
+            await self.broker.clock.sleep(TOKEN_EVERY_S)
+            token = self.token()
+            if self._token_fault is None:
+                self._cut_off(token)
+
+    def _cut_off(self, token: str) -> None:
+        gone = [channel for channel, own in self._guests.items() if own != token]
+        for channel in gone:
+            channel.close("the token is another one now")
+        if gone:
+            self.broker.log("token_rotated", clients=len(gone))
+
+    # --- what it is asked and told from outside
+
+    def status(self) -> Status:
+        seen = snapshot(self.broker)
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            state="draining" if self.is_draining else "running",
+            since=self.since,
+            home=str(self.broker.folder.path),
+            socket=str(self.socket),
+            websocket=self.url,
+            config=ConfigState(str(self.config.source), self.loaded_at),
+            **{name: getattr(seen, name) for name in seen.__struct_fields__},
+        )
+
+    async def drain(self, at_once: Event) -> None:
+        """Let nobody in and begin nothing; return once no turn runs. When `at_once` is set, it waits no more."""
+        self.is_draining = True
+        turns = sum(session.turn is not None for session in self.broker.sessions.values())
+        limit_s = self.config.limits.drain_ms / 1000
+        self.broker.log("draining", turns=turns, clients=len(self._channels), limit_s=limit_s)
+        await self.broker.drain(limit_s, at_once)
+        # All at once: each has a little time for what it has not read.
+        for channel in tuple(self._channels):
+            channel.close(STOPPING)
+
+
+@asynccontextmanager
+async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Daemon]:
+    """A daemon that answers; on the way out its clients are let go, and all its agents are ended.
+
+    Raises UsageError where it cannot begin: another daemon serves this state folder, a port is taken, a token or a
+    certificate cannot be used. Whoever serves already is not disturbed by the attempt.
+    """
+    home = state_dir(environ)
+    token = bearer(config, home, environ)
+    if config.frontends.websocket is not None:
+        raise UsageError("frontends.websocket: this version does not listen there yet")
+    open_files.allow_many()
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(running(config, environ, log_to_stderr=config.log.file is None))
+        daemon = Daemon(broker, config, environ, token)
+        about = {"version": __version__, "config": str(config.source)}
+        # Before the WebSocket: it has the lock, and a second daemon must be told of the first one, not of its port.
+        daemon.socket = await stack.enter_async_context(
+            unix_listener(home, daemon.answer, daemon.serve_unix, daemon.limits, daemon.seats, broker.log, about=about)
+        )
+        broker.log("ready", pid=os.getpid(), socket=str(daemon.socket), websocket=daemon.url, config=str(config.source))
+        yield daemon
+
+
+def _is_same_file(named: str, source: Path) -> bool:
+    return named == str(source) or Path(named).resolve() == source.resolve()
