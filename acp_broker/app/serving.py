@@ -24,11 +24,13 @@ from acp_broker.broker.guard import guarded
 from acp_broker.broker.status import snapshot
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, state_dir
+from acp_broker.config import WebSocket as WebSocketConfig
 from acp_broker.edge import meeting, open_files
 from acp_broker.edge.channel import Channel
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
-from acp_broker.errors import BrokerError, UsageError
+from acp_broker.edge.websocket import Guest, WebSocketListener, WebSocketWay, websocket_listener
+from acp_broker.errors import BrokerError
 
 # A token that was rotated because it leaked lets nobody stay for longer than this.
 TOKEN_EVERY_S = 1.0
@@ -44,7 +46,7 @@ class Daemon:
         self.broker = broker
         self.config = config
         self.socket = Path()
-        self.url: str | None = None
+        self.websocket: WebSocketListener | None = None
         self.since = self.loaded_at = broker.clock.wall()
         self.is_draining = False
         self.seats = Seats(lambda: self.config.limits.connections)
@@ -52,12 +54,15 @@ class Daemon:
         hidden = {token.variable} if isinstance(token, FromVariable) else set()
         self._environ = {name: value for name, value in environ.items() if name not in hidden}
         self._hidden = hidden
-        # Who came by which token.
-        self._guests: dict[Channel, str] = {}
         self._channels: set[Channel] = set()
         # In place of a token that cannot be read: one that nobody knows.
         self._nobodys = secrets.token_urlsafe(32)
         self._token_fault: str | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where bridges connect."""
+        return self.websocket.address if self.websocket is not None else None
 
     # --- who may come in
 
@@ -111,9 +116,13 @@ class Daemon:
         most = self.config.limits.sessions_per_client
         await self._serve(channel, Terms(f"unix {hello.pid}", environ, has_terminal=True, most_sessions=most))
 
+    async def serve_websocket(self, channel: Channel, guest: Guest) -> None:
+        most = self.config.limits.sessions_per_client
+        name = f"websocket {guest.address}"
+        terms = Terms(name, self._environ, turns_go_on=True, has_terminal=False, most_sessions=most)
+        await self._serve(channel, terms)
+
     async def _serve(self, channel: Channel, terms: Terms) -> None:
-        if self.is_draining:
-            return
         self._channels.add(channel)
         try:
             # A fault of ours in one connection is the end of that one, and of nobody else's.
@@ -121,20 +130,16 @@ class Daemon:
         finally:
             self._channels.discard(channel)
 
-    async def watch_token(self) -> None:
+    async def watch_token(self, listener: WebSocketListener) -> None:
         """Cut off who came by a token that holds no more. One that cannot be read cuts off nobody who is in."""
+        before = self.token()
         while True:
             await self.broker.clock.sleep(TOKEN_EVERY_S)
             token = self.token()
-            if self._token_fault is None:
-                self._cut_off(token)
-
-    def _cut_off(self, token: str) -> None:
-        gone = [channel for channel, own in self._guests.items() if own != token]
-        for channel in gone:
-            channel.close("the token is another one now")
-        if gone:
-            self.broker.log("token_rotated", clients=len(gone))
+            if token != before and self._token_fault is None:
+                before = token
+                self.broker.log("token_changed")
+                listener.forget_tokens_but(token)
 
     # --- what it is asked and told from outside
 
@@ -173,8 +178,7 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
     """
     home = state_dir(environ)
     token = bearer(config, home, environ)
-    if config.frontends.websocket is not None:
-        raise UsageError("frontends.websocket: this version does not listen there yet")
+    websocket = config.frontends.websocket
     open_files.allow_many()
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(running(config, environ, log_to_stderr=config.log.file is None))
@@ -184,8 +188,29 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
         daemon.socket = await stack.enter_async_context(
             unix_listener(home, daemon.answer, daemon.serve_unix, daemon.limits, daemon.seats, broker.log, about=about)
         )
+        if websocket is not None:
+            token.read()
+            daemon.websocket = await stack.enter_async_context(
+                websocket_listener(_way(websocket, daemon), daemon.serve_websocket, broker.clock, broker.log)
+            )
+            broker.tasks.start_soon(daemon.watch_token, daemon.websocket)
         broker.log("ready", pid=os.getpid(), socket=str(daemon.socket), websocket=daemon.url, config=str(config.source))
         yield daemon
+
+
+def _way(websocket: WebSocketConfig, daemon: Daemon) -> WebSocketWay:
+    tls = websocket.tls
+    return WebSocketWay(
+        host=websocket.host,
+        port=websocket.port,
+        tls=(tls.certificate, tls.key) if tls is not None else None,
+        origins=websocket.origins,
+        hosts=websocket.hosts,
+        token=daemon.token,
+        limits=daemon.limits,
+        seats=daemon.seats,
+        health=daemon.health,
+    )
 
 
 def _is_same_file(named: str, source: Path) -> bool:

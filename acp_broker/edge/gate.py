@@ -86,6 +86,9 @@ class Gate:
                 return handshake.not_found()
 
     def _open(self, core: ServerProtocol, request: Request, address: str) -> bytes | Admitted:
+        status, _ = self._way.health()
+        if status != HTTPStatus.OK:  # it is about to end
+            return self._refused(address, Refusal(503, "it lets nobody in any more", FULL_RETRY_S))
         token = self._way.token()
         refusal = admission.origin(request.headers.get_all("Origin"), self._way.origins)
         if refusal is None:

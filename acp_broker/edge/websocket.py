@@ -60,6 +60,11 @@ class WebSocketListener:
         self._context = context
         self._doors = [Door(one, self._on_socket, self._clock, self._log) for one in sockets]
 
+    def renew_certificate(self) -> None:
+        """Read certificate and key again, for who connects from now on. Raises UsageError; then the old ones stay."""
+        if self._way.tls is not None:
+            self._context = server_context(*self._way.tls)
+
     def stop_listening(self) -> None:
         """Let nobody in any more; those who are in stay."""
         for door in self._doors:

@@ -14,14 +14,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from acp_broker import __version__
 from acp_broker.edge import meeting
-from tests.support import processes
 from tests.support.run import Run
 from tests.support.session_logs import check_logs
 from tests.support.talk import DEADLINE_S, Talk
@@ -86,9 +88,36 @@ class Daemon(Run):
     def unix(self, **hello: object) -> "Editor":
         """A relay that said hello and was welcomed."""
         editor = Editor(self.work, Path(self.ready["socket"]), {**self.hello(), **hello})
-        assert editor.greeting == {"welcome": True}, editor.greeting
         self.guests.append(editor)
+        assert editor.greeting == {"welcome": True}, editor.greeting
         return editor
+
+    def greeted(self, **hello: object) -> dict[str, object]:
+        """What a hello is answered, by whom it may not welcome."""
+        editor = Editor(self.work, Path(self.ready["socket"]), {**self.hello(), **hello})
+        editor.close()
+        return editor.greeting
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """A plain HTTP request to where WebSocket listens; the status and the body of its answer."""
+        place = urlsplit(self.url)
+        connection = HTTPConnection(str(place.hostname), place.port, timeout=DEADLINE_S)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def upgrade(self, token: str | None = None) -> dict[str, str]:
+        """The headers of a client that wants to be let in."""
+        return {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Authorization": f"Bearer {token or self.token}",
+        }
 
     def hello(self) -> dict[str, object]:
         """What a relay of the same version and config says first."""
@@ -137,9 +166,6 @@ class Daemon(Run):
         """By what it could still be found."""
         return [path for path in (Path(self.ready["socket"]), self.home / "daemon.json") if path.exists()]
 
-    def still_there(self) -> list[processes.Seen]:
-        return self.left_over()
-
 
 class Bridge(Talk):
     """A frontend over WebSocket. `code` is what the connection was closed with, once it was."""
@@ -149,8 +175,9 @@ class Bridge(Talk):
         self.code: int | None = None
         self.reason = ""
         headers = {"Authorization": f"Bearer {token}"}
-        self.line: ClientConnection = connect(
-            url, additional_headers=headers, max_size=None, proxy=None, open_timeout=DEADLINE_S, **members
+        self._open = ExitStack()
+        self.line: ClientConnection = self._open.enter_context(
+            connect(url, additional_headers=headers, max_size=None, proxy=None, open_timeout=DEADLINE_S, **members)
         )
 
     def _send(self, data: bytes) -> None:
@@ -170,7 +197,7 @@ class Bridge(Talk):
         return frame.encode() + b"\n"
 
     def close(self) -> None:
-        self.line.close()
+        self._open.close()
 
 
 class Editor(Talk):
