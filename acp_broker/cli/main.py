@@ -64,14 +64,22 @@ def main(arguments: list[str] | None = None) -> int:
 def _stdio(config: Path | None, words: list[str]) -> int:
     if words:
         return _wrong(f"stdio takes no arguments, got {' '.join(words)!r}")
+    # Nothing else before it: an editor waits for each module that a relay loads.
+    from acp_broker.cli import relay  # noqa: PLC0415 - each command pays for its own imports
+    from acp_broker.edge.descriptors import claim  # noqa: PLC0415
+
+    read_fd, write_fd = claim()
+    status = relay.run(config, os.environ, read_fd, write_fd)
+    if status is not None:
+        return status
     # Modules are no garbage: looking through them all while they load costs a twentieth of our start.
     gc.disable()
-    from acp_broker.cli import stdio  # noqa: PLC0415 - each command pays for its own imports
+    from acp_broker.cli import stdio  # noqa: PLC0415
 
     # Nor later: a whole collection would hold up a turn for as long as it looks through them.
     gc.freeze()
     gc.enable()
-    return stdio.run(config, os.environ)
+    return stdio.run(config, os.environ, read_fd, write_fd)
 
 
 def _serve(config: Path | None, words: list[str]) -> int:

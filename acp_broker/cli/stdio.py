@@ -10,13 +10,12 @@ import anyio
 from acp_broker.app import kinds, running
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, load
-from acp_broker.edge.stdio import StdioChannel, claim
+from acp_broker.edge.stdio import StdioChannel
 from acp_broker.errors import BrokerError
 
 
-def run(path: Path | None, environ: Mapping[str, str]) -> int:
-    """Serve one frontend until it closes stdin, or until a signal ends us. Problems are said on stderr: 1."""
-    read_fd, write_fd = claim()
+def run(path: Path | None, environ: Mapping[str, str], read_fd: int, write_fd: int) -> int:
+    """Serve one frontend until it closes its side, or until a signal ends us. Problems are said on stderr: 1."""
     try:
         config = load(kinds(), path=path, environ=environ)
         anyio.run(_serve, config, environ, read_fd, write_fd)

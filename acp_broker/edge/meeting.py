@@ -64,19 +64,15 @@ def met(daemon: Daemon, hello: bytes, limit_s: float) -> tuple[socket.socket, di
     return sock, answer
 
 
-def hello(*, version: str, config: Path, asks: str, environment: Mapping[bytes, bytes]) -> bytes:
-    """What a client says first; of the environment all but what is between a broker and its user."""
-    return line(
-        version=version,
-        config=os.fsencode(config).decode(errors="surrogateescape"),
-        pid=os.getpid(),
-        asks=asks,
-        environment={
-            name.decode(errors="surrogateescape"): value.decode(errors="surrogateescape")
-            for name, value in environment.items()
-            if not name.startswith(b"ACP_BROKER_")
-        },
-    )
+def hello(*, version: str, config: Path, asks: str, environment: Mapping[str, str]) -> bytes:
+    """What a client says first; of its environment all but what is between a broker and its user."""
+    carried = {_sent(name): _sent(value) for name, value in environment.items() if not name.startswith("ACP_BROKER_")}
+    return line(version=version, config=_sent(str(config)), pid=os.getpid(), asks=asks, environment=carried)
+
+
+def _sent(text: str) -> str:
+    """A text of the environment for a process that may run in another locale: both agree on its bytes."""
+    return os.fsencode(text).decode(errors="surrogateescape")
 
 
 def line(**said: object) -> bytes:
@@ -89,10 +85,16 @@ def read(line: bytes) -> dict[str, object]:
     try:
         said = json.loads(line)[MEMBER]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"no line of ours: {line[:80]!r}") from error
+        raise ValueError(f"no line of ours: {line.strip()[:80]!r}") from error
     if not isinstance(said, dict):
-        raise ValueError(f"no line of ours: {line[:80]!r}")
+        raise ValueError(f"no line of ours: {line.strip()[:80]!r}")
     return said
+
+
+def taken(sock: socket.socket) -> bytes:
+    """Read on, but not past the end of a line: what follows is for whoever has the socket next. Raises OSError."""
+    waiting = sock.recv(64 * 1024, socket.MSG_PEEK)
+    return sock.recv(waiting.find(b"\n") + 1 or len(waiting))
 
 
 def peer_uid(sock: socket.socket) -> int:
@@ -128,8 +130,7 @@ def _exchanged(sock: socket.socket, hello: bytes, until: float) -> dict[str, obj
     heard = b""
     while not heard.endswith(b"\n"):
         _limit(sock, until)
-        # Nothing follows a welcome before we have spoken: what ends with a newline is whole.
-        chunk = sock.recv(64 * 1024)
+        chunk = taken(sock)
         if not chunk:
             raise Unmet("it closed the connection")
         heard += chunk

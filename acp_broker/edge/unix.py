@@ -227,18 +227,15 @@ async def _hello(sock: socket.socket) -> Hello:
     """Raises _Unwelcome, OSError."""
     heard = b""
     with anyio.move_on_after(HELLO_S):
-        while b"\n" not in heard:
+        while not heard.endswith(b"\n"):
             if len(heard) > meeting.LINE_BYTES:
                 raise _Unwelcome(f"its hello is longer than {meeting.LINE_BYTES} bytes")
             await anyio.wait_readable(sock)
-            chunk = sock.recv(64 * 1024)
+            chunk = meeting.taken(sock)
             if not chunk:
                 raise _Unwelcome("it left without a hello")
             heard += chunk
-        line, _, rest = heard.partition(b"\n")
-        if rest:
-            raise _Unwelcome("it went on before it was welcomed")
-        return _read(line)
+        return _read(heard)
     raise _Unwelcome(f"it said no hello within {HELLO_S:g} s")
 
 

@@ -209,7 +209,7 @@ def test_a_descriptor_that_is_closed_is_nobody(tmp_path: Path, closed: str) -> N
 
 PRINTS = """
 import os, subprocess, sys
-from acp_broker.edge.stdio import claim
+from acp_broker.edge.descriptors import claim
 read_fd, write_fd = claim()
 print("print")
 sys.stdout.write("stdout")

@@ -1,0 +1,167 @@
+"""`acp-broker stdio` where a daemon serves the same config and state: bytes both ways, until one side is through.
+
+One thread for each direction, and nothing but the standard library: an editor that starts us waits for every import.
+Descriptors that we inherited stay blocking, or not, as they are: their flags are our parent's too.
+"""
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from acp_broker import __version__
+from acp_broker.edge import meeting
+from acp_broker.home import config_file, state_folder
+
+# A daemon answers within a millisecond. One that is stopped, or hangs, must not keep an editor waiting.
+MEET_S = 1.0
+# The editor has left: as long as the broker takes for last answers under its default limits, and some more.
+SILENT_S = 30.0
+CHUNK_BYTES = 64 * 1024
+# An editor's ways to end us; each is as if it had closed our stdin.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(config: Path | None, environ: Mapping[str, str], read_fd: int, write_fd: int) -> int | None:
+    """Relay until the daemon or the editor is through; the exit status. None: there is no daemon for us.
+
+    Why one that is there is not for us is said on stderr. Nothing was read then.
+    """
+    daemon = None
+    try:
+        daemon = meeting.daemon(state_folder(environ))
+        place = config_file(config, environ)
+        hello = meeting.hello(version=__version__, config=place, asks="frontend", environment=environ)
+        sock, answer = meeting.met(daemon, hello, MEET_S)
+    except ValueError:  # a variable that leads nowhere: the broker in this process says so
+        return None
+    except meeting.Unmet as unmet:
+        if daemon is not None and unmet.why is not None:
+            _say_alone(daemon, unmet.why)
+        return None
+    if "welcome" not in answer:
+        sock.close()
+        _say_alone(daemon, str(answer.get("refused", "it does not say why it refused")))
+        return None
+    return _Relay(sock, daemon, read_fd, write_fd).run()
+
+
+def _say_alone(daemon: meeting.Daemon, why: str) -> None:
+    _say(f"not through the daemon (pid {daemon.pid}), but in this process: {why}")
+
+
+class _Relay:
+    def __init__(self, sock: socket.socket, daemon: meeting.Daemon, read_fd: int, write_fd: int) -> None:
+        self._socket = sock
+        self._daemon = daemon
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._told, told = socket.socketpair()
+        told.setblocking(False)  # noqa: FBT003 - it takes no keyword
+        self._teller = told
+        self._editor_is_through = False
+        self._relayed = 0
+
+    def run(self) -> int:
+        signal.set_wakeup_fd(self._teller.fileno())
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        back = threading.Thread(target=self._back, daemon=True)
+        back.start()
+        if self._forth():
+            self._editor_is_through = True
+            return self._last_words(back)
+        back.join()
+        return 1
+
+    # --- this thread: from the editor to the daemon
+
+    def _forth(self) -> bool:
+        """Whether the editor was through first: stdin ended, or a signal came."""
+        while _wait(self._read_fd, select.POLLIN, self._told):
+            try:
+                chunk = os.read(self._read_fd, CHUNK_BYTES)
+            except BlockingIOError:  # somebody else who has it took what there was
+                continue
+            except OSError:  # a terminal that was hung up
+                return True
+            if not chunk:
+                return True
+            try:
+                if not self._send(memoryview(chunk)):
+                    return True
+            except OSError:
+                return False
+        return True
+
+    def _send(self, rest: memoryview) -> bool:
+        """Send all of it; False when a signal came first. Raises OSError: the daemon is gone."""
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                if not _wait(self._socket.fileno(), select.POLLOUT, self._told):
+                    return False
+        return True
+
+    def _last_words(self, back: threading.Thread) -> int:
+        """Go on relaying what the editor asked before it left, as long as anything comes."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the daemon is gone too
+            return 0
+        relayed = -1
+        while back.is_alive() and relayed != self._relayed:
+            relayed = self._relayed
+            back.join(SILENT_S)
+        if back.is_alive():
+            _say(f"the daemon (pid {self._daemon.pid}) had no last word within {SILENT_S:g} s")
+            return 1
+        return 0
+
+    # --- the other thread: from the daemon to the editor
+
+    def _back(self) -> None:
+        try:
+            while chunk := self._next():
+                self._write(memoryview(chunk))
+                self._relayed += len(chunk)
+        except OSError:  # the editor does not listen any more
+            os._exit(0)
+        if not self._editor_is_through:
+            _say(f"the daemon (pid {self._daemon.pid}) has ended; start the session again, its sessions are kept")
+            # The other thread is waiting for the editor, and nothing that it says can be answered.
+            os._exit(1)
+
+    def _next(self) -> bytes:
+        try:
+            return self._socket.recv(CHUNK_BYTES)
+        except OSError:  # it was killed
+            return b""
+
+    def _write(self, rest: memoryview) -> None:
+        while rest:
+            try:
+                rest = rest[os.write(self._write_fd, rest) :]
+            except BlockingIOError:  # our parent has made it so
+                _wait(self._write_fd, select.POLLOUT)
+
+
+def _wait(fd: int, event: int, told: socket.socket | None = None) -> bool:
+    """Wait until the descriptor is ready, or gone; False when we are told to end first."""
+    poll = select.poll()
+    poll.register(fd, event)
+    if told is not None:
+        poll.register(told, select.POLLIN)
+    ready = {found for found, _ in poll.poll()}
+    return told is None or told.fileno() not in ready
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, f"acp-broker: {text}\n".encode(errors="backslashreplace"))
+    except OSError:  # nobody listens, and what we were about to do is as right as before
+        return
