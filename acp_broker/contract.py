@@ -189,7 +189,8 @@ class Tools(Protocol):
         """`starting` or `opening` begins."""
 
     def remember(self, runtime_session: str) -> None:
-        """The runtime's own id of this session, for `remembered` at the next open."""
+        """The runtime's own id of this session, for `remembered` at the next open. Nothing said in it is there yet:
+        it is called when the runtime begins a session, not when it finds one again."""
 
     def remembered(self) -> str | None:
         """The runtime's own id of this session from an earlier open, if any."""

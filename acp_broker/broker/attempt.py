@@ -16,6 +16,7 @@ from acp_broker.broker.standby import Standby
 from acp_broker.contract import CancelAsked, Finished, TurnRequest
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.handoff import Handoff
 from acp_broker.core.names import Candidate, Phase
 from acp_broker.core.turnwords import Cancelling, Ended, Stopping
 from acp_broker.errors import BackendFailure
@@ -52,6 +53,8 @@ class Attempt:
         self.is_over = False
         self.is_stopping = False
         self.finished: Finished | None = None
+        # What its runtime was told of turns that it had missed.
+        self.handoff: Handoff | None = None
         self.asks: list[Ask] = []
         # What to hand over once the turn has its reply.
         self.late: list[Callable[[], None]] = []
@@ -63,7 +66,7 @@ class Attempt:
         self._is_running = False
         self._is_killed = False
         # The runtime may have read the prompt: from here on it is never given to another life of it.
-        self._is_submitted = False
+        self.is_submitted = False
 
     @property
     def backend(self) -> str:
@@ -89,7 +92,7 @@ class Attempt:
         try:
             return await self._join_and_run()
         except BackendFailure as error:
-            if not was_open or self._is_submitted or self._cancel.is_set() or error.failure.kind is not _CRASHED:
+            if not was_open or self.is_submitted or self._cancel.is_set() or error.failure.kind is not _CRASHED:
                 raise
         # It died between turns, so lately that nobody had noticed: the prompt never reached it, a new life may have it.
         self._is_running = False
@@ -100,11 +103,13 @@ class Attempt:
         turn = self._turn
         backend = await self.standby.join(self)
         await turn.session.fitting.fit(self.standby, backend)
+        memory = turn.session.memory
+        prompt = await memory.prompt(turn, self) if memory.is_behind(self.standby) else turn.prompt
         if self._cancel.is_set():
             return Finished("cancelled")
         self._is_running = True
         self.life = self.standby.life
-        return await backend.run(TurnRequest(turn.id, self.number, turn.prompt, self._cancel, turn.rest), self)
+        return await backend.run(TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest), self)
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""
@@ -146,12 +151,14 @@ class Attempt:
     # contract.Client
 
     def reached(self, phase: Phase) -> None:
-        self._is_submitted |= phase == "submitted"
+        if phase == "submitted":
+            self.is_submitted = True
+            self.standby.knows.prompts.add(self._turn.id)
         if self._is_heard:
             self._turn.reached(self, phase)
 
     def show(self, updates: Sequence[Update]) -> None:
-        self._is_submitted = True
+        self.is_submitted = True
         if self._is_heard:
             self._turn.heard(self, updates)
 

@@ -69,7 +69,7 @@ class OpeningTools:
             self._opening.listener.reached(phase)
 
     def remember(self, runtime_session: str) -> None:
-        self._standby.runtime_session = runtime_session
+        self._standby.remember(runtime_session)
 
     def remembered(self) -> str | None:
         return self._standby.runtime_session

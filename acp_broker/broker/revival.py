@@ -82,6 +82,7 @@ class Revival:
         )
         if known.chosen is not None:
             session.settings.restore(known.chosen)
+        session.memory.turns, session.memory.kept = known.turns, known.kept
         session.is_announced = True
         at = broker.clock.wall()
         log.append(

@@ -15,6 +15,7 @@ from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.limit import within
+from acp_broker.broker.memory import Memory
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
@@ -55,6 +56,7 @@ class Session:
         self.settings = Settings(broker.selected, shows_booleans=frontend.can.boolean_options)
         self._kept = self.settings.choices()
         self.fitting = Fitting(self)
+        self.memory = Memory(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
         self.whom = frontend.whom
@@ -123,6 +125,8 @@ class Session:
         attempt = turn.attempt
         if self._standbys.rest() and not self.broker.is_stopping:
             self.warm()
+        if attempt is not None and stop_reason is not None:
+            self.memory.served(attempt)
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
@@ -178,6 +182,7 @@ class Session:
         if self.log.fault is not None:
             raise StoreError(self.log.fault)
         self.frontend = order.frontend
+        self.memory.turns.append(order.turn)
         self.turn = Turn(self, order, rules, passed)
         self.turn.begin()
 
@@ -307,6 +312,13 @@ class Session:
         if chosen != self._kept:
             self._kept = chosen
             self.log.append(records.line("chosen", chosen=chosen))
+
+    def keep_memory(self, standby: Standby) -> None:
+        """Have the log say under which id a runtime keeps this session: a later process may go on with it."""
+        runtime = standby.runtime
+        kept = {"backend": runtime.candidate.backend, "fingerprint": runtime.fingerprint}
+        self.log.append(records.line("remembered", **kept, runtime_session=standby.runtime_session))
+        self.log.commit()
 
     def show(self, updates: Sequence[Update], life: int) -> None:
         """Show something outside of any turn's step."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from acp_broker.broker.asks import unattended_answer
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.memory import Knows
 from acp_broker.broker.opening import Opening, OpeningTools
 from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
 from acp_broker.clock import Clock, Timer
@@ -82,6 +83,9 @@ class Standby:
         self.has_lost = False
         self.life = 0
         self.runtime_session: str | None = None
+        self.remembered: Callable[[Standby], None] = _nothing
+        # What its runtime remembers of the session.
+        self.knows = Knows()
         self._tasks = tasks
         self._opening: Opening | None = None
         self._failure: Failure | None = None
@@ -96,6 +100,8 @@ class Standby:
         elif self._opening is None and not self._ended:
             self._cancel_timer()
             self.life = next(_LIVES)
+            if self.runtime_session is None:  # it has none that it could come back to
+                self.knows.forget()
             self._opening = opening = Opening()
             self._tasks.start_soon(self._live, opening)
 
@@ -167,6 +173,12 @@ class Standby:
         """Abandon for good: nothing opens it again."""
         self._ended = True
         await self.abandon()
+
+    def remember(self, runtime_session: str) -> None:
+        """The runtime has begun a session of its own: nothing of ours is in it yet."""
+        self.runtime_session = runtime_session
+        self.knows.forget()
+        self.remembered(self)
 
     def trace(self, event: str, **fields: str | float | None) -> None:
         """One line in the broker's log, with session and backend."""
@@ -266,3 +278,7 @@ class Standby:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _nothing(_standby: Standby) -> None:
+    """Nobody wants to know."""

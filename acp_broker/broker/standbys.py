@@ -33,6 +33,8 @@ class Standbys:
             session = self._session
             standby = session.broker.standby(backend, session.setup, session.whom)
             standby.between = Between(session, standby)
+            standby.remembered = session.keep_memory
+            session.memory.restore(standby)
             self._known[backend] = standby
         return standby
 

@@ -36,6 +36,13 @@ class Passed(Struct, frozen=True):
     why: str
 
 
+class Handed(Struct, frozen=True, rename="camel"):
+    """How many earlier turns were handed over, and how many there was no room for."""
+
+    turns: int
+    left_out: int
+
+
 class Story(Struct, frozen=True, omit_defaults=True):
     """`_meta["acp-broker"]` of a prompt's answer."""
 
@@ -46,6 +53,8 @@ class Story(Struct, frozen=True, omit_defaults=True):
     skipped: tuple[Passed, ...] = ()
     # What was changed for this backend, in words: flattened resources, servers left out.
     adapted: tuple[str, ...] = ()
+    # What it was told of turns of this session that it had missed.
+    handoff: Handed | None = None
     # Why this turn could not be kept on the disk, if so.
     unpersisted: str | None = None
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from acp_broker.broker.story import Passed, Story, Tried
+from acp_broker.broker.story import Handed, Passed, Story, Tried
+from acp_broker.core.handoff import Handoff
 from acp_broker.core.names import Candidate, TurnId
 from acp_broker.core.turnrules import Miss
 from acp_broker.core.turnwords import Committed, Doubting, Next, Refusal, State, Stopping, Trying
@@ -48,6 +49,7 @@ class Telling:
             attempts=tuple(tried),
             skipped=self.passed,
             adapted=serving.finished.adapted if serving is not None and serving.finished is not None else (),
+            handoff=_handed(serving.handoff) if serving is not None else None,
             unpersisted=unpersisted,
         )
 
@@ -55,6 +57,10 @@ class Telling:
 def follower(state: State) -> Candidate | None:
     """Who is started once the attempt has stopped, or None."""
     return state.then.candidate if isinstance(state, Stopping) and isinstance(state.then, Next) else None
+
+
+def _handed(handoff: Handoff | None) -> Handed | None:
+    return Handed(handoff.turns, handoff.left_out) if handoff is not None else None
 
 
 def _ms(began_at: float, now: float) -> int:

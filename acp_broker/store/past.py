@@ -10,25 +10,39 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from acp_broker.core.names import SessionId, TurnId
+from acp_broker.core.names import BackendId, SessionId, TurnId
 from acp_broker.errors import StoreError
 from acp_broker.store.log import read_records
 from acp_broker.store.records import Record
+from acp_broker.store.told import ended, started
+
+
+class Kept(Struct):
+    """A runtime's own memory of the session: under which id, and how many of the session's turns are in it."""
+
+    fingerprint: str
+    runtime_session: str | None
+    turns: int = 0
 
 
 class Past(Struct):
     """`unanswered` are the turns that were accepted and never got their reply, oldest first.
 
-    `ids` are the message and tool-call ids that its frontends know. `chosen` is what the user had set last.
+    `turns` are all that were accepted, `ids` the message and tool-call ids that its frontends know. `chosen` is what
+    the user had set last, `kept` what runtimes remember.
     """
 
     session: SessionId
     cwd: str
     directories: tuple[str, ...] = ()
     title: str | None = None
+    turns: list[TurnId] = field(default_factory=list)
     unanswered: dict[TurnId, None] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     chosen: Raw | None = None
+    kept: dict[BackendId, Kept] = field(default_factory=dict)
+    # Who was started last in the latest turn.
+    by: BackendId | None = None
 
 
 class Listed(Struct, frozen=True):
@@ -93,8 +107,19 @@ def _first(path: Path) -> Record | None:
 def _learn(found: Past, record: Record) -> None:
     match record.record:
         case "accepted" if record.turn is not UNSET:
+            found.turns.append(TurnId(record.turn))
             found.unanswered[TurnId(record.turn)] = None
-        case "answer" | "interrupted" if record.turn is not UNSET:
+            found.by = None
+        case "step" if record.commands is not UNSET:
+            found.by = started(record.commands) or found.by
+        case "remembered" if record.backend is not UNSET and record.fingerprint is not UNSET:
+            session = record.runtime_session if record.runtime_session is not UNSET else None
+            found.kept[BackendId(record.backend)] = Kept(record.fingerprint, session)
+        case "answer" if record.turn is not UNSET:
+            found.unanswered.pop(TurnId(record.turn), None)
+            if found.by in found.kept and ended(record.frame) != "failed":
+                found.kept[found.by].turns = len(found.turns)
+        case "interrupted" if record.turn is not UNSET:
             found.unanswered.pop(TurnId(record.turn), None)
         case "chosen" if record.chosen is not UNSET:
             found.chosen = record.chosen

@@ -12,6 +12,8 @@ frames are made from records and from nothing else, so that a cursor may read th
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
     interrupted  turn, at: the broker was stopped, or killed, while this turn ran; steps that follow end it
     chosen    chosen: the modes and options that the user has set, all of them
+    remembered  backend, fingerprint, runtime_session: under which id a runtime has begun a memory of its own of this
+              session, with none of its turns in it
     answer    to, turn, at, frame: the reply to the prompt
 """
 
@@ -30,13 +32,16 @@ _CLOSE = b"}\n"
 class Record(Struct):
     """Any record, read back; only the members its kind has are set."""
 
-    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "chosen", "answer"]
+    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "chosen", "remembered", "answer"]
     at: float | UnsetType = UNSET
     format: int | UnsetType = UNSET
     session: str | UnsetType = UNSET
     cwd: str | UnsetType = UNSET
     directories: tuple[str, ...] | UnsetType = UNSET
     chosen: Raw | UnsetType = UNSET
+    backend: str | UnsetType = UNSET
+    fingerprint: str | UnsetType = UNSET
+    runtime_session: str | UnsetType | None = UNSET
     turn: str | UnsetType = UNSET
     now: float | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET

@@ -166,6 +166,9 @@ class Life:
         # What is replayed was shown before: it is swallowed.
         self._peer.listener, self._peer.session = None, jsonrpc.encode(session)
         result = await self._asked(method, {**params, "sessionId": session})
+        if method == "session/load" and not self._peer.swallowed:
+            # Some answer so to an id that they do not know. What a load does not replay, the agent does not remember.
+            self._tools.remember(session)
         self._peer.listener = self._tools.between
         return result if result != jsonrpc.NULL else Raw(b"{}")
 

@@ -60,6 +60,8 @@ class Peer:
     def __init__(self, line: Line, listener: Client | None, log: "Log") -> None:
         self.listener = listener
         self.session: Raw | None = None
+        # How many updates came while nobody listened: what a session is loaded with.
+        self.swallowed = 0
         self._line = line
         self._log = log
         self._last_id = 0
@@ -141,7 +143,9 @@ class Peer:
             future.exception()
 
     def _show(self, batch: list[Update]) -> list[Update]:
-        if batch and self.listener is not None:
+        if self.listener is None:
+            self.swallowed += len(batch)
+        elif batch:
             self.listener.show(batch)
         return []
 

@@ -456,6 +456,42 @@ async def test_a_session_that_cannot_be_taken_up_is_begun_anew(tools, client):
     assert (["x"], 1) == (client.texts, len([event for event, _ in tools.logged if event == "session_not_taken_up"]))
 
 
+class Remembering(FakeTools):
+    """Keeps every id that a runtime begins a memory under."""
+
+    def __init__(self, cwd: Path, *names: str) -> None:
+        super().__init__(setup=setup(str(cwd)))
+        self.begun: list[str] = []
+        for name in names:
+            super().remember(name)
+
+    def remember(self, runtime_session: str) -> None:
+        self.begun.append(runtime_session)
+        super().remember(runtime_session)
+
+
+async def test_a_load_that_replays_nothing_remembers_nothing(client, tmp_path):
+    """Some agents load an id that they do not know, with success: what was said must be handed over then."""
+    tools = Remembering(tmp_path, "long-gone")
+    loads = {"protocolVersion": 1, "agentCapabilities": {"loadSession": True}}
+    async with opened(telltale(initialize=loads), tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["long-gone"] == tools.begun
+
+
+async def test_a_load_that_replays_is_a_memory(client, tmp_path):
+    """It is not told again what it knows."""
+    script = {"capabilities": {"loadSession": True}, "turns": [[{"do": "say", "text": "x"}]]}
+    command = scripted(script, "--memory", str(tmp_path / "memory"))
+    tools = Remembering(tmp_path)
+    for _ in range(2):
+        async with opened(command, tools) as backend:
+            await backend.run(turn(), client)
+
+    assert 1 == len(tools.begun)
+
+
 async def test_an_agent_that_dies_while_it_takes_a_session_up_has_crashed(tools):
     """There is nobody left to begin anew."""
     tools.remember("old")

@@ -1,0 +1,98 @@
+"""Who knows what of a session: how many of its turns each runtime has in its own memory, and what it must be told.
+
+A runtime that answered a turn knows it and, by what it was handed, all before it. One that opens a session of its own
+anew knows nothing. What a backend has missed is read from the log, once, in a thread, and only by a turn that needs it.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+from msgspec import Raw, Struct, field
+
+from acp_broker.broker.settings import slash_command
+from acp_broker.core.handoff import Handoff, Missed, compose
+from acp_broker.core.names import BackendId, TurnId
+from acp_broker.errors import StoreError
+from acp_broker.store.log import read_records
+from acp_broker.store.past import Kept
+from acp_broker.store.told import told
+from acp_broker.wire import jsonrpc
+
+if TYPE_CHECKING:
+    from acp_broker.broker.attempt import Attempt
+    from acp_broker.broker.runner import Turn
+    from acp_broker.broker.session import Session
+    from acp_broker.broker.standby import Standby
+
+
+class Knows(Struct):
+    """What one runtime remembers: the first `turns` turns of the session; of later ones the prompts it was given."""
+
+    turns: int = 0
+    prompts: set[TurnId] = field(default_factory=set)
+
+    def forget(self) -> None:
+        self.turns = 0
+        self.prompts.clear()
+
+
+class Memory:
+    """One per session. `turns` are all that were accepted in it, the running one last."""
+
+    def __init__(self, session: "Session") -> None:
+        self.turns: list[TurnId] = []
+        # What the log says of runtimes' memories in an earlier life of this session.
+        self.kept: dict[BackendId, Kept] = {}
+        self._session = session
+
+    def restore(self, standby: "Standby") -> None:
+        """What its runtime remembers from an earlier life of this session, if it is the same runtime still."""
+        kept = self.kept.get(standby.runtime.candidate.backend)
+        if kept is not None and kept.fingerprint == standby.runtime.fingerprint:
+            standby.runtime_session, standby.knows.turns = kept.runtime_session, kept.turns
+
+    def is_behind(self, standby: "Standby") -> bool:
+        """Whether its runtime has missed turns before the running one."""
+        return standby.knows.turns < len(self.turns) - 1
+
+    def served(self, attempt: "Attempt") -> None:
+        """The running turn is over, and this attempt's runtime has seen it; one that never got the prompt has not."""
+        if not attempt.is_submitted:
+            return
+        attempt.standby.knows.turns = len(self.turns)
+        attempt.standby.knows.prompts.clear()
+
+    async def prompt(self, turn: "Turn", attempt: "Attempt") -> Raw:
+        """The turn's prompt with what this attempt's runtime has missed: before it, or behind a slash command."""
+        handoff = await self._handoff(attempt.standby)
+        if handoff is None:
+            return turn.prompt
+        attempt.handoff = handoff
+        blocks = msgspec.json.decode(turn.prompt, type=list[Raw])
+        earlier = _block(handoff)
+        is_command = slash_command(turn.prompt) is not None
+        return jsonrpc.encode([*blocks, earlier] if is_command else [earlier, *blocks])
+
+    async def _handoff(self, standby: "Standby") -> Handoff | None:
+        knows = standby.knows
+        missed = set(self.turns[knows.turns : -1])
+        try:
+            return await anyio.to_thread.run_sync(
+                partial(_composed, self._session, missed, set(knows.prompts)), abandon_on_cancel=True
+            )
+        except StoreError as error:  # an answer without it is better than none; the log of the broker says so
+            standby.trace("not_handed_over", turns=len(missed), why=str(error))
+            return None
+
+
+def _composed(session: "Session", missed: set[TurnId], prompts: set[TurnId]) -> Handoff | None:
+    said = told(read_records(session.log.path))
+    return compose([Missed(one, one.turn in prompts) for one in said if one.turn in missed])
+
+
+def _block(handoff: Handoff) -> Raw:
+    """ACP v1, content: an embedded resource; an agent that takes none is given its text."""
+    resource = {"uri": "acp-broker:earlier-turns", "mimeType": "text/plain", "text": handoff.text}
+    return jsonrpc.encode({"type": "resource", "resource": resource, "annotations": {"audience": ["assistant"]}})
