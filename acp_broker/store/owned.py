@@ -46,5 +46,5 @@ def _owned(fd: int, path: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
-        raise SessionInUse(f"another acp-broker process works in this session ({path})") from error
+        raise SessionInUse(f"this session is open in another process of acp-broker ({path})") from error
     return fd

@@ -185,7 +185,7 @@ async def test_a_session_that_another_broker_has_open_is_refused_by_name(tmp_pat
         async with house(tmp_path, primary=SAYS) as other:
             answer = await (await other.editor()).call("session/load", **reopen(tmp_path, session))
 
-    text = "another acp-broker process works in this session"
+    text = "this session is open in another process of acp-broker"
     assert (-33003, True) == (answer["error"]["code"], answer["error"]["message"].startswith(text))
 
 
