@@ -102,7 +102,7 @@ def _config(config: ConfigState, now: float) -> Text:
 
 
 def _backends(backends: Iterable[Backend], now: float) -> Table:
-    table = _table("backends, in the order they are asked", "id", "kind", "health", "why", "sessions")
+    table = _table("backends", "id", "kind", "health", "why", "sessions")
     for one in backends:
         until = f", for {_length(one.until - now)} more" if one.until is not None else ""
         health = Text(f"{one.health}{until}", _COLOURS.get(one.health, ""))
@@ -144,7 +144,7 @@ def _processes(status: Status) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2), pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
         table.add_column(column, header_style="dim", overflow="fold")
     return table

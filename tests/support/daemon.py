@@ -44,6 +44,7 @@ class Daemon(Run):
         env: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(folder, config, home=home, env=env)
+        self.log_file = self.stderr
         self.guests: list[Talk] = []
         self.ready: dict = {}
 
@@ -66,10 +67,6 @@ class Daemon(Run):
             self.clean_up()
 
     @property
-    def log_file(self) -> Path:
-        return self.stderr
-
-    @property
     def url(self) -> str:
         return self.ready["websocket"]
 
@@ -79,9 +76,9 @@ class Daemon(Run):
 
     # --- who connects
 
-    def websocket(self, **members: object) -> "Bridge":
+    def websocket(self, token: str | None = None, **members: object) -> "Bridge":
         """A bridge that is connected."""
-        bridge = Bridge(self.work, self.url, self.token, **members)
+        bridge = Bridge(self.work, self.url, token or self.token, **members)
         self.guests.append(bridge)
         return bridge
 

@@ -41,6 +41,9 @@ class Run:
         self.config = folder / "config.json"
         self.configure(config)
         self.env = {**ENVIRONMENT, "ACP_BROKER_HOME": str(self.home), RUN: self.run, **(env or {})}
+        self.log_file = self.home / "log" / "broker.jsonl"
+        # What starts it, where it is not started directly.
+        self.wrapper: list[str] = []
         self.process: subprocess.Popen[bytes]
         self.seen: processes.Seen
         self._is_over = False
@@ -59,7 +62,12 @@ class Run:
         """Start `acp-broker WORDS` in a session of its own."""
         with self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                self.command(*words), stderr=stderr, env=self.env, bufsize=0, start_new_session=True, **streams
+                [*self.wrapper, *self.command(*words)],
+                stderr=stderr,
+                env=self.env,
+                bufsize=0,
+                start_new_session=True,
+                **streams,
             )
         seen = processes.look(self.process.pid)
         assert seen is not None
@@ -98,10 +106,6 @@ class Run:
             select.select([], [], [], 0.005)
 
     # --- its log
-
-    @property
-    def log_file(self) -> Path:
-        return self.home / "log" / "broker.jsonl"
 
     def log(self, event: str | None = None) -> list[dict]:
         """The lines of the broker's log, those of one event or all."""
