@@ -23,6 +23,7 @@ from acp_broker.core.failures import Failure
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import LAST_WORDS_S, Channel
 from acp_broker.errors import (
+    BUSY,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -39,6 +40,12 @@ from acp_broker.wire.jsonrpc import Malformed, Notification, Request, Response
 if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
     from acp_broker.broker.session import Session
+
+# Requests of one client that wait for their answers; prompts wait in their sessions' queues. More only cost memory.
+MOST_OPEN = 1_000
+
+# Log lines of one kind about one client; it may send nonsense for hours. The rest is counted.
+MOST_COMPLAINTS = 20
 
 # A session's past is sent in pieces of this size: each holds the event loop for about a millisecond.
 REPLAY_BYTES = 64 * 1024
@@ -60,6 +67,9 @@ class Frontend:
         self._drained = Event()
         channel.when_drained(self._on_drained)
         self._tasks: TaskGroup
+        self._open = 0
+        # By event, how often this client did wrong.
+        self._complaints: dict[str, int] = {}
 
     async def serve(self) -> None:
         """Answer until the frontend closes its side, and what it asked before that; then end what still runs for it."""
@@ -89,6 +99,9 @@ class Frontend:
 
     def close(self) -> None:
         self.outbox.close()
+        for event, count in self._complaints.items():
+            if count > MOST_COMPLAINTS:
+                self.broker.log("more_of_it", frontend=self.name, what=event, count=count - MOST_COMPLAINTS)
 
     def attend(self, session: "Session") -> None:
         """See that what this session shows reaches this connection, from now on if it does not yet."""
@@ -123,13 +136,15 @@ class Frontend:
                 case Response(id, outcome):
                     call(self.broker.log, self._on_response, id, outcome)
                 case Malformed(code, text, id):
-                    self.broker.log("bad_message", frontend=self.name, why=text)
+                    self._complain("bad_message", why=text)
                     self._channel.write(jsonrpc.failure(id, RpcError(code, text)))
 
     def _on_request(self, request: Request) -> None:
         try:
             if not self.is_initialized and request.method != "initialize":
                 raise RpcError(INVALID_REQUEST, f"{request.method} came before initialize")
+            if self._open >= MOST_OPEN:
+                raise RpcError(BUSY, f"{MOST_OPEN} requests of this client wait for their answers; wait for one")
             handler = methods.REQUESTS.get(request.method)
             if handler is None:
                 handler = methods.extension(request.method)
@@ -144,6 +159,7 @@ class Frontend:
             if isinstance(outcome, Raw):
                 self.answer(request, outcome)
             elif outcome is not None:
+                self._open += 1
                 self._tasks.start_soon(self._answer_later, request, outcome)
 
     async def _answer_later(self, request: Request, work: Awaitable["Raw | methods.Then"]) -> None:
@@ -151,6 +167,7 @@ class Frontend:
         try:
             outcome = await guarded(self._replied(work), self.broker.log)
         finally:  # cut off, it is answered too
+            self._open -= 1
             if isinstance(outcome, Failure):
                 outcome = self.broker.reply_to_failure(outcome)
             self.answer(request, outcome.result if isinstance(outcome, methods.Then) else outcome)
@@ -178,8 +195,13 @@ class Frontend:
         try:
             handler(self, notification)
         except (BrokerError, msgspec.DecodeError) as error:
-            self.broker.log("bad_notification", frontend=self.name, method=notification.method, why=str(error))
+            self._complain("bad_notification", method=notification.method, why=str(error))
 
     def _on_response(self, id: Raw | None, outcome: Answer) -> None:  # noqa: A002 - JSON-RPC's own word
         if not self.broker.asks.answer(self.number, id, outcome) and id is not None:
-            self.broker.log("answer_nobody_asked_for", frontend=self.name)
+            self._complain("answer_nobody_asked_for")
+
+    def _complain(self, event: str, **fields: str) -> None:
+        count = self._complaints[event] = self._complaints.get(event, 0) + 1
+        if count <= MOST_COMPLAINTS:
+            self.broker.log(event, frontend=self.name, **fields)

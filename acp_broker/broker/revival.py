@@ -39,6 +39,7 @@ class Revival:
         self._broker = broker
         # Two frontends may ask for the same session at once.
         self._one_at_a_time = Lock()
+        self._listing = Lock()
 
     async def revive(self, name: SessionId, frontend: "Frontend") -> None:
         """Have the session in memory if there is a log of it. Raises StoreError; SessionInUse for another process's."""
@@ -55,7 +56,8 @@ class Revival:
 
     async def listed(self, wanted: shapes.List) -> Raw:
         """The result of `session/list`. A cursor names the last session of the page before. Raises StoreError."""
-        stored = await anyio.to_thread.run_sync(self._broker.folder.sessions)
+        async with self._listing:
+            stored = await anyio.to_thread.run_sync(self._broker.folder.sessions)
         found = [one for one in stored if wanted.cwd in (None, one.cwd) and one.session not in self.going]
         names = [one.session for one in found]
         if wanted.cursor is not None and wanted.cursor not in names:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
 from acp_broker.store.log import SessionLog
-from acp_broker.store.past import Listed, listed
+from acp_broker.store.past import Listed, Shelf
 
 # design.md, section 7: accepted turns and answers are on the disk within a second.
 SYNC_EVERY_S = 0.5
@@ -26,6 +26,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._shelf = Shelf(path / "sessions")
         self._dirty: set[Path] = set()
         self._woken = anyio.Event()
 
@@ -64,8 +65,11 @@ class StateFolder:
         return log
 
     def sessions(self) -> list[Listed]:
-        """The sessions on the disk, the one written last first. Blocks: use a thread. Raises StoreError."""
-        return listed(self.path / "sessions")
+        """The sessions on the disk, the one written last first. Raises StoreError.
+
+        Blocks: use a thread, one at a time.
+        """
+        return self._shelf.listed()
 
     def _log_path(self, session: SessionId) -> Path:
         return self.path / "sessions" / f"{session}.jsonl"

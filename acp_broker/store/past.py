@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -80,21 +80,45 @@ def past(path: Path) -> Past:
     return found
 
 
-def listed(folder: Path) -> list[Listed]:
-    """The sessions in a folder, the one written last first. What is no session log is left out."""
-    return sorted(_listed(folder), key=lambda one: (-one.at, one.session))
+class Shelf:
+    """The session logs of a folder. Each is opened once, to see whose it is: the first line of a log never changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[SessionId, str]] = {}
+
+    def listed(self) -> list[Listed]:
+        """The sessions, the one written last first. What is no session log is left out. Raises StoreError."""
+        try:
+            with os.scandir(self._folder) as entries:
+                here = [entry for entry in entries if entry.name.endswith(".jsonl")]
+        except FileNotFoundError:  # it is made with the first session
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot list the sessions in {self._folder}: {error.strerror}") from error
+        known, self._known = self._known, {}
+        found = [one for entry in here if (one := self._look(entry, known)) is not None]
+        return sorted(found, key=lambda one: (-one.at, one.session))
+
+    def _look(self, entry: "os.DirEntry[str]", known: Mapping[str, tuple[SessionId, str]]) -> Listed | None:
+        try:
+            if not entry.is_file(follow_symlinks=False):
+                return None
+            at = entry.stat().st_mtime
+        except OSError:  # deleted a moment ago
+            return None
+        whose = known.get(entry.name) or _whose(Path(entry.path))
+        if whose is None:
+            return None
+        self._known[entry.name] = whose
+        return Listed(*whose, at)
 
 
-def _listed(folder: Path) -> Iterator[Listed]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise StoreError(f"cannot list the sessions in {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
-            first = _first(Path(entry.path))
-            if first is not None and first.session is not UNSET and first.cwd is not UNSET:
-                yield Listed(SessionId(first.session), first.cwd, entry.stat().st_mtime)
+def _whose(path: Path) -> tuple[SessionId, str] | None:
+    first = _first(path)
+    if first is None or first.session is UNSET or first.cwd is UNSET:
+        return None
+    return SessionId(first.session), first.cwd
 
 
 def _first(path: Path) -> Record | None:

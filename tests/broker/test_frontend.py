@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from acp_broker.broker import frontend
 from acp_broker.broker.outbox import FULL_BYTES
 from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.edge.memory import MemoryChannel
@@ -269,3 +270,30 @@ async def test_a_close_that_nobody_reads_loses_nothing(tmp_path):
             channel.read()
 
     assert (20, "end_turn") == (len(turn.words), turn.outcome)
+
+
+async def test_one_client_has_no_more_requests_open_than_it_may(tmp_path, monkeypatch):
+    """Each costs a task and its answer: whoever asks faster than it can be answered must not fill the memory."""
+    monkeypatch.setattr(frontend, "MOST_OPEN", 2)
+    async with house(tmp_path, primary={"calls": {"_wait": [{"do": "stall", "ms": 1000}]}}) as home:
+        editor = await home.editor()
+        waiting = [editor.request("_wait") for _ in range(2)]
+        refused = await editor.call("session/list")
+        await home.clock.advance(1)
+        answered = [editor.reply(one) for one in waiting]
+        after = await editor.call("session/list")
+
+    assert -33003 == refused["error"]["code"]
+    assert [] == [one for one in (*answered, after) if "result" not in one]
+
+
+async def test_a_client_that_sends_nothing_but_nonsense_does_not_fill_the_log(tmp_path):
+    """The disk is everybody's; how much more there was is said when it has left."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        for _ in range(frontend.MOST_COMPLAINTS + 5):
+            editor.channel.say(b"{")
+        await editor.leave()
+
+        assert frontend.MOST_COMPLAINTS == len(home.log.of("bad_message"))
+        assert [("bad_message", 5)] == [(line["what"], line["count"]) for line in home.log.of("more_of_it")]
