@@ -186,7 +186,16 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
         about = {"version": __version__, "config": str(config.source)}
         # Before the WebSocket: it has the lock, and a second daemon must be told of the first one, not of its port.
         daemon.socket = await stack.enter_async_context(
-            unix_listener(home, daemon.answer, daemon.serve_unix, daemon.limits, daemon.seats, broker.log, about=about)
+            unix_listener(
+                home,
+                daemon.answer,
+                daemon.serve_unix,
+                daemon.limits,
+                daemon.seats,
+                broker.log,
+                about=about,
+                clock=broker.clock,
+            )
         )
         if websocket is not None:
             token.read()

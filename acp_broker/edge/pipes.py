@@ -185,32 +185,52 @@ class Reader:
         self._fd = fd
         self._lines = Lines(max_line_bytes)
         self._ended: asyncio.Future[None] | None = None
+        self._on_lines: OnLines
+        self.is_paused = False
 
     async def run(self, on_lines: OnLines) -> None:
         """Returns at the end of input; a last line without its newline is handed over too."""
-        loop = asyncio.get_running_loop()
-        self._ended = loop.create_future()
-        try:
-            loop.add_reader(self._fd, self._readable, on_lines)
-        except PermissionError:  # a regular file or /dev/null: always readable, not for epoll
-            loop.call_soon(self._next, on_lines)
+        self._on_lines = on_lines
+        self._ended = asyncio.get_running_loop().create_future()
+        if not self.is_paused:
+            self._listen()
         try:
             await self._ended
         finally:
-            loop.remove_reader(self._fd)
+            asyncio.get_running_loop().remove_reader(self._fd)
 
     def stop(self) -> None:
         """End `run` as if the input had ended here."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    def _next(self, on_lines: OnLines) -> None:
-        if self._ended is None or self._ended.done():
-            return
-        self._readable(on_lines)
-        asyncio.get_running_loop().call_soon(self._next, on_lines)
+    def pause(self) -> None:
+        """Read nothing, and see no end of input, until `resume`."""
+        self.is_paused = True
+        asyncio.get_running_loop().remove_reader(self._fd)
 
-    def _readable(self, on_lines: OnLines) -> None:
+    def resume(self) -> None:
+        if self.is_paused:
+            self.is_paused = False
+            if self._is_running():
+                self._listen()
+
+    def _is_running(self) -> bool:
+        return self._ended is not None and not self._ended.done()
+
+    def _listen(self) -> None:
+        try:
+            asyncio.get_running_loop().add_reader(self._fd, self._readable)
+        except PermissionError:  # a regular file or /dev/null: always readable, not for epoll
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        if self.is_paused or not self._is_running():
+            return
+        self._readable()
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def _readable(self) -> None:
         try:
             chunk = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
@@ -222,10 +242,10 @@ class Reader:
         if chunk:
             lines = self._lines.feed(chunk)
             if lines:
-                on_lines(lines)
+                self._on_lines(lines)
             return
         asyncio.get_running_loop().remove_reader(self._fd)
         rest = self._lines.close()
         if rest:
-            on_lines([rest])
+            self._on_lines([rest])
         self.stop()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import anyio
 import msgspec
@@ -19,11 +19,11 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from acp_broker.clock import Clock, SystemClock
 from acp_broker.edge import meeting, ownership
-from acp_broker.edge.channel import OnLines
 from acp_broker.edge.peers import PeerLimits, Seats
-from acp_broker.edge.pipes import OwnPipe, Reader, Writer
-from acp_broker.wire.framing import MAX_LINE_BYTES
+from acp_broker.edge.sparing import SparingLog
+from acp_broker.edge.unix_channel import UnixChannel
 
 # A relay says hello in the millisecond in which it connects. One that is stopped in between may take its time.
 HELLO_S = 5.0
@@ -35,8 +35,7 @@ FULL_S = 0.5
 END_S = 10.0
 
 
-class Log(Protocol):
-    def __call__(self, event: str, **fields: str | float | None) -> None: ...
+Log = Callable[..., None]
 
 
 class Hello(Struct, frozen=True):
@@ -52,43 +51,6 @@ class Hello(Struct, frozen=True):
 Answer = Callable[[Hello], bytes | None]
 
 
-class UnixChannel:
-    """Lines both ways on a connected socket, which is ours alone."""
-
-    def __init__(self, sock: socket.socket, max_line_bytes: int = MAX_LINE_BYTES) -> None:
-        sock.setblocking(False)  # noqa: FBT003 - it takes no keyword
-        self._socket = sock
-        self._reader = Reader(sock.fileno(), max_line_bytes)
-        # A descriptor of its own: the writer closes it as soon as nobody listens, while we may still be listening.
-        self._writer = Writer(OwnPipe(os.dup(sock.fileno())))
-
-    @property
-    def pending(self) -> int:
-        return self._writer.pending
-
-    def write(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    def when_drained(self, callback: Callable[[], None]) -> None:
-        self._writer.when_drained(callback)
-
-    def close(self, why: str) -> None:  # noqa: ARG002 - a socket carries no reason
-        """End `run` as if the peer had closed its side."""
-        self._reader.stop()
-
-    async def run(self, on_lines: OnLines) -> None:
-        await self._reader.run(on_lines)
-
-    async def drained(self) -> None:
-        """Wait until the peer has taken everything, or is gone, or takes nothing for LAST_WORDS_S."""
-        await self._writer.drained()
-
-    def release(self) -> None:
-        """Give up what is pending, and the connection."""
-        self._writer.close()
-        self._socket.close()
-
-
 @asynccontextmanager
 async def unix_listener(
     home: Path,
@@ -99,6 +61,7 @@ async def unix_listener(
     log: Log,
     *,
     about: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Path]:
     """Listen for the relays of a state folder; gives the socket's path.
 
@@ -106,9 +69,11 @@ async def unix_listener(
     it until it returns. `about` is what daemon.json says of us beside socket and pid. At the end every channel is
     closed, and `serve` has END_S to return. Raises UsageError when another daemon owns the state folder.
     """
+    clock = clock or SystemClock()
     with ownership.owned(home, about or {}, os.environ) as listening:
         tasks = await create_task_group().__aenter__()
-        door = _Door(answer, serve, limits, seats, log, tasks)
+        sparing = SparingLog(log, clock)
+        door = _Door(answer, serve, limits, seats, clock, sparing, tasks)
         accepting = CancelScope()
         tasks.start_soon(door.accept, listening, accepting)
         try:
@@ -119,6 +84,7 @@ async def unix_listener(
                 await door.emptied()
             tasks.cancel_scope.cancel()
             await tasks.__aexit__(None, None, None)
+            sparing.flush()
 
 
 def refusal(why: str) -> bytes:
@@ -142,6 +108,7 @@ class _Door:
         serve: Callable[[UnixChannel, Hello], Awaitable[None]],
         limits: Callable[[], PeerLimits],
         seats: Seats,
+        clock: Clock,
         log: Log,
         tasks: TaskGroup,
     ) -> None:
@@ -149,6 +116,7 @@ class _Door:
         self._serve = serve
         self._limits = limits
         self._seats = seats
+        self._clock = clock
         self._log = log
         self._tasks = tasks
         self._unheard = Semaphore(UNHEARD)
@@ -169,7 +137,7 @@ class _Door:
             except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError as error:
-                self._log("accept_failed", way="unix", why=error.strerror)
+                self._log("accept_failed", way="unix", why=error.strerror, retry_s=FULL_S)
                 await anyio.sleep(FULL_S)
 
     async def emptied(self) -> None:
@@ -195,7 +163,7 @@ class _Door:
                 return
             finally:
                 self._unheard.release()
-            await self._meet(UnixChannel(sock, self._limits().max_message_bytes), hello)
+            await self._meet(UnixChannel(sock, f"unix {hello.pid}", self._limits, self._clock, self._log), hello)
 
     async def _meet(self, channel: UnixChannel, hello: Hello) -> None:
         self._channels.add(channel)

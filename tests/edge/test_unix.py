@@ -20,7 +20,8 @@ from anyio import to_thread
 
 from acp_broker.edge import meeting, unix
 from acp_broker.edge.peers import PeerLimits, Seats
-from acp_broker.edge.unix import Hello, UnixChannel, allowed, refusal, unix_listener
+from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
+from acp_broker.edge.unix_channel import UnixChannel
 from acp_broker.errors import UsageError
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,159 @@
+"""What one client of the unix socket may cost: how fast it may speak, and how long it may take nothing."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from anyio import Event, create_task_group
+
+from acp_broker.edge.peers import PeerLimits
+from acp_broker.edge.unix_channel import UnixChannel
+from tests.support.clock import FakeClock, settled
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE_S = 20.0
+# More than any socket buffer takes at once.
+MUCH = 4 * 1024 * 1024
+
+
+class Connection:
+    """A channel that is served, and its peer's end. `batches` is what it handed over."""
+
+    def __init__(self) -> None:
+        self.limits = PeerLimits()
+        self.clock = FakeClock()
+        self.logged: list[tuple[str, dict[str, object]]] = []
+        self.batches: list[list[bytes]] = []
+        self.over = Event()
+        self._came = Event()
+        ours, self.peer = socket.socketpair()
+        self.peer.setblocking(False)
+        self.channel = UnixChannel(ours, "unix 7", lambda: self.limits, self.clock, self.log)
+
+    @property
+    def lines(self) -> list[bytes]:
+        return [line for batch in self.batches for line in batch]
+
+    def log(self, event: str, **fields: object) -> None:
+        self.logged.append((event, fields))
+
+    async def run(self) -> None:
+        await self.channel.run(self._on_lines)
+        self.over.set()
+
+    def _on_lines(self, lines: list[bytes]) -> None:
+        self.batches.append(lines)
+        self._came.set()
+        self._came = Event()
+
+    async def until(self, count: int) -> None:
+        """Wait until so many lines were handed over."""
+        while len(self.lines) < count:
+            await self._came.wait()
+
+    async def take(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            await anyio.wait_readable(self.peer)
+            data += self.peer.recv(size - len(data))
+        return data
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    connection = Connection()
+    async with create_task_group() as tasks:
+        tasks.start_soon(connection.run)
+        with anyio.fail_after(DEADLINE_S):
+            yield connection
+        connection.channel.release()
+        tasks.cancel_scope.cancel()
+    connection.peer.close()
+    assert [] == connection.clock.armed
+
+
+async def test_a_flood_waits_unread(connection: Connection) -> None:
+    """What passes the limit waits in the client's own buffers, and then in the client; it is said once."""
+    connection.limits = PeerLimits(messages_per_s=10)
+    connection.peer.send(b"x\n" * 100)
+    await connection.until(100)
+    connection.peer.send(b"y\n" * 10)
+    await settled()
+    before = len(connection.lines)
+    # Three seconds' worth were free: 100 messages are paid for after 7 s.
+    await connection.clock.advance(7)
+    await connection.until(110)
+
+    assert (100, [("frontend_throttled", {"frontend": "unix 7", "messages_per_s": 10})]) == (before, connection.logged)
+
+
+async def test_much_at_once_is_handed_over_in_pieces(connection: Connection) -> None:
+    """Sixty thousand bytes may be thirty thousand messages: others have their turn in between."""
+    connection.peer.send(b"x\n" * 600)
+    await connection.until(600)
+
+    assert [256, 256, 88] == [len(batch) for batch in connection.batches]
+
+
+async def test_who_does_not_take_answers_is_not_listened_to(connection: Connection) -> None:
+    """Else every answer to a client that reads none costs our memory."""
+    connection.limits = PeerLimits(queued_bytes=1000)
+    connection.channel.write(b"x" * MUCH)
+    connection.peer.send(b"one\n")
+    await settled()
+    connection.peer.send(b"two\n")
+    await settled()
+    before = connection.lines
+    await connection.take(MUCH)
+    await connection.until(2)
+
+    assert ([], [b"one", b"two"]) == (before, connection.lines)
+
+
+async def test_who_takes_nothing_is_cut_off(connection: Connection) -> None:
+    """A stopped client must not hold its seat, and what it was not told, for ever."""
+    connection.channel.write(b"x" * MUCH)
+    pending = connection.channel.pending
+    await connection.clock.advance(29)
+    before = connection.over.is_set()
+    await connection.clock.advance(1)
+    await connection.over.wait()
+
+    stalled = ("frontend_stalled", {"frontend": "unix 7", "pending": pending, "seconds": 30.0})
+    assert (False, [stalled], 0) == (before, connection.logged, connection.channel.pending)
+
+
+async def test_who_takes_a_little_is_not_cut_off(connection: Connection) -> None:
+    """A slow terminal is slow, not gone."""
+    connection.channel.write(b"x" * MUCH)
+    for _ in range(4):
+        await connection.take(300_000)
+        await settled()
+        await connection.clock.advance(20)
+
+    assert ([], False) == (connection.logged, connection.over.is_set())
+
+
+async def test_one_that_vanishes_while_nobody_listens_to_it_is_seen(connection: Connection) -> None:
+    """Its end of input comes behind what it said, and that is not read."""
+    connection.limits = PeerLimits(queued_bytes=1000)
+    connection.channel.write(b"x" * MUCH)
+    connection.peer.send(b"one\n")
+    await settled()
+    connection.peer.close()
+
+    await connection.over.wait()
+
+
+async def test_what_is_closed_before_it_is_served_ends_at_once() -> None:
+    """The daemon may end in that very moment."""
+    connection = Connection()
+    connection.channel.close("the daemon ends")
+    with anyio.fail_after(DEADLINE_S):
+        await connection.run()
+    connection.channel.release()
+    connection.peer.close()
+
+    assert [] == connection.batches
