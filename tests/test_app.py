@@ -85,6 +85,22 @@ async def test_the_fingerprint_changes_with_the_config_of_the_backend(tmp_path):
     assert before != after
 
 
+@pytest.mark.parametrize("ours", [{"limits": {"idleMs": 1000}}, {"modes": {"plan": "read-only"}}])
+async def test_the_fingerprint_does_not_change_with_what_only_we_go_by(tmp_path, ours):
+    """An agent keeps what it knows when its time limit is edited."""
+    before, after = (policy(tmp_path, chain(a=one)).runtimes[A].fingerprint for one in ({}, ours))
+
+    assert before == after
+
+
+async def test_the_fingerprint_changes_with_the_profile(tmp_path):
+    """An agent has its key in its environment, from its start on."""
+    configs = [{**chain(a={"auth": "work"}), "auth": profiles(work=variable)} for variable in ("ONE_KEY", "OTHER_KEY")]
+    before, after = (policy(tmp_path, config).runtimes[A].fingerprint for config in configs)
+
+    assert before != after
+
+
 async def test_the_fingerprint_is_the_same_in_every_run(tmp_path):
     """Or nothing would ever be known from an earlier one."""
     before, after = (policy(tmp_path, chain(a={})).runtimes[A].fingerprint for _ in range(2))

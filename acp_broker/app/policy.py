@@ -68,8 +68,11 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn) -> R
 
 
 def _fingerprint(config: Config, name: BackendId) -> str:
-    """Another one when a session must open the backend anew: its entry has changed, or its profile's."""
-    settings = config.backends[name]
+    """Another one when a session must open the backend anew: its entry has changed, or its profile's.
+
+    Its limits and modes are ours to follow: its agent knows nothing of them.
+    """
+    settings = msgspec.structs.replace(config.backends[name], limits=None, modes={})
     profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
     return hashlib.sha256(msgspec.json.encode([settings, profile])).hexdigest()[:16]
 

@@ -36,12 +36,14 @@ class Between:
             return
         name = standby.runtime.candidate.backend
         # A fallback that is only being opened may fail yet: nothing of it is shown before it has answered.
-        is_selected = name == session.settings.selected
+        is_selected = name == session.settings.backend
         ours = settings.LASTING if standby.has_lost else settings.KINDS
         if session.fitting.is_behind(standby):
             ours = ours - settings.MODAL
         known = [one for one in updates if one.kind in ours] if is_selected else []
-        taken = [shown for one in known for shown in session.settings.taken(name, one)]
+        taken = [shown for one in known for shown in session.selection.taken(name, one)]
+        if not is_selected:
+            session.selection.keep(name, updates)
         session.keep_choices()
         session.show(taken, standby.life)
         if len(known) < len(updates):

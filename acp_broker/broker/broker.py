@@ -19,6 +19,7 @@ from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
 from acp_broker.broker.revival import Revival
 from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
 from acp_broker.broker.terms import Terms
@@ -68,6 +69,17 @@ class Broker:
         self.is_stopping = False
         # Frontends are numbered: not from 1, so that what a log has for one of another process reaches none of ours.
         self._connected = secrets.randbits(31) << 20
+
+    def adopt(self, policy: Policy) -> None:
+        """What the operator decided anew: holds for a session from its next turn on, for everything else at once.
+
+        A turn that runs goes on by what held when it was accepted, to the end of its chain.
+        """
+        self.policy = policy
+        self.chain.adopt(policy)
+        self.reception.adopt()
+        for session in tuple(self.sessions.values()):
+            session.adopt()
 
     @property
     def selected(self) -> BackendId:
@@ -168,10 +180,13 @@ class Broker:
 
     async def opened(self, session: Session) -> Raw:
         """The result of `session/new`: what the primary answered, else what it answered in an earlier run."""
-        standby = session.standby(self.candidate(session.settings.selected))
+        standby = session.serving()
         failure: Failure | None = None
         with within(self.clock, self.policy.session_new_s) as waited:
             failure = await standby.opened()
+            while standby is not session.serving():  # another one was selected meanwhile
+                standby = session.serving()
+                failure = await standby.opened()
         result = Raw(b"{}")
         if standby.backend is not None:
             result = standby.backend.about.opened
@@ -214,8 +229,11 @@ class Broker:
 
     def missed(self, session: Session, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         """An attempt failed: remember it, and say it."""
-        self.chain.missed(miss)
-        failure = miss.failure
+        name, failure = miss.candidate.backend, miss.failure
+        now = self.policy.runtimes.get(name)
+        # What fails as it was configured before says nothing of what is there now.
+        if now is not None and now.fingerprint == session.policy.runtimes[name].fingerprint:
+            self.chain.missed(miss)
         self.log(
             "attempt_failed",
             session=session.id,
@@ -255,11 +273,8 @@ class Broker:
 
     # --- backends
 
-    def candidate(self, backend: BackendId) -> Candidate:
-        return self.policy.runtimes[backend].candidate
-
-    def standby(self, backend: BackendId, setup: SessionSetup | None, whom: Whom) -> Standby:
-        return Standby(self.policy.runtimes[backend], setup, whom, self.tasks, self.clock, self.log)
+    def standby(self, runtime: Runtime, setup: SessionSetup | None, whom: Whom) -> Standby:
+        return Standby(runtime, setup, whom, self.tasks, self.clock, self.log)
 
     # --- errors
 

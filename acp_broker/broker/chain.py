@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from acp_broker.broker.policy import Policy
-from acp_broker.broker.settings import slash_command
+from acp_broker.broker.slash import slash_command
 from acp_broker.broker.story import Passed
 from acp_broker.clock import Clock
 from acp_broker.core import health
@@ -27,9 +27,21 @@ class Chain:
     """One health for all sessions: a backend that failed for one rests for all."""
 
     def __init__(self, policy: Policy, clock: Clock) -> None:
-        self._policy = policy
         self._clock = clock
         self._health = Health()
+        self._decided(policy)
+
+    def adopt(self, policy: Policy) -> None:
+        """Plan by this policy from now on. What is known of a backend's health stays, unless the backend has changed:
+        what it rests for may be just what was repaired."""
+        before = self._policy.runtimes
+        self._decided(policy)
+        for name, runtime in policy.runtimes.items():
+            if name in before and before[name].fingerprint != runtime.fingerprint:
+                self.served(runtime.candidate)
+
+    def _decided(self, policy: Policy) -> None:
+        self._policy = policy
         self._order = tuple(policy.runtimes[name].candidate for name in policy.order)
         self._own_limits = {
             name: runtime.limits for name, runtime in policy.runtimes.items() if runtime.limits != policy.limits
@@ -42,7 +54,7 @@ class Chain:
         """The rules of a turn, and who was passed over for it and why."""
         needs = _needs(session, order.kinds)
         command = slash_command(order.prompt)
-        pin = session.settings.selected if command in session.settings.commands else None
+        pin = session.settings.backend if command in session.settings.commands else None
         if needs == _NOTHING and pin is None and not self._health.records:
             return self._usual, ()
         can = self._can(session, known) if needs != _NOTHING else {}
@@ -109,10 +121,11 @@ class Chain:
         self.served(candidate)
 
     def _can(self, session: "Session", known: Known) -> Mapping[BackendId, Can]:
-        # The selected backend draws its own modes; another one only those that config maps.
-        own = frozenset(filter(None, [session.settings.chosen_mode]))
+        # A backend draws its own modes; another's only those that config maps.
+        settings = session.settings
+        own = frozenset(filter(None, [settings.chosen_mode]))
         return {
-            name: _able(known(name), own if name == session.settings.selected else frozenset(runtime.modes))
+            name: _able(known(name), own if name == settings.drawn_by else frozenset(runtime.modes))
             for name, runtime in self._policy.runtimes.items()
         }
 

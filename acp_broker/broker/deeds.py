@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def _start(turn: "Turn", command: Start, _event: Event) -> None:
     session = turn.session
-    standby = session.standby(command.candidate)
+    standby = session.standby(command.candidate.backend)
     session.broker.started(command.candidate)
     session.ids.new_message()
     turn.attempt = Attempt(turn, command.attempt, command.candidate, standby)
@@ -79,7 +79,7 @@ def _reply(turn: "Turn", command: Reply, _event: Event) -> None:
     if turn.is_interrupted:
         turn.close(drain.answer(turn), command.stop_reason)
         return
-    told = None if turn.session.broker.policy.notice == "off" else turn.story()
+    told = None if turn.session.policy.notice == "off" else turn.story()
     turn.close(story.answered(answer, command.stop_reason, told), command.stop_reason)
 
 

@@ -10,9 +10,9 @@ import msgspec
 from anyio import Event, Lock
 from msgspec import Raw
 
-from acp_broker.broker import modes
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.limit import within
+from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from acp_broker.broker.session import Session
 
 _DONE = Raw(b"{}")
+_Goal = tuple[str, BackendId] | None
+# No life has the number 0, and no mode is of a backend without a name.
+_NEW: tuple[int, _Goal] = (0, None)
+_UNKNOWN: _Goal = ("", BackendId(""))
 
 
 class Fitting:
@@ -31,8 +35,8 @@ class Fitting:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-        # Per backend the life that was fitted, and the mode it was fitted to.
-        self._fitted: dict[BackendId, tuple[int, str | None]] = {}
+        # Per backend the life that was fitted, and the mode it was fitted to, with whose mode that is.
+        self._fitted: dict[BackendId, tuple[int, _Goal]] = {}
         self._under_way = 0
         self._one_at_a_time = Lock()
 
@@ -43,8 +47,13 @@ class Fitting:
 
     def is_behind(self, standby: Standby) -> bool:
         """Whether this life has yet to follow the user's choices: until then its modes are not the session's."""
-        fitted, _ = self._fitted.get(standby.runtime.candidate.backend, (0, None))
+        fitted, _ = self._fitted.get(standby.runtime.candidate.backend, _NEW)
         return fitted != standby.life and bool(self._session.settings.wanted())
+
+    def selected(self, before: BackendId) -> None:
+        """Another backend is selected than `before`, whose mode only its frontends followed: fit both anew."""
+        self._fitted[before] = self._fitted.get(before, _NEW)[0], _UNKNOWN
+        self._fitted.pop(self._session.settings.backend, None)
 
     def set_mode(self, mode: str, rest: dict[str, Raw]) -> Awaitable[Raw]:
         """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
@@ -57,11 +66,10 @@ class Fitting:
     async def fit(self, standby: Standby, backend: Backend) -> None:
         """Bring an opened backend to the session's mode and options. Raises BackendFailure where it refuses."""
         name = standby.runtime.candidate.backend
-        fitted = self._fitted.get(name, (0, None))
-        settings = self._session.settings
+        fitted = self._fitted.get(name, _NEW)
         if fitted[0] != standby.life:
             self._session.broker.reception.learn(standby.runtime, standby.whom, backend)
-        if name != settings.selected:
+        if name != self._session.settings.backend:
             await self._follow(standby, backend, fitted)
         elif fitted[0] != standby.life:
             await self._restore(standby, backend)
@@ -70,27 +78,29 @@ class Fitting:
         """Give a new life of the selected backend the user's choices; frontends are shown once what came of it."""
         session, settings = self._session, self._session.settings
         told = settings.shown_options()
-        settings.opened(backend.about.opened)
-        mode = settings.chosen_mode
+        session.selection.opened(standby, backend)
         for result in [await self._set(backend, method, params) for method, params in settings.wanted()]:
             settings.answered(result)
-        self._fitted[settings.selected] = standby.life, mode
+        self._fitted[settings.backend] = standby.life, None
         if session.is_announced and settings.shown_options() != told:
             session.show([settings.options_update()], standby.life)
 
-    async def _follow(self, standby: Standby, backend: Backend, fitted: tuple[int, str | None]) -> None:
+    async def _follow(self, standby: Standby, backend: Backend, fitted: tuple[int, _Goal]) -> None:
         """A fallback follows the session's mode, there and back, by the mode that config maps it to."""
-        mode = self._session.settings.chosen_mode
-        if fitted == (standby.life, mode):
+        name, session = standby.runtime.candidate.backend, self._session
+        mode, owner = session.settings.chosen_mode, session.settings.drawn_by
+        goal = (mode, owner) if mode is not None else None
+        if fitted == (standby.life, goal):
             return
-        theirs = standby.runtime.modes.get(mode) if mode is not None else None
-        if mode is not None and theirs is None:  # it was chosen after this turn was planned
-            text = f"has no counterpart of the mode {mode!r}; map it under `modes` in config.json"
-            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
-        if fitted[0] == standby.life or mode is not None:  # it opens in the default one
-            for method, params in modes.requests_of(backend.about.opened, theirs):
-                await self._set(backend, method, params)
-        self._fitted[standby.runtime.candidate.backend] = standby.life, mode
+        session.selection.opened(standby, backend)
+        settings = session.selection.of(name)
+        if mode is None:
+            settings.go_home()
+        elif owner != name:
+            settings.go_to(_counterpart(standby.runtime, mode))
+        for result in [await self._set(backend, method, params) for method, params in settings.wanted()]:
+            settings.answered(result)
+        self._fitted[name] = standby.life, goal
 
     async def _set(self, backend: Backend, method: str, params: dict[str, Raw]) -> Raw:
         try:
@@ -150,8 +160,8 @@ class Fitting:
     async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
         """Ask the selected backend; `keep` where it cannot be asked now, or takes longer than a prompt should wait."""
         session = self._session
-        name = session.settings.selected
-        standby = session.standby(session.broker.candidate(name))
+        name = session.settings.backend
+        standby = session.standby(name)
         limit_s = session.broker.policy.session_new_s
         why = f"not carried out within {limit_s:g} s"
         try:
@@ -175,3 +185,11 @@ async def _answered(work: Callable[[], Awaitable[Raw]]) -> Raw | RpcError:
         return await work()
     except RpcError as error:
         return error
+
+
+def _counterpart(runtime: Runtime, mode: str) -> str:
+    """The mode that config maps this one to. Raises BackendFailure where it was chosen after the turn was planned."""
+    if mode not in runtime.modes:
+        text = f"has no counterpart of the mode {mode!r}; map it under `modes` in config.json"
+        raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
+    return runtime.modes[mode]

@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Raw, Struct, field
 
-from acp_broker.broker.settings import slash_command
+from acp_broker.broker.slash import slash_command
 from acp_broker.core.handoff import Handoff, Missed, compose
 from acp_broker.core.names import BackendId, TurnId
 from acp_broker.errors import StoreError

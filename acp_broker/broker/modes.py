@@ -101,6 +101,8 @@ class Boundary:
 
     def __init__(self) -> None:
         self.chosen: dict[str, object] = {}
+        # The defaults of those that it was in before: one that comes back may still be in them.
+        self.leaving: dict[str, object] = {}
         self._default: dict[str, object] = {}
 
     @property
@@ -111,9 +113,21 @@ class Boundary:
         names = [one if isinstance(one, str) else bytes(jsonrpc.encode(one)).decode() for one in self.chosen.values()]
         return " + ".join(dict.fromkeys(names))
 
-    def opened(self, ways: Mapping[str, object]) -> None:
-        """The backend opened in these modes. What was chosen before stays chosen."""
-        self._default |= {way: mode for way, mode in ways.items() if way not in self.chosen}
+    @property
+    def due(self) -> dict[str, object]:
+        """What a new life of the backend has to be asked to be in."""
+        return self.leaving | self.chosen
+
+    def go_home(self) -> dict[str, object]:
+        """Back to the modes that the backend opened in; those that are left."""
+        self.leaving |= {way: self._default[way] for way in self.chosen if way in self._default}
+        self.chosen = {}
+        return self.leaving
+
+    def opened(self, ways: Mapping[str, object], known: Mapping[str, object]) -> None:
+        """The backend opened in these modes, and can be asked in the `known` ways. What was chosen stays chosen."""
+        self.leaving = {way: mode for way, mode in self.leaving.items() if way in known}
+        self._default |= {way: mode for way, mode in ways.items() if way not in self.due}
 
     def said(self, ways: Mapping[str, object]) -> None:
         """The backend is in these modes now. A way that it never told of before was at its default until now."""
@@ -158,16 +172,18 @@ def request(way: str, mode: object) -> Request:
     return "session/set_config_option", {"configId": jsonrpc.encode(way), **kind, "value": value}
 
 
-def requests_of(opened: Raw, mode: str | None) -> list[Request]:
-    """What to ask a backend that opened so, to put it into this mode of its own; None: the one that it opened in."""
-    try:
-        said = _decode(opened, type=Opened)
-        modes = said.session_modes()
-    except msgspec.DecodeError:
-        said, modes = Opened(), None
-    if mode is None:
-        return [request(way, own) for way, own in ways(modes, said.options).items()]
-    option = next((one for one in mode_options(said.options) if one.offers(mode)), None)
-    if option is None or (modes is not None and modes.offers(mode)):
-        return [request(SESSION, mode)]
-    return [request(option.id, mode)]
+def option_id(option: Raw) -> object:
+    return _member(option, "id")
+
+
+def is_boolean(option: Raw) -> bool:
+    return _member(option, "type") == "boolean"
+
+
+def _member(option: Raw, name: str) -> object:
+    members = _decode(option)
+    return members.get(name) if isinstance(members, dict) else None
+
+
+def with_value(option: Raw, value: Raw) -> Raw:
+    return jsonrpc.encode({**_decode(option, type=dict[str, Raw]), "currentValue": value})

@@ -21,6 +21,7 @@ class Opening:
         self.phase: Phase = "leasing"
         # What it was opened with; None until then, and for a probe.
         self.setup: SessionSetup | None = None
+        self.fingerprint: str | None = None
         self.done = Event()
         self.close = Event()
         self.closed = Event()
@@ -36,11 +37,13 @@ class Opening:
         """Of its child, while that lives."""
         return self.child.pid if self.child is not None and self.child.returncode is None else None
 
-    def is_stale(self, setup: SessionSetup | None) -> bool:
-        """Whether a session that is set up like this needs another opening.
+    def is_stale(self, setup: SessionSetup | None, fingerprint: str) -> bool:
+        """Whether a session that is set up like this needs another opening, or the runtime is another by now.
 
         `_meta` is no reason: a trace id must not cost an agent its memory.
         """
+        if self.fingerprint not in (None, fingerprint):
+            return True
         if self.setup is None or setup is None:
             return False
         has, wants = self.setup, setup
@@ -54,6 +57,7 @@ class OpeningTools:
         self.backend: BackendId = standby.runtime.candidate.backend
         self.clock: Clock = standby.clock
         self.setup = opening.setup = standby.setup
+        opening.fingerprint = standby.runtime.fingerprint
         self.client_capabilities = standby.whom.capabilities
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)

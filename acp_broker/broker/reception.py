@@ -48,8 +48,8 @@ class Reception:
         self.logins: dict[BackendId, str] = {}
         self._broker = broker
         self._learnt = Learnt(broker.folder, broker.log)
-        # By backend and client capabilities: agents answer by what their client can.
-        self._probes: dict[tuple[BackendId, bytes], _Probe] = {}
+        # By backend, as it is configured, and client capabilities: agents answer by what their client can.
+        self._probes: dict[tuple[BackendId, str, bytes], _Probe] = {}
 
     @property
     def standbys(self) -> tuple[Standby, ...]:
@@ -86,29 +86,31 @@ class Reception:
 
     async def auth_methods(self, backend: BackendId, environ: Mapping[str, str]) -> tuple[Raw, ...]:
         """The authentication methods that a backend advertises to a terminal. Raises BackendFailure."""
-        async with self._probing(backend, Whom(Raw(b'{"auth":{"terminal":true}}'), environ=environ)) as opened:
+        whom = Whom(Raw(b'{"auth":{"terminal":true}}'), environ=environ)
+        async with self._probing(self._broker.policy.runtimes[backend], whom) as opened:
             return agent.initialized(opened.about.initialized).auth_methods
 
     async def authenticate(self, frontend: "Frontend", method: str, rest: Mapping[str, Raw]) -> Raw:
         """`backend/method`, as `initialize` advertised it: asked of that backend, remembered for its processes."""
         name, _, own = method.partition("/")
         backend = BackendId(name)
-        if backend not in self._broker.policy.runtimes or not own:
+        runtime = self._broker.policy.runtimes.get(backend)
+        if runtime is None or not own:
             raise RpcError(INVALID_PARAMS, f"no authentication method is called {method!r}")
-        result = await self._call(frontend, backend, "authenticate", {**rest, "methodId": jsonrpc.encode(own)})
+        result = await self._call(frontend, runtime, "authenticate", {**rest, "methodId": jsonrpc.encode(own)})
         self.logins[backend] = own
-        self._broker.chain.logged_in(self._broker.candidate(backend))
+        self._broker.chain.logged_in(runtime.candidate)
         return result
 
     async def logout(self, frontend: "Frontend", rest: Mapping[str, Raw]) -> Raw:
         """Concerns the selected backend."""
         self.logins.pop(self._broker.selected, None)
-        return await self._call(frontend, self._broker.selected, "logout", dict(rest))
+        return await self._call(frontend, self._primary, "logout", dict(rest))
 
     async def extend(self, frontend: "Frontend", session: "Session | None", method: str, rest: dict[str, Raw]) -> Raw:
         """An extension request: to the backend that serves the session, else to this frontend's primary."""
         if session is None:
-            return await self._call(frontend, self._broker.selected, method, rest)
+            return await self._call(frontend, self._primary, method, rest)
         standby = session.serving()
         limit_s = _opening_limit_s(standby.runtime)
         why = f"it did not open within {limit_s:g} s"
@@ -119,6 +121,14 @@ class Reception:
             raise RpcError(METHOD_NOT_FOUND, f"{method}: {standby.runtime.candidate.backend} cannot be asked: {why}")
         return await self._asked(standby.runtime, standby.backend, method, rest)
 
+    def adopt(self) -> None:
+        """Forget what was opened as somebody who is not there any more; who still asks it, asks it to the end."""
+        now = {(name, runtime.fingerprint) for name, runtime in self._broker.policy.runtimes.items()}
+        for key, probe in tuple(self._probes.items()):
+            if key[:2] not in now and not probe.users:
+                del self._probes[key]
+                self._broker.tasks.start_soon(probe.standby.end)
+
     async def end(self) -> None:
         async with create_task_group() as ending:
             for probe in self._probes.values():
@@ -126,19 +136,19 @@ class Reception:
 
     async def _introduce(self, frontend: "Frontend") -> Raw:
         is_learnt = Event()
-        self._broker.tasks.start_soon(self._learn_from, self._broker.selected, frontend.whom, is_learnt)
+        self._broker.tasks.start_soon(self._learn_from, self._primary, frontend.whom, is_learnt)
         with within(self._broker.clock, self._broker.policy.learn_s):
             await is_learnt.wait()
         return self._introduced(frontend)
 
-    async def _learn_from(self, name: BackendId, whom: Whom, is_learnt: Event) -> None:
+    async def _learn_from(self, runtime: Runtime, whom: Whom, is_learnt: Event) -> None:
         """Open, listen, close: an agent that only introduced itself must not cost its memory from then on."""
         try:
-            async with self._probing(name, whom) as backend:
-                self.learn(self._broker.policy.runtimes[name], whom, backend)
+            async with self._probing(runtime, whom) as backend:
+                self.learn(runtime, whom, backend)
                 is_learnt.set()
         except BackendFailure as error:
-            self._broker.log("not_introduced", backend=name, why=error.failure.text)
+            self._broker.log("not_introduced", backend=runtime.candidate.backend, why=error.failure.text)
         finally:
             is_learnt.set()
 
@@ -151,11 +161,11 @@ class Reception:
         )
 
     @asynccontextmanager
-    async def _probing(self, name: BackendId, whom: Whom) -> AsyncIterator[Backend]:
+    async def _probing(self, runtime: Runtime, whom: Whom) -> AsyncIterator[Backend]:
         """A backend opened without a session, for as long as anybody asks it. Raises BackendFailure."""
-        key = name, bytes(whom.capabilities)
+        key = runtime.candidate.backend, runtime.fingerprint, bytes(whom.capabilities)
         if key not in self._probes:
-            self._probes[key] = _Probe(self._broker.standby(name, None, whom))
+            self._probes[key] = _Probe(self._broker.standby(runtime, None, whom))
         probe = self._probes[key]
         probe.users += 1
         try:
@@ -172,14 +182,19 @@ class Reception:
         text = f"{standby.runtime.candidate.backend} did not open within {limit_s:g} s"
         raise BackendFailure(Failure(FailureKind.SILENT, text, seen_at="starting"))
 
-    async def _call(self, frontend: "Frontend", name: BackendId, method: str, params: dict[str, Raw]) -> Raw:
+    @property
+    def _primary(self) -> Runtime:
+        return self._broker.policy.runtimes[self._broker.selected]
+
+    async def _call(self, frontend: "Frontend", runtime: Runtime, method: str, params: dict[str, Raw]) -> Raw:
         """Ask a backend outside of any session: one that is open for one, else one opened for this."""
         for session in self._broker.sessions.values():
-            standby = session.open_standby(name)
-            if standby is not None and standby.backend is not None:
-                return await self._asked(standby.runtime, standby.backend, method, params)
-        async with self._probing(name, frontend.whom) as backend:
-            return await self._asked(self._broker.policy.runtimes[name], backend, method, params)
+            standby = session.open_standby(runtime.candidate.backend)
+            if standby is None or standby.backend is None or standby.runtime.fingerprint != runtime.fingerprint:
+                continue
+            return await self._asked(runtime, standby.backend, method, params)
+        async with self._probing(runtime, frontend.whom) as backend:
+            return await self._asked(runtime, backend, method, params)
 
     async def _asked(self, runtime: Runtime, backend: Backend, method: str, params: dict[str, Raw]) -> Raw:
         with within(self._broker.clock, ANSWER_LIMIT_S):

@@ -79,11 +79,10 @@ class Revival:
         broker = self._broker
         session = Session(broker, SessionSetup(known.session, known.cwd, known.directories), log, frontend)
         session.ids.taken(known.ids)
-        session.settings.opened(
-            broker.reception.learnt_opening(broker.policy.runtimes[session.settings.selected], frontend.whom)
-        )
+        primary = broker.policy.runtimes[session.settings.backend]
+        session.settings.opened(broker.reception.learnt_opening(primary, frontend.whom))
         if known.chosen is not None:
-            session.settings.restore(known.chosen)
+            session.selection.restore(known.chosen, primary.modes)
         session.memory.turns, session.memory.kept = known.turns, known.kept
         session.is_announced = True
         at = broker.clock.wall()

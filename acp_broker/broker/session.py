@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from acp_broker.broker import settings as setting
+from acp_broker.broker.adopting import adopt
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.attempts import Attempts
 from acp_broker.broker.desk import Desk
@@ -17,6 +18,7 @@ from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.limit import within
 from acp_broker.broker.memory import Memory
 from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.selection import Selection
 from acp_broker.broker.settings import Settings
 from acp_broker.broker.standby import Standby
 from acp_broker.broker.standbys import Standbys
@@ -53,8 +55,10 @@ class Session:
         self.tasks = broker.tasks
         self.ids = Ids(self.id)
         self.desk = Desk(broker, self.id, self.ids, log)
-        self.settings = Settings(broker.selected, shows_booleans=frontend.can.boolean_options)
-        self._kept = self.settings.choices()
+        # What holds for the session: changes between two turns only (see `adopt`).
+        self.policy = broker.policy
+        self.selection = Selection(self, broker.selected, shows_booleans=frontend.can.boolean_options)
+        self._kept = self.selection.choices()
         self.fitting = Fitting(self)
         self.memory = Memory(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
@@ -136,6 +140,7 @@ class Session:
 
     def next(self) -> None:
         """Begin the prompt that has waited longest, if nothing holds it up."""
+        self.adopt()
         if self._is_beginning:  # by a turn that was over as soon as it began: the loop below goes on with the next
             return
         self._is_beginning = True
@@ -144,6 +149,11 @@ class Session:
                 self._begin_or_refuse(self._queue.popleft())
         finally:
             self._is_beginning = False
+
+    def adopt(self) -> None:
+        """Follow what the operator decided last, unless a turn runs or a setting is on its way: then after it."""
+        if self.policy is not self.broker.policy and self.turn is None and not self.fitting.is_busy:
+            adopt(self, self._standbys)
 
     @property
     def _is_held_up(self) -> bool:
@@ -193,13 +203,18 @@ class Session:
 
     # --- backends
 
-    def standby(self, candidate: Candidate) -> Standby:
-        """This session's opening of a candidate's backend; made when first asked for."""
-        return self._standbys.of(candidate.backend)
+    @property
+    def settings(self) -> Settings:
+        """Those of the selected backend."""
+        return self.selection.settings
+
+    def standby(self, backend: BackendId) -> Standby:
+        """This session's opening of a backend; made when first asked for."""
+        return self._standbys.of(backend)
 
     def warm(self) -> Standby:
         """Begin to open the selected backend."""
-        standby = self.standby(self.broker.candidate(self.settings.selected))
+        standby = self.standby(self.settings.backend)
         standby.warm()
         self.tasks.start_soon(load)
         return standby
@@ -282,7 +297,7 @@ class Session:
         attempt = self.turn.attempt if self.turn is not None else None
         if attempt is not None:
             return attempt.standby
-        return self.standby(self.broker.candidate(self.settings.selected))
+        return self.standby(self.settings.backend)
 
     # --- words
 
@@ -296,7 +311,7 @@ class Session:
                 shown.append(voiced(update, life))
                 continue
             if kind in setting.KINDS:
-                taken = self.settings.taken(attempt.candidate.backend, update)
+                taken = self.selection.taken(attempt.candidate.backend, update)
                 if kind in setting.MODAL:
                     self.keep_choices()
                 shown += [voiced(one, life) for one in taken]
@@ -308,7 +323,7 @@ class Session:
 
     def keep_choices(self) -> None:
         """Have the log say what the user has set, should that be news."""
-        chosen = self.settings.choices()
+        chosen = self.selection.choices()
         if chosen != self._kept:
             self._kept = chosen
             self.log.append(records.line("chosen", chosen=chosen))
@@ -331,7 +346,7 @@ class Session:
     def notice(self, candidate: Candidate, misses: Sequence[Miss]) -> list[bytes]:
         """One message per transition, where the config asks for it: who answers now, and why."""
         before, self.served_by = self.served_by, candidate.backend
-        if before == candidate.backend or self.broker.policy.notice != "message":
+        if before == candidate.backend or self.policy.notice != "message":
             return []
         why = " | ".join(f"{miss.candidate.backend}: {miss.failure.text}" for miss in misses)
         text = f"[acp-broker] {candidate.backend} answers" + (f" ({why})" if why else f" again, after {before}")

@@ -1,14 +1,28 @@
-"""A session's commands, mode and options, as its *selected* backend has them: one owner, one merged view.
+"""One backend's commands, mode and options in a session, and what the user wants of them.
 
-A fallback's lists are never shown, since `session/set_mode` and `session/set_config_option` go elsewhere. What a user
-sets while the backend is away is kept as intent and applied when it opens.
+Those of the *selected* one are the session's (see `selection`). What a user sets while the backend is away is kept as
+intent and applied when it opens.
 """
+
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw, Struct
 
-from acp_broker.broker.costs import Costs
-from acp_broker.broker.modes import MODE_OPTION, SESSION, Boundary, Modes, Opened, Request, mode_options, request, ways
+from acp_broker.broker.modes import (
+    MODE_OPTION,
+    SESSION,
+    Boundary,
+    Modes,
+    Opened,
+    Request,
+    is_boolean,
+    mode_options,
+    option_id,
+    request,
+    ways,
+    with_value,
+)
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
@@ -29,11 +43,14 @@ class _Command(Struct):
     name: str
 
 
-class _Choices(Struct):
-    """Modes by way, and the other options."""
+class Choices(Struct):
+    """What the user has set of one backend: modes by way, and the other options. Without a backend: the primary's."""
 
     modes: dict[str, object] = {}
     options: dict[str, Raw] = {}
+    backend: BackendId | None = None
+    # A mode that nobody knows yet how to set.
+    intended: str | None = None
 
 
 class _Changed(Struct):
@@ -41,54 +58,118 @@ class _Changed(Struct):
 
     mode: str | None = msgspec.field(name="currentModeId", default=None)
     options: list[Raw] | None = msgspec.field(name="configOptions", default=None)
-    commands: list[_Command] | None = msgspec.field(name="availableCommands", default=None)
+    commands: list[Raw] | None = msgspec.field(name="availableCommands", default=None)
+
+
+class Held(Struct, frozen=True):
+    """A mode that the session is in, and the backend that it is one of."""
+
+    mode: str
+    backend: BackendId
 
 
 class Settings:
-    """What is known of the selected backend, and what the user wants of it."""
+    """What is known of one backend, and what the user wants of it."""
 
-    def __init__(self, selected: BackendId, *, shows_booleans: bool) -> None:
-        self.selected = selected
+    def __init__(self, backend: BackendId, *, shows_booleans: bool) -> None:
+        self.backend = backend
         # ACP v1, session config options: boolean ones are for clients that said that they know them.
         self.shows_booleans = shows_booleans
         self.modes: Modes | None = None
         self.options: list[Raw] | None = None
         self.commands: frozenset[str] = frozenset()
+        self._has_opened = False
+        # ACP v1 tells of modes when a session opens, and of options at any time.
+        self.tells_modes_as_option = False
+        self._listed_commands: list[Raw] = []
         self._boundary = Boundary()
+        # The mode of another backend, chosen before this one was selected, which nobody said that this one can draw.
+        self._held: Held | None = None
+        # Its own mode to be in, chosen before it was known by which way it is set.
+        self._intended: str | None = None
         # What the user set besides the mode.
         self._wanted: dict[str, Raw] = {}
-        self._costs = Costs()
 
     @property
     def chosen_mode(self) -> str | None:
         """The session's mode if it is another than the default one, else None."""
-        return self._boundary.name
+        if self._held is not None:
+            return self._held.mode
+        return self._intended or self._boundary.name
 
-    def opened(self, result: Raw) -> None:
-        """The selected backend's `session/new` result: its lists become the session's, the user's choices stay."""
+    @property
+    def drawn_by(self) -> BackendId:
+        """Which backend's mode `chosen_mode` is."""
+        return self._held.backend if self._held is not None else self.backend
+
+    def take_over(self, before: "Settings", counterparts: Mapping[str, str]) -> None:
+        """Its backend is selected instead of another: the session's mode becomes its counterpart here.
+
+        protocol.md, "A mode is a permission boundary": one that has none is held, and with it every turn that this
+        backend would run, until the user chooses anew.
+        """
+        mode, owner = before.chosen_mode, before.drawn_by
+        self.tells_modes_as_option = True
+        self._held = None
+        if owner == self.backend:  # it is in it still
+            return
+        if mode is None:
+            self.go_home()
+        elif mode in counterparts:
+            self.go_to(counterparts[mode])
+        else:
+            self._held = Held(mode, owner)
+
+    def go_to(self, mode: str) -> None:
+        """It is brought to this mode of its own, when it opens or is fitted next."""
+        if not self._has_opened:
+            self._intended = mode
+            return
+        option = next((one for one in mode_options(self.options) if one.offers(mode)), None)
+        # One that it does not have is asked for all the same, and refused: no boundary falls unseen.
+        is_option = option is not None and not (self.modes is not None and self.modes.offers(mode))
+        self._chosen(option.id if option is not None and is_option else SESSION, mode)
+
+    def go_home(self) -> None:
+        """As `go_to`, for the mode that it opens in."""
+        self._intended = None
+        for way, mode in self._boundary.go_home().items():
+            self._show(way, jsonrpc.encode(mode))
+
+    def opened(self, result: Raw, *, is_another: bool = False) -> None:
+        """The backend's `session/new` result: its lists hold, the user's choices stay.
+
+        `is_another`: config has put another in its place since, whose lists need not be those that frontends know.
+        """
         try:
             opened = _decode(result, type=Opened)
             said = opened.session_modes()
         except msgspec.DecodeError:
-            return
+            opened, said = Opened(), None
+        if is_another:
+            self.modes, self.options, self.tells_modes_as_option = None, None, True
+            self.commands, self._listed_commands = frozenset(), []
         # ACP v1: load and resume may leave either out.
         self.modes = said or self.modes
         self.options = self.options if opened.options is None else opened.options
-        self._boundary.opened(ways(said, opened.options))
+        self._boundary.opened(ways(said, opened.options), ways(self.modes, self.options))
+        self._has_opened = True
+        if self._intended is not None:
+            self.go_to(self._intended)
         # Even where it is not there any more: setting it is refused then, and no boundary falls unseen.
         for way, mode in self._boundary.chosen.items():
             self._show(way, jsonrpc.encode(mode))
         for option, value in self._wanted.items():
             self._show(option, value)
 
-    def choices(self) -> Raw:
+    def choices(self) -> Choices:
         """What the user has set, for `restore` in another life of the broker."""
-        return jsonrpc.encode(_Choices(self._boundary.chosen, self._wanted))
+        return Choices(self._boundary.chosen, self._wanted, self.backend, self._intended)
 
-    def restore(self, choices: Raw) -> None:
-        """What `choices` gave. Raises msgspec.DecodeError for anything else."""
-        chosen = _decode(choices, type=_Choices)
+    def restore(self, chosen: Choices) -> None:
         self._boundary.chosen, self._wanted = chosen.modes, chosen.options
+        if chosen.intended is not None:
+            self.go_to(chosen.intended)
         for way, mode in chosen.modes.items():
             self._show(way, jsonrpc.encode(mode))
         for option, value in chosen.options.items():
@@ -96,14 +177,21 @@ class Settings:
 
     def wanted(self) -> list[Request]:
         """What a newly opened backend has to be asked, so that it follows the user's choices."""
-        chosen = [request(way, mode) for way, mode in self._boundary.chosen.items()]
-        return [*chosen, *(request(option, value) for option, value in self._wanted.items())]
+        modes = [request(way, mode) for way, mode in self._boundary.due.items()]
+        return [*modes, *(request(option, value) for option, value in self._wanted.items())]
+
+    @property
+    def shown_mode(self) -> str:
+        """The session mode that frontends are told of; empty where there are none."""
+        if self._held is not None:
+            return self._held.mode
+        return self.modes.current if self.modes is not None else ""
 
     def members(self) -> dict[str, object]:
         """`modes` and `configOptions` for a `session/new`, load or resume result."""
         members: dict[str, object] = {}
         if self.modes is not None:
-            members["modes"] = self.modes.shown()
+            members["modes"] = {**self.modes.shown(), "currentModeId": self.shown_mode}
         options = self.shown_options()
         if options is not None:
             members["configOptions"] = options
@@ -115,23 +203,27 @@ class Settings:
         ACP v1, session config options: a client that gets options ignores `modes`.
         """
         shown = self.options
-        if shown and not self.shows_booleans and any(map(_is_boolean, shown)):
-            shown = [option for option in shown if not _is_boolean(option)]
-        if not shown or self.modes is None or self._tells_mode():
-            return shown
-        return [*shown, self.modes.as_option()]
+        if shown and not self.shows_booleans and any(map(is_boolean, shown)):
+            shown = [option for option in shown if not is_boolean(option)]
+        if self.modes is not None and not self._tells_mode() and (shown or self.tells_modes_as_option):
+            shown = [*(shown or ()), self.modes.as_option()]
+        if self._held is not None and shown:
+            told, mode = {one.id for one in mode_options(shown)}, jsonrpc.encode(self._held.mode)
+            shown = [with_value(one, mode) if option_id(one) in told else one for one in shown]
+        return shown
 
     def sets_mode(self, option: str) -> bool:
         """Whether this option is the one that `shown_options` made of the modes."""
         return option == MODE_OPTION and self.modes is not None and not self._tells_mode()
 
-    def taken(self, backend: BackendId, update: Update) -> tuple[Update, ...]:
-        """Keep what an update of one of KINDS says; what a frontend is shown of it: a fallback's lists never."""
-        if update.kind == "usage_update":
-            self._costs.summed(backend, update)
-            return (update,)
-        if backend != self.selected:
-            return ()
+    def introduction(self) -> list[Update]:
+        """What frontends are told, who know the settings of another backend."""
+        commands = acp.update("available_commands_update", availableCommands=self._listed_commands)
+        mode = acp.update("current_mode_update", currentModeId=self.shown_mode)
+        return [commands, *([mode] if self.modes is not None else []), self.options_update()]
+
+    def taken(self, update: Update) -> tuple[Update, ...]:
+        """Keep what an update of one of LASTING, or a title, says; what a frontend is shown of it."""
         told = self.shown_options()
         if update.kind != "session_info_update":
             self._keep(update)
@@ -139,6 +231,8 @@ class Settings:
         match update.kind:
             case "config_option_update":
                 return (update if self.shown_options() is self.options else self.options_update(),)
+            case "current_mode_update" if self._held is not None:  # it moves its own mode, not the session's
+                return ()
             case "current_mode_update" if not self._tells_mode() and self.shown_options() != told:
                 return (update, self.options_update())
             case _:
@@ -157,7 +251,7 @@ class Settings:
 
     def choose_option(self, option: str, value: Raw) -> None:
         """As `choose_mode`, for an option."""
-        if not any(_id(one) == option for one in self.options or ()):
+        if not any(option_id(one) == option for one in self.options or ()):
             raise RpcError(INVALID_PARAMS, f"no config option is called {option!r}")
         self.option_set(Raw(b"{}"), option, value)
 
@@ -192,7 +286,8 @@ class Settings:
         if changed.options is not None:
             self._listed(changed.options)
         if changed.commands is not None:
-            self.commands = frozenset(command.name for command in changed.commands)
+            self._listed_commands = changed.commands
+            self.commands = frozenset(_decode(one, type=_Command).name for one in changed.commands)
 
     def _listed(self, options: list[Raw]) -> None:
         """The backend's whole list: the mode that it tells is the session's."""
@@ -203,6 +298,7 @@ class Settings:
             self._turned(option.id, option.value)
 
     def _chosen(self, way: str, mode: object) -> None:
+        self._held = self._intended = None
         self._boundary.left_for(ways(self.modes, self.options))
         self._turned(way, mode)
 
@@ -225,7 +321,7 @@ class Settings:
                 self.modes.current = _decode(value, type=str)
             return
         if self.options is not None:
-            self.options = [_with_value(one, value) if _id(one) == way else one for one in self.options]
+            self.options = [with_value(one, value) if option_id(one) == way else one for one in self.options]
 
     def _tells_mode(self) -> bool:
         return next(mode_options(self.options), None) is not None
@@ -240,43 +336,3 @@ def _options_in(result: Raw) -> list[Raw] | None:
     except msgspec.DecodeError as error:
         text = f"answered a config option with something else: {error}"
         raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="opening")) from error
-
-
-def _id(option: Raw) -> object:
-    return _member(option, "id")
-
-
-def _is_boolean(option: Raw) -> bool:
-    return _member(option, "type") == "boolean"
-
-
-def _member(option: Raw, name: str) -> object:
-    members = _decode(option)
-    return members.get(name) if isinstance(members, dict) else None
-
-
-def _with_value(option: Raw, value: Raw) -> Raw:
-    return jsonrpc.encode({**_decode(option, type=dict[str, Raw]), "currentValue": value})
-
-
-# Room for what a client may write before the text of the first block.
-_START_BYTES = 4096
-
-
-class _Block(Struct):
-    type: str = ""
-    text: str = ""
-
-
-def slash_command(prompt: Raw) -> str | None:
-    """The command that a prompt starts with (`/name ...`), or None."""
-    # A prompt may be megabytes: whether its first text can be a command shows in its first bytes.
-    if b'"/' not in bytes(memoryview(prompt)[:_START_BYTES]):
-        return None
-    try:
-        blocks = _decode(prompt, type=list[_Block])
-    except msgspec.DecodeError:
-        return None
-    text = blocks[0].text if blocks and blocks[0].type == "text" else ""
-    name = text[1:].split(maxsplit=1) if text.startswith("/") else []
-    return name[0] if name else None

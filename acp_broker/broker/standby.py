@@ -76,6 +76,8 @@ class Standby:
         self.setup = setup
         self.whom = whom
         self.between: Client = Nobody()
+        # Called as soon as it is open.
+        self.on_open: Callable[[Backend], None] | None = None
         self.clock = clock
         self.log = log
         self.backend: Backend | None = None
@@ -92,9 +94,11 @@ class Standby:
         self._timer: Timer | None = None
         self._deaths = 0
         self._ended = False
+        self._is_asleep = True
 
     def warm(self) -> None:
         """Begin to open, unless it is open or opening; what is closing opens again."""
+        self._is_asleep = False
         if self._opening is not None and self._opening.close.is_set():
             self._opening.opens_again = True
         elif self._opening is None and not self._ended:
@@ -129,12 +133,13 @@ class Standby:
         return self.backend
 
     async def opened(self) -> Failure | None:
-        """Wait until the opening under way has ended; how it, or else the latest one, failed, or None."""
-        opening = self._opening
-        if opening is None:
-            return self._failure
-        await opening.done.wait()
-        return opening.failure
+        """Wait until the opening under way, or the one that follows it, has ended; how the latest failed, or None."""
+        while (opening := self._opening) is not None:
+            await opening.done.wait()
+            if not opening.opens_again:
+                return opening.failure
+            await opening.closed.wait()
+        return self._failure
 
     @property
     def pid(self) -> int | None:
@@ -143,8 +148,13 @@ class Standby:
 
     @property
     def is_stale(self) -> bool:
-        """Whether it works with other folders or MCP servers than its session has by now."""
-        return self._opening is not None and self._opening.is_stale(self.setup)
+        """Whether it works with other folders or MCP servers than its session has by now, or as another runtime."""
+        return self._opening is not None and self._opening.is_stale(self.setup, self.runtime.fingerprint)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it was closed, and nobody has asked for it since."""
+        return self._is_asleep
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -154,6 +164,7 @@ class Standby:
     def close(self) -> None:
         """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""
         self._cancel_timer()
+        self._is_asleep = True
         opening = self._opening
         if opening is not None:
             self.backend = None
@@ -173,6 +184,13 @@ class Standby:
         """Abandon for good: nothing opens it again."""
         self._ended = True
         await self.abandon()
+
+    def configure(self, runtime: Runtime) -> None:
+        """Open this from now on. Another than before has no session that it could come back to."""
+        if runtime.fingerprint != self.runtime.fingerprint:
+            self.runtime_session = None
+            self.knows.forget()
+        self.runtime = runtime
 
     def remember(self, runtime_session: str) -> None:
         """The runtime has begun a session of its own: nothing of ours is in it yet."""
@@ -239,6 +257,8 @@ class Standby:
         reason: str | None = None
         async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
+            if self.on_open is not None:
+                self.on_open(backend)
             if opening.listener is None:
                 self._close_when_idle(backend)
             opening.done.set()

@@ -1,10 +1,13 @@
 """What one session has opened: a standby per backend that it ever asked for."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import create_task_group
 
 from acp_broker.broker.between import Between
+from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Standby
 from acp_broker.core.names import BackendId
 
@@ -31,10 +34,11 @@ class Standbys:
         standby = self._known.get(backend)
         if standby is None:
             session = self._session
-            standby = session.broker.standby(backend, session.setup, session.whom)
+            standby = session.broker.standby(session.policy.runtimes[backend], session.setup, session.whom)
             standby.between = Between(session, standby)
             standby.remembered = session.keep_memory
             session.memory.restore(standby)
+            standby.on_open = partial(session.selection.heard, standby)
             self._known[backend] = standby
         return standby
 
@@ -49,8 +53,20 @@ class Standbys:
         for standby in self._known.values():
             standby.setup, standby.whom = self._session.setup, self._session.whom
 
+    def adopt(self, runtimes: Mapping[BackendId, Runtime]) -> None:
+        """Open by these from now on. What is open by another is closed, and so is who is not among them any more.
+
+        The one that is opened next waits until the one before it is gone: an agent finds its session let go.
+        """
+        for name, standby in self._known.items():
+            if name in runtimes:
+                standby.configure(runtimes[name])
+            else:
+                standby.close()
+        self.renew()
+
     def renew(self) -> bool:
-        """Close what was opened with another setup; whether there was any."""
+        """Close what was opened with another setup, or as another runtime; whether there was any."""
         stale = [standby for standby in self._known.values() if standby.is_stale]
         for standby in stale:
             standby.close()

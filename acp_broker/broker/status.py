@@ -129,7 +129,7 @@ def _session(broker: "Broker", session: "of.Session") -> Session:
     return Session(
         id=session.id,
         cwd=session.setup.cwd,
-        selected=session.settings.selected,
+        selected=session.settings.backend,
         client=_name(broker, session.frontend),
         queued=session.queued,
         open=tuple(one.runtime.candidate.backend for one in session.standbys if one.backend is not None),

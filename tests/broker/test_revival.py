@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from acp_broker.broker import revival
-from tests.support.harness import house
+from tests.support.harness import house, runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +153,38 @@ async def test_the_mode_that_a_user_chose_holds_in_the_next_life(tmp_path):
         chosen = home.session(session).settings.chosen_mode
 
     assert "plan" == chosen
+
+
+async def test_a_mode_holds_in_a_next_life_that_has_another_primary(tmp_path):
+    """Config was edited in between: the new one is passed over, as if it had been edited while the session lived."""
+    old, new = {**SAYS, "modes": MODES}, {"turns": [[{"do": "say", "text": "new"}]]}
+    async with house(tmp_path, old=old) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="plan")
+    async with house(tmp_path, new=new, old=old) as home:
+        editor = await home.editor()
+        await editor.result("session/load", **reopen(tmp_path, session))
+        turn = await editor.prompt(session)
+
+    assert ["old"] == turn.attempts
+
+
+async def test_a_mode_that_went_over_to_another_primary_holds_in_the_next_life(tmp_path):
+    """The log says whose mode it is."""
+    old = {**SAYS, "modes": MODES}
+    new = runtime("new", {**SAYS, "modes": {"currentModeId": "x", "availableModes": []}}, modes={"plan": "ro"})
+    async with house(tmp_path, old=old) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="plan")
+        await home.adopt(new=new, old=old)
+    async with house(tmp_path, new=new, old=old) as home:
+        editor = await home.editor()
+        await editor.result("session/load", **reopen(tmp_path, session))
+        settings = home.session(session).settings
+
+    assert ("new", "ro") == (settings.drawn_by, settings.chosen_mode)
 
 
 async def test_the_next_life_is_told_the_mode_by_load(tmp_path):

@@ -256,6 +256,13 @@ class House:
         await settled()
         return editor
 
+    async def adopt(
+        self, *, policy: Mapping[str, object] | None = None, limits: Limits | None = None, **backends: object
+    ) -> None:
+        """The operator decides anew, as `house` was told first, and all that brings without time passing."""
+        self.broker.adopt(decided(backends, policy, limits))
+        await settled()
+
     def session(self, name: str) -> Session:
         return self.broker.sessions[SessionId(name)]
 
@@ -300,6 +307,18 @@ def runtime(
     )
 
 
+def decided(
+    backends: Mapping[str, object], policy: Mapping[str, object] | None = None, limits: Limits | None = None
+) -> Policy:
+    """The policy of these backends, the first of them the primary."""
+    limits = limits or Limits()
+    made = {
+        BackendId(name): play if isinstance(play, Runtime) else runtime(name, play, limits=limits)
+        for name, play in backends.items()
+    }
+    return Policy(order=tuple(made), runtimes=made, limits=limits, **(policy or {}))
+
+
 @asynccontextmanager
 async def house(
     path: Path,
@@ -313,14 +332,8 @@ async def house(
 
     On the way out every session log is played again by the turn machine alone, unless it cannot be whole.
     """
-    limits = limits or Limits()
-    made = {
-        BackendId(name): play if isinstance(play, Runtime) else runtime(name, play, limits=limits)
-        for name, play in backends.items()
-    }
-    rules = Policy(order=tuple(made), runtimes=made, limits=limits, **(policy or {}))
     clock, log = FakeClock(), Log()
-    broker = Broker(rules, StateFolder(path / "state"), clock, log)
+    broker = Broker(decided(backends, policy, limits), StateFolder(path / "state"), clock, log)
     with anyio.fail_after(DEADLINE_S):
         async with anyio.create_task_group() as tasks:
             async with broker:
