@@ -19,7 +19,7 @@ PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *TOP.glob("docs/*.md")]
 README = (TOP / "README.md").read_text()
 FAILOVER = (TOP / "docs" / "failover.md").read_text()
 RUNNING = (TOP / "docs" / "running.md").read_text()
-LOGS = frozenset({"_complain", "log", "_log", "trace"})
+LOGS = frozenset({"_complain", "_log", "_say", "log", "trace"})
 
 
 def _blocks(page: str, language: str) -> list[str]:

@@ -30,7 +30,7 @@ from acp_broker.edge.channel import Channel
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
 from acp_broker.edge.websocket import Guest, WebSocketListener, WebSocketWay, websocket_listener
-from acp_broker.errors import BrokerError
+from acp_broker.errors import BrokerError, UsageError
 
 # A token that was rotated because it leaked lets nobody stay for longer than this.
 TOKEN_EVERY_S = 1.0
@@ -156,6 +156,14 @@ class Daemon:
             config=ConfigState(str(self.config.source), self.loaded_at),
             **{name: getattr(seen, name) for name in seen.__struct_fields__},
         )
+
+    def reload(self) -> None:
+        """Take up what has changed on the disk, where that needs no restart; what cannot be used is only said."""
+        if self.websocket is not None:
+            try:
+                self.websocket.renew_certificate()
+            except UsageError as error:
+                self.broker.log("certificate_refused", why=str(error))
 
     async def drain(self, at_once: Event) -> None:
         """Let nobody in and begin nothing; return once no turn runs. When `at_once` is set, it waits no more."""

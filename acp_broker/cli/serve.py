@@ -35,18 +35,21 @@ async def _serve(config: Config, environ: Mapping[str, str]) -> None:
             if sys.stderr.isatty():
                 _ERR.print(_ready(daemon), style="green")
             stop, at_once = Event(), Event()
-            tasks.start_soon(_obey, signals, stop, at_once)
+            tasks.start_soon(_obey, signals, daemon, stop, at_once)
             await stop.wait()
             await daemon.drain(at_once)
             tasks.cancel_scope.cancel()
 
 
-async def _obey(signals: AsyncIterator[signal.Signals], stop: Event, at_once: Event) -> None:
-    """The first signal lets running turns end, the second waits for none of them."""
+async def _obey(signals: AsyncIterator[signal.Signals], daemon: Daemon, stop: Event, at_once: Event) -> None:
+    """SIGHUP reloads. Of the others the first lets running turns end, the second waits for none of them."""
     async for number in signals:
         if number is signal.SIGHUP:
-            continue
-        (at_once if stop.is_set() else stop).set()
+            daemon.reload()
+        elif stop.is_set():
+            at_once.set()
+        else:
+            stop.set()
 
 
 def _ready(daemon: Daemon) -> str:

@@ -3,15 +3,19 @@
 import os
 import pty
 import select
+import signal
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.broker import chain
 from tests.support.daemon import WEBSOCKET, Daemon
+from tests.support.talk import DEADLINE_S
 
 SCRIPTED = {"kind": "scripted"}
 
@@ -33,11 +37,27 @@ def refused(folder: Path, content: dict, **members: object) -> str:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One of our own, and its key."""
     folder = tmp_path_factory.mktemp("tls")
-    made, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    key = folder / "key.pem"
+    command = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return _certificate(folder, key), key
+
+
+def _certificate(folder: Path, key: Path) -> Path:
+    made = folder / "certificate.pem"
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run([*command, *names, "-out", made, "-keyout", key], check=True, capture_output=True, timeout=60)
-    return made, key
+    command = ["openssl", "req", "-x509", "-new", "-key", key, *names, "-out", made]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return made
+
+
+def until_served(daemon: Daemon, wanted: Path) -> str:
+    """Ask until that certificate is shown: nothing says that the signal has arrived."""
+    place = ("127.0.0.1", urlsplit(daemon.url).port)
+    deadline = time.monotonic() + DEADLINE_S
+    while (now := ssl.get_server_certificate(place, timeout=DEADLINE_S)) != wanted.read_text():
+        assert time.monotonic() < deadline
+    return now
 
 
 def test_it_says_where_it_listens(tmp_path: Path) -> None:
@@ -111,6 +131,28 @@ def test_tls_is_spoken_where_config_has_a_certificate(tmp_path: Path, certificat
         url = daemon.url
 
     assert ("wss://127.0.0.1:", "end_turn") == (url[:16], turn.reply["result"]["stopReason"])
+
+
+def test_sighup_takes_up_another_certificate(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A certificate that was renewed needs no restart; who is connected stays, and a broken one changes nothing."""
+    made, key = certificate
+    mine = tmp_path / "mine.pem"
+    mine.write_bytes(made.read_bytes())
+    with Daemon(tmp_path, config(tls={"certificate": str(mine), "key": str(key)})) as daemon:
+        bridge = daemon.websocket(ssl=ssl.create_default_context(cafile=made))
+        session = bridge.open()
+        mine.write_text("no certificate")
+        daemon.signal(signal.SIGHUP)
+        why = daemon.until_logged("certificate_refused")["why"]
+        still = ssl.get_server_certificate(("127.0.0.1", urlsplit(daemon.url).port), timeout=30)
+        renewed = _certificate(tmp_path, key)
+        mine.write_bytes(renewed.read_bytes())
+        daemon.signal(signal.SIGHUP)
+        now = until_served(daemon, renewed)
+        turn = bridge.prompt(session)
+
+    assert (True, made.read_text(), renewed.read_text()) == ("no certificate" not in why, still, now)
+    assert "end_turn" == turn.reply["result"]["stopReason"]
 
 
 # --- why it cannot begin
