@@ -33,9 +33,8 @@ class _ToolCall(Struct):
 _tool_call = msgspec.json.Decoder(_ToolCall).decode
 # ACP v1 schema, ToolCallStatus: what is not one of these is unfinished.
 _FINISHED = frozenset({"completed", "failed"})
-
-
-_CRASHED = FailureKind.CRASHED
+# How a runtime ends that nobody closed.
+_DIED = (FailureKind.CRASHED, FailureKind.GARBLED)
 
 
 class Attempt:
@@ -92,7 +91,7 @@ class Attempt:
         try:
             return await self._join_and_run()
         except BackendFailure as error:
-            if not was_open or self.is_submitted or self._cancel.is_set() or error.failure.kind is not _CRASHED:
+            if not was_open or self.is_submitted or self._cancel.is_set() or error.failure.kind not in _DIED:
                 raise
         # It died between turns, so lately that nobody had noticed: the prompt never reached it, a new life may have it.
         self._is_running = False

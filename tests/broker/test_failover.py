@@ -88,3 +88,15 @@ async def test_an_opening_that_hangs_is_ended_with_its_attempt(tmp_path):
         failure = await home.session(session).open_standby("primary").opened()
 
     assert (["primary silent", "spare"], "the opening was given up") == (turn.attempts, failure.text)
+
+
+@pytest.mark.parametrize("end", [{"do": "die"}, {"do": "garbage", "text": "Segmentation fault"}])
+async def test_the_death_of_a_runtime_costs_the_turn_behind_it_nothing(tmp_path, end):
+    """The next prompt waits already, and begins before anybody has noticed. It is nobody's fault."""
+    play = {"do": "ifText", "contains": "end", "steps": [{"do": "say", "text": "I was"}, end], "else": [{"do": "echo"}]}
+    async with house(tmp_path, primary={"turns": [[play]]}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        first, second = editor.start(session, "end"), await editor.prompt(session, "go on")
+
+    assert (-33002, "end_turn", ["primary"]) == (first.outcome, second.outcome, second.attempts)
