@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from acp_broker.contract import Child
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.errors import UsageError
 from backends import scripted
+from tests.support.clock import settled
 from tests.support.config import write
 
 pytestmark = pytest.mark.anyio
@@ -214,3 +216,23 @@ def test_a_kind_that_fails_to_import_is_a_start_up_error(monkeypatch):
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
     with pytest.raises(UsageError, match="backend kind 'outside' cannot be loaded: No module named"):
         app.kind("outside")
+
+
+async def test_old_sessions_are_deleted_as_config_says(tmp_path):
+    """At the start; and the log says which."""
+    sessions = tmp_path / "state" / "sessions"
+    sessions.mkdir(parents=True, mode=0o700)
+    old, young = (f"acpb-{digit * 24}" for digit in "01")
+    for name in (old, young):
+        (sessions / f"{name}.jsonl").write_text(
+            json.dumps({"record": "opened", "format": 1, "session": name, "cwd": "/"}) + "\n"
+        )
+    os.utime(sessions / f"{old}.jsonl", (0, 0))
+    config = {**chain(a={}), "sessions": {"keepDays": 30}}
+    path = tmp_path / "state" / "log" / "broker.jsonl"
+    async with app.running(loaded(tmp_path, config), {"ACP_BROKER_HOME": str(tmp_path / "state")}):
+        await settled()
+    said = [json.loads(line) for line in path.read_bytes().splitlines()]
+
+    assert [young] == [log.stem for log in sessions.iterdir()]
+    assert [[old]] == [line["sessions"] for line in said if line["event"] == "sessions_deleted"]

@@ -53,6 +53,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "`frontends.unix`": s.Unix,
     "`frontends.websocket`": s.WebSocket,
     "`frontends.websocket.tls`": s.Tls,
+    "`sessions`": s.Sessions,
     "`log`": s.Log,
 }
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
+from acp_broker.app.keeping import keep_within
 from acp_broker.app.policy import policy
 from acp_broker.broker.broker import Broker
 from acp_broker.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ async def running(
         broker = Broker(policy(config, spawn), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
+            broker.tasks.start_soon(keep_within, broker.folder, lambda: config, clock, log)
             yield broker
 
 

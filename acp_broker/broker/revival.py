@@ -18,7 +18,7 @@ from acp_broker.broker.session import Session
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import SessionId
 from acp_broker.errors import INVALID_PARAMS, RpcError, StoreError
-from acp_broker.store import past, records
+from acp_broker.store import owned, past, records
 from acp_broker.store.log import SessionLog
 from acp_broker.wire import jsonrpc
 
@@ -70,10 +70,9 @@ class Revival:
 
     def delete(self, name: SessionId) -> None:
         """Delete a log that is in no memory; none is fine. Raises StoreError; SessionInUse for another process's."""
-        log = None if name in self.going else self._broker.folder.old_log(name)
-        if log is not None:
-            log.close()
-            log.path.unlink(missing_ok=True)
+        path = None if name in self.going else self._broker.folder.log_path(name)
+        if path is not None:
+            owned.remove(path)
 
     def _take_up(self, known: past.Past, log: SessionLog, frontend: "Frontend") -> None:
         broker = self._broker

@@ -19,6 +19,10 @@ usage: acp-broker [--config FILE] COMMAND
   config check           say everything that is wrong with config.json
   config schema          print its JSON Schema
   config path            print where it is looked for
+  sessions list          list the sessions that are kept, the latest first [--json]
+  sessions show ID       print what was said in one
+  sessions export ID     print one as Markdown, or with --json as JSON
+  sessions delete ID...  delete them, or those not written for --older-than DAYS
   token show             print the token that bridges need for the WebSocket of serve
   token rotate           print another one, which holds from now on
   login BACKEND METHOD   run an agent's own login in this terminal
@@ -154,12 +158,20 @@ def _token(config: Path | None, words: list[str]) -> int:
     return token.run(config, os.environ, words[0])
 
 
+def _sessions(_config: Path | None, words: list[str]) -> int:
+    from acp_broker.cli import sessions  # noqa: PLC0415
+
+    done = sessions.run(os.environ, words)
+    return _wrong("sessions takes one of: list, show ID, export ID, delete ID...") if done is None else done
+
+
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
     "demo": _demo,
     "serve": _serve,
     "status": _status,
     "stdio": _stdio,
     "ask": _ask,
+    "sessions": _sessions,
     "token": _token,
     "login": _login,
     "config": _config,

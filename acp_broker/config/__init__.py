@@ -25,7 +25,7 @@ from acp_broker.config.credentials import (
 from acp_broker.config.load import Kinds, load
 from acp_broker.config.place import find, state_dir
 from acp_broker.config.schema import schema
-from acp_broker.config.shape import Acp, Config, Document, Frontends, Limits, Log, Notice, WebSocket
+from acp_broker.config.shape import Acp, Config, Document, Frontends, Limits, Log, Notice, Sessions, WebSocket
 
 __all__ = [
     "Acp",
@@ -49,6 +49,7 @@ __all__ = [
     "Secret",
     "SecretRef",
     "Secrets",
+    "Sessions",
     "TokenProfile",
     "WebSocket",
     "child_variable",

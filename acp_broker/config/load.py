@@ -100,6 +100,7 @@ def _settled(
         secrets=document.secrets,
         frontends=document.frontends,
         limits=document.limits,
+        sessions=document.sessions,
         log=document.log,
         warnings=(
             *_short_limits(document),

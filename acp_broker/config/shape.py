@@ -100,6 +100,17 @@ class Frontends(_Shape, frozen=True):
     websocket: WebSocket | None = None
 
 
+Days = Annotated[float, Meta(ge=0, le=36_500)]
+Bytes = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Sessions(_Shape, frozen=True):
+    """How long conversations are kept on the disk; null: until somebody deletes them."""
+
+    keep_days: Annotated[Days | None, Meta(description="After the last word.")] = None
+    keep_bytes: Annotated[Bytes | None, Meta(description="Of all together; the oldest go.")] = None
+
+
 class Log(_Shape, frozen=True):
     """The broker's own log: JSON lines."""
 
@@ -126,6 +137,7 @@ class Document(_Shape, frozen=True, kw_only=True):
     secrets: Secrets = Secrets()
     frontends: Frontends = Frontends()
     limits: Limits = Limits()
+    sessions: Sessions = Sessions()
     log: Log = Log()
 
 
@@ -142,6 +154,7 @@ class Config(Struct, frozen=True, kw_only=True):
     secrets: Secrets
     frontends: Frontends
     limits: Limits
+    sessions: Sessions
     log: Log
     warnings: tuple[Problem, ...] = ()
 

@@ -56,9 +56,8 @@ class StateFolder:
 
         Raises StoreError; SessionInUse while another process has it.
         """
-        path = self._log_path(session)
-        # The name came from a frontend: one that is none of ours must not become a path.
-        if not _OURS.fullmatch(session) or not path.is_file():
+        path = self.log_path(session)
+        if path is None:
             return None
         log = SessionLog(path)
         log.take_up(self._mark(path))
@@ -70,6 +69,12 @@ class StateFolder:
         Blocks: use a thread, one at a time.
         """
         return self._shelf.listed()
+
+    def log_path(self, session: SessionId) -> Path | None:
+        """Where the log of a session is; None where there is none."""
+        # The name came from outside: one that is none of ours must not become a path.
+        path = self._log_path(session)
+        return path if _OURS.fullmatch(session) and path.is_file() else None
 
     def _log_path(self, session: SessionId) -> Path:
         return self.path / "sessions" / f"{session}.jsonl"

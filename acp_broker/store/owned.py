@@ -25,6 +25,15 @@ def take(path: Path) -> int:
     return _owned(os.open(path, _FLAGS), path)
 
 
+def remove(path: Path) -> None:
+    """Delete a file that nobody has open. Raises OSError, and SessionInUse while a process has it."""
+    fd = take(path)
+    try:
+        path.unlink()
+    finally:
+        os.close(fd)
+
+
 def whole(fd: int) -> int:
     """Cut off a torn last record: what a dead owner did not finish writing. The size then. Raises OSError."""
     size = os.fstat(fd).st_size

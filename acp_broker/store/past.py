@@ -46,11 +46,12 @@ class Past(Struct):
 
 
 class Listed(Struct, frozen=True):
-    """A session that is on the disk: when it was last written, in seconds since the epoch."""
+    """A session that is on the disk: when it was last written, in seconds since the epoch; how long its log is."""
 
     session: SessionId
     cwd: str
     at: float
+    size: int
 
 
 class _Update(Struct):
@@ -104,14 +105,14 @@ class Shelf:
         try:
             if not entry.is_file(follow_symlinks=False):
                 return None
-            at = entry.stat().st_mtime
+            status = entry.stat()
         except OSError:  # deleted a moment ago
             return None
         whose = known.get(entry.name) or _whose(Path(entry.path))
         if whose is None:
             return None
         self._known[entry.name] = whose
-        return Listed(*whose, at)
+        return Listed(*whose, status.st_mtime, status.st_size)
 
 
 def _whose(path: Path) -> tuple[SessionId, str] | None:

@@ -29,8 +29,7 @@ def test_check_puts_problems_on_stderr_and_fails(tmp_path: Path, capsys: pytest.
 
     code = check(KINDS, file, {})
 
-    known = "$schema, acp, auth, backends, frontends, limits, log, secrets"
-    finding = f'lgo  there is no such key; did you mean "log"? known: {known}'
+    finding = 'lgo  there is no such key; did you mean "log"?'
     assert (1, ("", f"{file}: 1 problem\n  {finding}\n")) == (code, capsys.readouterr())
 
 

@@ -1,0 +1,45 @@
+"""Which kept sessions are to go: by age, and the oldest ones first where all together are too large. Blocks."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from acp_broker.core.names import SessionId
+from acp_broker.errors import SessionInUse, StoreError
+from acp_broker.store import owned
+from acp_broker.store.files import StateFolder
+from acp_broker.store.past import Listed
+
+
+class Keep(Struct, frozen=True):
+    """How long after its last word a session is kept, in seconds, and how many bytes all of them may take."""
+
+    seconds: float | None = None
+    size: int | None = None
+
+
+def due(sessions: Sequence[Listed], keep: Keep, now: float) -> Iterator[Listed]:
+    """Those that are to go; `sessions` come with the one written last first."""
+    taken = 0
+    for one in sessions:
+        taken += one.size
+        is_old = keep.seconds is not None and now - one.at > keep.seconds
+        if is_old or (keep.size is not None and taken > keep.size):
+            yield one
+
+
+def sweep(folder: StateFolder, keep: Keep, now: float) -> list[SessionId]:
+    """Delete what is due and not open in any process; what was deleted. Raises StoreError."""
+    gone: list[SessionId] = []
+    for one in due(folder.sessions(), keep, now):
+        path = folder.log_path(one.session)
+        if path is None:
+            continue
+        try:
+            owned.remove(path)
+        except SessionInUse:
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot delete the session log {path}: {error.strerror}") from error
+        gone.append(one.session)
+    return gone

@@ -1,0 +1,66 @@
+"""Old sessions go: those that config says, the oldest first, and none that is open."""
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp_broker.store.files import StateFolder
+from acp_broker.store.past import Listed
+from acp_broker.store.retention import Keep, due, sweep
+from tests.support.harness import house
+
+SAYS = {"turns": [[{"do": "say", "text": "x"}]]}
+
+
+def listed(name: str, at: float, size: int = 10) -> Listed:
+    return Listed(name, "/", at, size)
+
+
+# The one written last first.
+THREE = (listed("new", 30), listed("mid", 20), listed("old", 10))
+
+
+@pytest.mark.parametrize(
+    ("keep", "gone"),
+    [
+        (Keep(), []),
+        (Keep(seconds=15), ["mid", "old"]),
+        (Keep(seconds=20), ["old"]),
+        (Keep(size=30), []),
+        (Keep(size=29), ["old"]),
+        (Keep(size=0), ["new", "mid", "old"]),
+        (Keep(seconds=25, size=10), ["mid", "old"]),
+    ],
+)
+def test_what_is_due(keep, gone):
+    """Too old, or beyond the room that those written later leave."""
+    assert gone == [one.session for one in due(THREE, keep, 40)]
+
+
+def test_a_session_that_is_open_stays(tmp_path: Path):
+    """However old it is: its turns would go on in a file without a name."""
+
+    async def play() -> tuple[list[str], str]:
+        async with house(tmp_path, primary=SAYS) as home:
+            editor = await home.editor()
+            is_open, closed = await editor.new(), await editor.new()
+            await editor.result("session/close", sessionId=closed)
+            for session in (is_open, closed):
+                os.utime(home.session(session).log.path, (0, 0))
+            return sweep(StateFolder(tmp_path / "state"), Keep(seconds=60), 1000), closed
+
+    gone, closed = anyio.run(play)
+
+    assert [closed] == gone
+
+
+def test_other_files_stay(tmp_path: Path):
+    """What we did not make is not ours to delete."""
+    sessions = tmp_path / "sessions"
+    sessions.mkdir()
+    (sessions / "notes.jsonl").write_text('{"record":"opened","session":"notes","cwd":"/"}\n')
+    sweep(StateFolder(tmp_path), Keep(size=0), 1e12)
+
+    assert ["notes.jsonl"] == [path.name for path in sessions.iterdir()]
