@@ -60,10 +60,10 @@ class Gate:
         self._log = log
         self._admission = Admission()
 
-    def judge(self, head: Head | None, address: str) -> bytes | Admitted:
+    def judge(self, head: Head, address: str) -> bytes | Admitted:
         """The whole answer to a request that opens no WebSocket, or what came of one that does."""
-        if head is None or not head.method:
-            return self._refused(address, Refusal(400, "no HTTP request, or too long a one"))
+        if not head.method:
+            return self._refused(address, Refusal(400, "no HTTP request, or one that is too long"))
         if head.method != "GET":
             # It may have a body, which nobody here reads: so only its first line counts.
             return handshake.upgrade_required() if head.path == handshake.PATH else handshake.not_found()

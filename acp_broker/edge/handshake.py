@@ -30,7 +30,7 @@ _SILENT = logging.Logger("acp_broker.websocket", logging.CRITICAL + 1)
 
 
 class Head(Struct, frozen=True):
-    """A request's head as it came, and what came behind it. `method` and `path` are empty for what is no HTTP."""
+    """A request's head as it came, and what came behind it. `method` is empty for what is no HTTP, or too long."""
 
     raw: bytes
     rest: bytes
@@ -52,13 +52,15 @@ class _Collector:
 
 
 async def read_head(link: Link) -> Head | None:
-    """The head of the first request, with the link paused behind it; None if there is none, or one that is too long."""
+    """What the peer asks first, with the link paused behind it; None if it left before it had asked."""
     collector = _Collector()
     link.listen(collector.add, collector.is_over.set)
     await collector.is_over.wait()
     link.pause()
     raw, end, rest = collector.data.partition(_END)
-    if not end or len(raw) > HEAD_BYTES:
+    if len(raw) > HEAD_BYTES:
+        return Head(raw, rest, "", "")
+    if not end:
         return None
     first = raw.partition(b"\r\n")[0].decode("latin-1").split(" ")
     method, target = first[:2] if len(first) == 3 and first[2].startswith("HTTP/1.") else ("", "")

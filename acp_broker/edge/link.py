@@ -1,8 +1,10 @@
 """One accepted socket: plain bytes in, plain bytes out, with TLS or without, and what the system has not taken."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from anyio import Event
@@ -78,8 +80,8 @@ class Link(asyncio.Protocol):
         if self._tls is not None:
             self._tls.finish()
             self._send(self._tls.to_send())
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        if not self.pending:
+            self._shut()
 
     def abort(self) -> None:
         """Drop the connection with all that is pending."""
@@ -120,6 +122,8 @@ class Link(asyncio.Protocol):
         self.resume_writing()
 
     def resume_writing(self) -> None:
+        if self._is_finished:
+            self._shut()
         for callback in self._drained:
             callback()
 
@@ -127,6 +131,12 @@ class Link(asyncio.Protocol):
         if data and self._transport is not None:
             self._written += len(data)
             self._transport.write(data)
+
+    def _shut(self) -> None:
+        # Not write_eof: that raises if the peer has reset the connection, out of a callback of the loop even.
+        if self._transport is not None:
+            with suppress(OSError):
+                self._transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
     def _end(self) -> None:
         if not self._is_over:

@@ -118,15 +118,21 @@ class WebSocketListener:
                 self._empty.set()
 
     async def _receive(self, link: Link, address: str) -> None:
-        timer = self._clock.call_at(self._clock.now() + HANDSHAKE_S, link.abort)
+        def too_late() -> None:
+            self._log("websocket_refused", address=address, why=f"no whole request within {HANDSHAKE_S:.0f} s")
+            link.abort()
+
+        timer = self._clock.call_at(self._clock.now() + HANDSHAKE_S, too_late)
         try:
             head = await handshake.read_head(link)
         finally:
             timer.cancel()
+        if head is None:
+            return
         verdict = self._gate.judge(head, address)
         if isinstance(verdict, Admitted):
             try:
-                await self._host(link, verdict, head.rest if head is not None else b"")
+                await self._host(link, verdict, head.rest)
             finally:
                 self._way.seats.leave()
             return
@@ -171,5 +177,8 @@ async def websocket_listener(
                 with CancelScope(shield=True):
                     await listener.end()
                 tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # What the caller raised inside is his, not one of several.
+        raise group.exceptions[0] if len(group.exceptions) == 1 else group from None
     finally:
         sparing.flush()

@@ -150,7 +150,7 @@ class WebSocketChannel:
             self._link.pause()
             self._next = asyncio.get_running_loop().call_soon(self._work)
         else:
-            self._listen_on()
+            self._link.resume()
 
     def _some_lines(self) -> tuple[list[bytes], int]:
         """The next messages, and how many frames they were read from: each of them is work, control frames too."""
@@ -176,11 +176,6 @@ class WebSocketChannel:
             self._has_logged_binary = True
             self._say("websocket_binary_ignored")
         return lines, count
-
-    def _listen_on(self) -> None:
-        if not self._link.is_listening:
-            self._heard_at = self._clock.now()  # while we did not listen, its silence said nothing
-            self._link.resume()
 
     # --- what the peer is sent
 
@@ -222,9 +217,10 @@ class WebSocketChannel:
     # --- the end
 
     def _beat(self) -> None:
+        if not self._link.is_listening or self._link.pending:
+            # It could not be heard; or it has not come to our ping yet, and `_watch` sees whether it takes anything.
+            self._heard_at = self._clock.now()
         silent_s = self._clock.now() - self._heard_at
-        if not self._link.is_listening:
-            silent_s = 0.0
         if silent_s >= GONE_S:
             self._say("frontend_lost", why=f"nothing heard of it for {silent_s:.0f} s")
             self._link.abort()

@@ -5,7 +5,7 @@ import socket
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.websocket import BEARER, TOKEN, client, echo, open_door
+from tests.support.websocket import BEARER, TOKEN, client, echo, open_door, until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def test_a_compressing_client_is_understood() -> None:
 async def test_each_connection_has_an_id_of_its_own() -> None:
     """The peer reads it from the 101, and the broker calls the connection by it."""
     async with open_door() as door, client(door) as one, client(door) as other:
-        await door.until(lambda: len(door.guests) == 2)
+        await until(lambda: len(door.guests) == 2)
         told = [peer.response.headers["Acp-Connection-Id"] for peer in (one, other)]
 
     assert told == [guest.connection for guest in door.guests]
@@ -100,7 +100,7 @@ async def test_only_acp_is_echoed_of_the_subprotocols() -> None:
 async def test_close_tells_the_peer_why() -> None:
     """1001 with the reason: a bridge can log why it lost its connection."""
     async with open_door() as door, client(door) as peer:
-        await door.until(lambda: bool(door.channels))
+        await until(lambda: bool(door.channels))
         door.channels[0].close("the broker stops")
         with pytest.raises(ConnectionClosed) as closed:
             await peer.recv()
@@ -112,7 +112,7 @@ async def test_leaving_the_listener_closes_everything() -> None:
     """Nobody is left talking to nobody, and nobody new comes in."""
     async with open_door() as door:
         peer = await client(door)
-        await door.until(lambda: bool(door.channels))
+        await until(lambda: bool(door.channels))
     with pytest.raises(ConnectionClosed) as closed:
         await peer.recv()
     with pytest.raises(OSError, match="Connect call failed"):
@@ -137,7 +137,7 @@ async def test_stop_listening_leaves_those_who_are_in() -> None:
 async def test_connections_of_another_token_are_closed() -> None:
     """A token that was rotated away opens nothing any more, and keeps nothing open."""
     async with open_door() as door, client(door) as old:
-        await door.until(lambda: len(door.channels) == 1)
+        await until(lambda: len(door.channels) == 1)
         door.token = "new-token"
         async with client(door, additional_headers={"Authorization": "Bearer new-token"}) as new:
             door.on_lines = echo
@@ -153,7 +153,7 @@ async def test_connections_of_another_token_are_closed() -> None:
 async def test_nothing_waits_for_more_to_be_sent() -> None:
     """Nagle's algorithm would hold back small messages for the peer's delayed acknowledgement: 40 ms each."""
     async with open_door() as door, client(door):
-        await door.until(lambda: bool(door.channels))
+        await until(lambda: bool(door.channels))
         transport = door.channels[0]._link._transport
         nodelay = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

@@ -1,11 +1,12 @@
 """A WebSocket way in for tests: it echoes or keeps what it hears, on time that stands still, and tells its log."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from acp_broker.edge.channel import Channel
 from acp_broker.edge.peers import PeerLimits, Seats
@@ -45,7 +46,6 @@ class Door:
         self.batches: list[list[bytes]] = []
         self.on_lines: Callable[[Channel, list[bytes]], None] = lambda channel, lines: None
         self.serve: Callable[[Channel, Guest], Awaitable[None]] = self._serve
-        self._changed = asyncio.Event()
         self.listener: WebSocketListener
 
     @property
@@ -58,43 +58,44 @@ class Door:
 
     def log(self, event: str, **fields: object) -> None:
         self.logged.append({"event": event, **fields})
-        self._wake()
 
     def events(self, name: str) -> list[dict[str, object]]:
         return [one for one in self.logged if one["event"] == name]
-
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something that happens here makes it so."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not is_so():
-                self._changed.clear()
-                await self._changed.wait()
-
-    def _wake(self) -> None:
-        self._changed.set()
 
     async def _serve(self, channel: Channel, guest: Guest) -> None:
         def heard(lines: list[bytes]) -> None:
             self.batches.append(lines)
             self.on_lines(channel, lines)
-            self._wake()
 
         self.channels.append(channel)
         self.guests.append(guest)
-        self._wake()
         try:
             await channel.run(heard)
         finally:
             self.channels.remove(channel)
-            self._wake()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let the event loop run until it is so."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not is_so():  # noqa: ASYNC110 - what it waits for sets no event
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def open_door(**way: object) -> AsyncIterator[Door]:
+    """Nothing of what happens inside may reach the event loop as a fault, nor leave a task, a timer or a seat."""
     door = Door(**way)
+    faults: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    before = asyncio.all_tasks()
     async with websocket_listener(door.way, lambda *who: door.serve(*who), door.clock, door.log) as door.listener:
         yield door
-    assert door.seats.taken == 0
+    assert [] == faults
+    assert 0 == door.seats.taken
+    assert [] == door.clock.armed
+    assert set() == asyncio.all_tasks() - before
 
 
 def client(door: Door, **how: object) -> connect:
@@ -107,6 +108,92 @@ def echo(channel: Channel, lines: list[bytes]) -> None:
     channel.write(b"".join(line + b"\n" for line in lines))
 
 
-async def hear(peer: ClientConnection) -> object:
-    async with asyncio.timeout(DEADLINE_S):
-        return msgspec.json.decode(await peer.recv())
+class Raw:
+    """A peer that may break every rule: a socket, and the frames that come from it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def rest(self) -> bytes:
+        """Everything until the broker closes, or resets, the connection."""
+        data = b""
+        async with asyncio.timeout(DEADLINE_S):
+            with suppress(ConnectionError):
+                while part := await self.reader.read(65_536):
+                    data += part
+        return data
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Status and headers of an HTTP answer."""
+        async with asyncio.timeout(DEADLINE_S):
+            raw = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = raw.decode().split("\r\n")[:-2]
+        return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ") for line in lines)}
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Opcode and payload of the next frame of the broker: short ones only."""
+        async with asyncio.timeout(DEADLINE_S):
+            first, length = await self.reader.readexactly(2)
+            return first & 15, await self.reader.readexactly(length)
+
+    async def closing(self) -> int:
+        """The code of the close frame that comes next, after which nothing may come."""
+        opcode, payload = await self.frame()
+        assert (8, b"") == (opcode, await self.rest())
+        return int.from_bytes(payload[:2], "big")
+
+    def reset(self) -> None:
+        """Vanish as a crashed machine's kernel makes its programs vanish."""
+        raw = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def raw(door: Door) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=2**20)
+    try:
+        yield Raw(reader, writer)
+    finally:
+        # What it still has to send may never be taken.
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def request(line: str = "GET /acp HTTP/1.1", *more: str, **headers: str | None) -> bytes:
+    """A right handshake; `Host="x"` replaces a header or adds one, None leaves it out, an underscore is a dash."""
+    right = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        **BEARER,
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    lines = [line, *(f"{name}: {value}" for name, value in right.items() if value is not None), *more]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+@asynccontextmanager
+async def upgraded(door: Door) -> AsyncIterator[Raw]:
+    """A raw peer behind a right handshake, served already."""
+    before = len(door.guests)
+    async with raw(door) as peer:
+        peer.send(request())
+        assert 101 == (await peer.head())[0]
+        await until(lambda: len(door.guests) > before)
+        yield peer
+
+
+def frame(payload: bytes, opcode: int = 1, *, first: int = 0x80, mask: int = 0x80) -> bytes:
+    """A short frame of a client, masked with zeros; `first` holds FIN and the reserved bits."""
+    length = (
+        bytes([mask | len(payload)]) if len(payload) < 126 else bytes([mask | 126]) + len(payload).to_bytes(2, "big")
+    )
+    return bytes([first | opcode]) + length + (b"\0\0\0\0" if mask else b"") + payload
