@@ -56,13 +56,13 @@ class Admission:
         """One more wrong token; returns for how long the address had better be silent."""
         wrong = self._wrong.pop(address, None)
         if wrong is None:
-            wrong = Throttle(burst_s=WRONG_AT_ONCE * WRONG_EVERY_S)
+            wrong = Throttle(burst_s=(WRONG_AT_ONCE - 1) * WRONG_EVERY_S)
             while len(self._wrong) >= MOST_ADDRESSES:
                 del self._wrong[next(iter(self._wrong))]
         self._wrong[address] = wrong
         wait = wrong.wait(now)
         if wait == 0:
-            wait = wrong.take(1, 1 / WRONG_EVERY_S, now)
+            wrong.take(1, 1 / WRONG_EVERY_S, now)
         return wait
 
 
@@ -85,7 +85,7 @@ def origin(asked: Sequence[str], known: Collection[str]) -> Refusal | None:
 
 
 def _is_same(offered: str, token: str) -> bool:
-    return hmac.compare_digest(offered.encode(errors="surrogateescape"), token.encode(errors="surrogateescape"))
+    return hmac.compare_digest(offered.encode(errors="surrogatepass"), token.encode(errors="surrogatepass"))
 
 
 def _neighbourhood(address: str) -> str:

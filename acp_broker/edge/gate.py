@@ -114,4 +114,4 @@ class Gate:
 
 def token_digest(token: str) -> bytes:
     """What is kept of a token beside the connection that it opened."""
-    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

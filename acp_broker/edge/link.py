@@ -24,6 +24,8 @@ class Link(asyncio.Protocol):
         self._written = 0
         self._is_finished = False
         self._is_over = False
+        # What went wrong with TLS, in OpenSSL's words.
+        self.fault = ""
         self.gone = Event()
 
     @property
@@ -69,8 +71,12 @@ class Link(asyncio.Protocol):
         if self._tls is None:
             self._send(data)
         else:
-            self._tls.seal(data)
-            self._send(self._tls.to_send())
+            try:
+                self._tls.seal(data)
+            except ssl.SSLError as error:
+                self._fail(error)
+            else:
+                self._send(self._tls.to_send())
 
     def finish(self) -> None:
         """Send nothing after what was written; the peer may go on."""
@@ -99,11 +105,8 @@ class Link(asyncio.Protocol):
         if self._tls is not None:
             try:
                 data = self._tls.feed(data)
-            except ssl.SSLError:
-                self._send(self._tls.to_send())  # the alert that says why
-                self._end()
-                if self._transport is not None:
-                    self._transport.close()
+            except ssl.SSLError as error:
+                self._fail(error)
                 return
             self._send(self._tls.to_send())
         if data:
@@ -131,6 +134,16 @@ class Link(asyncio.Protocol):
         if data and self._transport is not None:
             self._written += len(data)
             self._transport.write(data)
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """End a TLS connection that cannot go on."""
+        self.fault = error.reason or str(error)
+        if self._tls is not None:
+            self._send(self._tls.to_send())  # the alert that tells the peer why
+        self._is_finished = True
+        if self._transport is not None:
+            self._transport.close()
+        self._end()
 
     def _shut(self) -> None:
         # Not write_eof: that raises if the peer has reset the connection, out of a callback of the loop even.

@@ -128,6 +128,8 @@ class WebSocketListener:
         finally:
             timer.cancel()
         if head is None:
+            if link.fault:
+                self._log("websocket_refused", address=address, why=f"TLS failed: {link.fault}")
             return
         verdict = self._gate.judge(head, address)
         if isinstance(verdict, Admitted):

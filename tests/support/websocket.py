@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -122,7 +123,7 @@ class Raw:
         """Everything until the broker closes, or resets, the connection."""
         data = b""
         async with asyncio.timeout(DEADLINE_S):
-            with suppress(ConnectionError):
+            with suppress(OSError):
                 while part := await self.reader.read(65_536):
                     data += part
         return data
@@ -154,14 +155,15 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(door: Door) -> AsyncIterator[Raw]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=2**20)
+async def raw(door: Door, trusted: ssl.SSLContext | None = None) -> AsyncIterator[Raw]:
+    """It buffers two megabytes of what it does not read, and then reads no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=2**20, ssl=trusted)
     try:
         yield Raw(reader, writer)
     finally:
         # What it still has to send may never be taken.
         writer.transport.abort()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await writer.wait_closed()
 
 
@@ -181,10 +183,10 @@ def request(line: str = "GET /acp HTTP/1.1", *more: str, **headers: str | None) 
 
 
 @asynccontextmanager
-async def upgraded(door: Door) -> AsyncIterator[Raw]:
+async def upgraded(door: Door, trusted: ssl.SSLContext | None = None) -> AsyncIterator[Raw]:
     """A raw peer behind a right handshake, served already."""
     before = len(door.guests)
-    async with raw(door) as peer:
+    async with raw(door, trusted) as peer:
         peer.send(request())
         assert 101 == (await peer.head())[0]
         await until(lambda: len(door.guests) > before)
