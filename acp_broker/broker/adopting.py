@@ -19,11 +19,11 @@ def adopt(session: "Session", standbys: "Standbys") -> None:
     if old != new:
         session.fitting.selected(old)
         session.served_by = new
-    if not session.is_closed:  # the log of one that sleeps stays closed
+    if not session.repose.is_closed:  # the log of one that sleeps stays closed
         session.keep_choices()
         session.log.commit()
     standby = session.standby(new)
     session.selection.introduce(standby)
     is_changed = old != new or before.runtimes[old].fingerprint != policy.runtimes[new].fingerprint
-    if is_changed and was_awake and not session.is_closed and not session.broker.is_stopping:
+    if is_changed and was_awake and not session.repose.is_closed and not session.broker.is_stopping:
         session.warm()

@@ -1,6 +1,7 @@
 """The broker: who is connected, which sessions there are, and what all of them share."""
 
 import secrets
+from collections.abc import Collection
 from functools import partial
 
 import msgspec
@@ -19,7 +20,7 @@ from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
 from acp_broker.broker.revival import Revival
 from acp_broker.broker.runner import Order, Turn
-from acp_broker.broker.runtime import Runtime
+from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
 from acp_broker.broker.terms import Terms
@@ -58,9 +59,9 @@ class Broker:
         self.folder = folder
         self.clock = clock
         self.log = log
-        self.asks = Asks()
         self.frontends: dict[int, Frontend] = {}
         self.sessions: dict[SessionId, Session] = {}
+        self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
         self.revival = Revival(self)
@@ -140,19 +141,36 @@ class Broker:
             await frontend.caught_up()
         finally:
             del self.frontends[frontend.number]
+            attended = frontend.outbox.sessions
             frontend.close()
+            self._left_alone({*attended, *frontend.sessions}, frontend)
+
+    def present(self, number: int) -> Frontend | None:
+        """The frontend of that number, unless it is gone or leaving."""
+        frontend = self.frontends.get(number)
+        return None if frontend is None or frontend.has_left else frontend
+
+    def attendants(self, session: SessionId) -> list[int]:
+        """The frontends that are shown what happens in a session."""
+        return [one.number for one in self.frontends.values() if not one.has_left and one.outbox.is_attached(session)]
 
     async def _leave(self, frontend: Frontend) -> None:
-        if frontend.terms.turns_go_on:
-            self.asks.left(frontend.number)
-            return
-        mine = [session for session in self.sessions.values() if session.frontend == frontend.number]
-        for session in mine:
-            session.cancel()
+        frontend.has_left = True
+        ending: list[tuple[Session, Turn]] = []
+        if not frontend.terms.turns_go_on:
+            for session in self.sessions.values():
+                turn = session.cancel_of(frontend.number)
+                ending += [] if turn is None else [(session, turn)]
         self.asks.left(frontend.number)
         with within(self.clock, self.policy.leave_s):
-            for session in mine:
-                await session.idle()
+            for session, turn in ending:
+                await session.over(turn)
+
+    def _left_alone(self, names: Collection[SessionId], frontend: Frontend) -> None:
+        """A closed editor window leaves no agent behind; a bridge's agents wait for its return."""
+        for session in [self.sessions[name] for name in names if name in self.sessions]:
+            is_its_own = session.frontend == frontend.number and not frontend.terms.turns_go_on
+            session.repose.after(0 if is_its_own else REAP_AFTER_S)
 
     # --- sessions
 
@@ -213,7 +231,7 @@ class Broker:
         """Nobody finds it from now on; what runs in it is answered before its log goes."""
         self.sessions.pop(session.id, None)
         with CancelScope(shield=True):
-            await session.rest().wait()
+            await session.repose.begin().wait()
             for frontend in tuple(self.frontends.values()):
                 await frontend.caught_up(session.id)
             await session.end()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer, send, unattended_answer
+from acp_broker.broker.asks import ELICITATION, PERMISSION, Ask, deserted_answer, send, unattended_answer
 from acp_broker.broker.ids import Ids
 from acp_broker.core.names import SessionId
 from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
@@ -34,6 +34,7 @@ class Desk:
 
     def __init__(self, broker: "Broker", session: SessionId, ids: Ids, log: SessionLog) -> None:
         self._broker = broker
+        self._id = session
         self._session = jsonrpc.encode(session)
         self._ids = ids
         self._log = log
@@ -41,9 +42,10 @@ class Desk:
 
     def refusal(self, frontend: int, method: str, params: dict[str, Raw]) -> Answer | None:
         """The answer where the frontend cannot be asked this: it is gone, or never said that it can."""
-        client = self._broker.frontends.get(self._whom(frontend, method, params))
+        client = self._broker.present(self._whom(frontend, method, params))
         if client is None:
-            return nobodys_answer(method)
+            # A permission is anybody's to give, and waits for somebody.
+            return None if method == PERMISSION else deserted_answer(method)
         can = client.can
         if method == ELICITATION:
             mode = _decoded(params, _Elicitation).mode
@@ -62,9 +64,13 @@ class Desk:
         params: dict[str, Raw],
         answered: Callable[[Answer], None],
     ) -> Ask:
-        """Put an agent's request into the log for one frontend; `answered` is called once."""
+        """Put an agent's request into the log for one frontend; `answered` is called once.
+
+        A permission whose frontend is gone is put to whoever attends.
+        """
         whom = self._whom(frontend, method, params)
-        put = partial(self._broker.asks.put, self._log, whom, method, self._ours(params, life))
+        there = None if method == PERMISSION and self._broker.present(whom) is None else whom
+        put = partial(self._broker.asks.put, self._log, self._id, there, method, self._ours(params, life))
         if method == "terminal/create":
 
             def made(outcome: Answer) -> None:
@@ -116,10 +122,10 @@ class Desk:
             self._log.commit()
 
     def _end(self, terminal: str, whom: int) -> None:
-        if whom in self._broker.frontends:
+        if self._broker.present(whom) is not None:
             for method in ("terminal/kill", "terminal/release"):
                 params = {"sessionId": self._session, "terminalId": jsonrpc.encode(terminal)}
-                self._broker.asks.put(self._log, whom, method, params, _ignored)
+                self._broker.asks.put(self._log, self._id, whom, method, params, _ignored)
 
     def _ours(self, params: dict[str, Raw], life: int) -> dict[str, Raw]:
         """The params with our session id, and tool-call ids as this session's frontends know them."""

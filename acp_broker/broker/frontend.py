@@ -62,6 +62,10 @@ class Frontend:
         self.can = Can()
         self.whom = Whom()
         self.is_initialized = False
+        # Its connection is gone: nothing more is asked of it.
+        self.has_left = False
+        # What it has opened or taken up; those that it has closed may still be among them.
+        self.sessions: set[SessionId] = set()
         self.outbox = Outbox(channel, number)
         self._channel = channel
         self._drained = Event()
@@ -106,7 +110,24 @@ class Frontend:
     def attend(self, session: "Session") -> None:
         """See that what this session shows reaches this connection, from now on if it does not yet."""
         if not self.outbox.is_attached(session.id):
+            self.claim(session.id)
             self.outbox.attach(session.id, session.log, session.log.end)
+            self.broker.asks.attended(session.id, self.number)
+
+    def claim(self, session: SessionId) -> None:
+        """Count a session among those it has open. Raises RpcError when it has as many as it may."""
+        if session not in self.sessions:
+            self._make_room()
+            self.sessions.add(session)
+
+    def _make_room(self) -> None:
+        most, known = self.terms.most_sessions, self.broker.sessions
+        if most is None or len(self.sessions) < most:
+            return
+        self.sessions = {name for name in self.sessions if name in known and not known[name].repose.is_closed}
+        if len(self.sessions) >= most:
+            text = f"this client has {most} sessions open, all that limits.sessionsPerClient allows; close one first"
+            raise RpcError(BUSY, text)
 
     async def replay(self, frames: Iterable[bytes]) -> None:
         """Send a session's past as fast as the frontend reads it, in pieces that hold nobody up."""

@@ -63,6 +63,7 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     setup = SessionSetup(frontend.broker.new_id(), *_checked(params), params.mcp_servers, rest)
     if not Path(params.cwd).is_dir():
         raise RpcError(INVALID_PARAMS, f"there is no folder {params.cwd!r}")
+    frontend.claim(setup.session)
     session = frontend.broker.new_session(frontend, setup)
     # Updates that come before this answer are in the log: the frontend is shown them after it.
     start = session.log.end
@@ -80,6 +81,7 @@ def load(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
         return _revived(load, frontend, request, absent)
     session = _reopened(frontend, request)
     shown = frontend.outbox.hold(session.id, session.log)
+    frontend.broker.asks.attended(session.id, frontend.number)
 
     async def loaded() -> Then:
         try:
@@ -108,13 +110,13 @@ def list_sessions(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     """It is about what came before it: it cancels nothing that comes while it waits."""
     session = _session(frontend, msgspec.json.decode(_params(request), type=shapes.OfSession).session)
-    rested = session.rest()
+    rested = session.repose.begin()
 
     async def closed() -> Raw:
         await rested.wait()
-        if await frontend.caught_up(session.id) and session.is_closed:
+        if await frontend.caught_up(session.id) and session.repose.is_closed:
             frontend.outbox.detach(session.id)
-            session.sleep()
+            session.repose.sleep()
         return EMPTY
 
     return closed()
@@ -199,7 +201,7 @@ def cancel_request(frontend: "Frontend", notification: Notification) -> None:
     """ACP v1, cancellation: of a prompt, it is a cancel of that prompt; anything else runs to its end."""
     request = msgspec.json.decode(notification.params or EMPTY, type=shapes.Cancelled).request
     for session in tuple(frontend.broker.sessions.values()):
-        session.cancel_request(frontend.number, jsonrpc.same_id(request))
+        session.cancel_of(frontend.number, jsonrpc.same_id(request))
 
 
 REQUESTS: dict[str, Handler] = {
@@ -285,5 +287,6 @@ def _reopened(frontend: "Frontend", request: Request) -> Session:
     if cwd != session.setup.cwd:
         raise RpcError(INVALID_PARAMS, f"session {session.id} works in {session.setup.cwd!r}, not in {cwd!r}")
     rest = _others(request, "sessionId", "cwd", "mcpServers", "additionalDirectories")
+    frontend.claim(session.id)
     session.reopen(frontend, SessionSetup(session.id, cwd, directories, params.mcp_servers, rest))
     return session

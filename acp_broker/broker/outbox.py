@@ -59,6 +59,11 @@ class Outbox:
             cursor.is_held = False
             self._advance(cursor)
 
+    @property
+    def sessions(self) -> tuple[SessionId, ...]:
+        """The sessions whose logs it shows."""
+        return tuple(self._cursors)
+
     def is_attached(self, session: SessionId) -> bool:
         return session in self._cursors
 

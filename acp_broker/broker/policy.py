@@ -24,3 +24,5 @@ class Policy(Struct, frozen=True):
     learn_s: float = 2.0
     # How long a running turn may take to end by itself once its frontend is gone from stdio.
     leave_s: float = 10.0
+    # How long a permission waits for somebody to attend its session, once its frontend is gone.
+    unattended_s: float = 60.0

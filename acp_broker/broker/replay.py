@@ -18,23 +18,25 @@ def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator
     ACP v1, session setup, "Loading Sessions". Requests, answers and what other frontends were sent are left out. A turn
     that the broker's end has interrupted says so, in words of ours.
     """
-    name = msgspec.json.encode(session)
     for record in log:
         if isinstance(record.prompt, Raw):
-            message = msgspec.json.encode(f"prompt-{record.turn}")
-            blocks = msgspec.json.decode(record.prompt, type=list[Raw])
-            params = [
-                b'{"sessionId":%b,"update":{"sessionUpdate":"user_message_chunk","messageId":%b,"content":%b}}'
-                % (name, message, bytes(block))
-                for block in blocks
-            ]
-            yield records.update_frames(params)
+            yield records.update_frames(prompt_params(session, str(record.turn), record.prompt))
         elif record.record == "interrupted":
-            yield records.update_frames([_interrupted(name, record)])
-        elif record.updates:
+            yield records.update_frames([_interrupted(session, record)])
+        elif record.updates and record.record != "echo":
             yield records.update_frames([bytes(params) for params in record.updates])
 
 
-def _interrupted(session: bytes, record: records.Record) -> bytes:
+def prompt_params(session: SessionId, turn: str, prompt: Raw) -> list[bytes]:
+    """A prompt's blocks as the params that frontends other than its own are shown."""
+    name, message = msgspec.json.encode(session), msgspec.json.encode(f"prompt-{turn}")
+    return [
+        b'{"sessionId":%b,"update":{"sessionUpdate":"user_message_chunk","messageId":%b,"content":%b}}'
+        % (name, message, bytes(block))
+        for block in msgspec.json.decode(prompt, type=list[Raw])
+    ]
+
+
+def _interrupted(session: SessionId, record: records.Record) -> bytes:
     update = acp.message(_INTERRUPTED, messageId=f"interrupted-{record.turn}")
-    return msgspec.json.encode({"sessionId": Raw(session), **update.params})
+    return msgspec.json.encode({"sessionId": session, **update.params})

@@ -15,8 +15,9 @@ from acp_broker.broker.attempts import Attempts
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
-from acp_broker.broker.limit import within
 from acp_broker.broker.memory import Memory
+from acp_broker.broker.replay import prompt_params
+from acp_broker.broker.repose import Repose
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.selection import Selection
 from acp_broker.broker.settings import Settings
@@ -75,9 +76,7 @@ class Session:
         self._standbys = Standbys(self)
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
-        # Whether it was closed, and nobody has taken it up since.
-        self.is_closed = False
-        self._resting: Event | None = None
+        self.repose = Repose(self)
         self._over = Event()
 
     # --- prompts
@@ -85,7 +84,7 @@ class Session:
     def prompt(self, order: Order) -> None:
         """Accept a prompt, now or in its turn. Raises RpcError when the queue is full, StoreError when it cannot be
         kept."""
-        self.is_closed = False
+        self.repose.is_closed = False
         if self.turn is None and not self._is_held_up and not self._queue:
             self._begin(order)
             return
@@ -103,16 +102,20 @@ class Session:
             self._answer(order, _CANCELLED)
         self.log.commit()
 
-    def cancel_request(self, frontend: int, request: bytes) -> None:
-        """ACP `$/cancel_request` of one prompt."""
-        turn = self.turn
-        if turn is not None and turn.order.frontend == frontend and jsonrpc.same_id(turn.order.request_id) == request:
+    def cancel_of(self, frontend: int, request: bytes | None = None) -> Turn | None:
+        """Cancel what one frontend has asked: one prompt (ACP `$/cancel_request`), or all; the turn that is ending."""
+
+        def is_meant(order: Order) -> bool:
+            return order.frontend == frontend and request in (None, jsonrpc.same_id(order.request_id))
+
+        turn = self.turn if self.turn is not None and is_meant(self.turn.order) else None
+        if turn is not None:
             turn.cancel()
-        for order in tuple(self._queue):
-            if order.frontend == frontend and jsonrpc.same_id(order.request_id) == request:
-                self._queue.remove(order)
-                self._answer(order, _CANCELLED)
+        for order in [order for order in self._queue if is_meant(order)]:
+            self._queue.remove(order)
+            self._answer(order, _CANCELLED)
         self.log.commit()
+        return turn
 
     def refuse_waiting(self, why: RpcError) -> None:
         """Answer the prompts that wait with this error; the one that runs goes on."""
@@ -135,6 +138,7 @@ class Session:
             self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
         self.next()
+        self.repose.turn_over()
         self._over.set()
         self._over = Event()
 
@@ -158,7 +162,7 @@ class Session:
     @property
     def _is_held_up(self) -> bool:
         """Whether prompts wait: for a setting that is on its way to the backend, or for the end of a close."""
-        return self.fitting.is_busy or self._resting is not None
+        return self.fitting.is_busy or self.repose.is_under_way
 
     def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         self.broker.missed(self, turn, miss, then)
@@ -193,8 +197,17 @@ class Session:
             raise StoreError(self.log.fault)
         self.frontend = order.frontend
         self.memory.turns.append(order.turn)
+        self._echo(order)
         self.turn = Turn(self, order, rules, passed)
         self.turn.begin()
+
+    def _echo(self, order: Order) -> None:
+        """Show the prompt to the other frontends that attend (protocol.md, "Turns")."""
+        attendants = self.log.readers
+        if attendants > 1 or (attendants and self.broker.present(order.frontend) is None):
+            shown = prompt_params(self.id, order.turn, order.prompt)
+            line = records.line("echo", but=order.frontend, updates=[Raw(params) for params in shown])
+            self.log.append(line, records.update_frames(shown), -order.frontend)
 
     def _answer(self, order: Order, outcome: Answer) -> None:
         frame = jsonrpc.answer(order.request_id, outcome)
@@ -219,36 +232,9 @@ class Session:
         self.tasks.start_soon(load)
         return standby
 
-    def rest(self) -> Event:
-        """ACP `session/close`: cancel what runs or waits now, then close every backend; set once that is done.
-
-        A prompt that comes meanwhile is none of it: it waits for the end, and takes the session up again.
-        """
-        self.cancel()
-        self.is_closed = True
-        if self._resting is None:
-            self._resting = Event()
-            self.tasks.start_soon(self._rest, self._resting)
-        return self._resting
-
-    async def _rest(self, rested: Event) -> None:
-        with within(self.clock, self.broker.policy.leave_s):
-            await self.idle()
-        await self._standbys.abandon()
-        self._resting = None
-        rested.set()
-        if not self.is_closed:
-            self.warm()
-        self.next()
-
-    def sleep(self) -> None:
-        """Keep nothing of a session that is closed: no task, no descriptor, no words. It wakes by itself."""
-        self.attempts.stop()
-        self.last = None
-        self.log.rest()
-
     async def end(self) -> None:
         """Rest for good; the log stays."""
+        self.repose.end()
         self.cancel()
         await self._standbys.end()
         self.attempts.stop()
@@ -259,7 +245,7 @@ class Session:
 
         What is open without them is closed; during a turn, when it is over.
         """
-        self.is_closed = False
+        self.repose.is_closed = False
         self.frontend, self.whom, self.setup = frontend.number, frontend.whom, setup
         self._standbys.set_up()
         if self.turn is None:
@@ -286,6 +272,15 @@ class Session:
     def open_standby(self, backend: BackendId) -> Standby | None:
         """What this session has of a backend, if it ever asked for it."""
         return self._standbys.get(backend)
+
+    async def standbys_closed(self) -> None:
+        """Close every backend, and wait until nothing of them is left."""
+        await self._standbys.abandon()
+
+    async def over(self, turn: Turn) -> None:
+        """Wait until this turn has its reply."""
+        while self.turn is turn:
+            await self._over.wait()
 
     async def idle(self) -> None:
         """Wait until no turn runs."""

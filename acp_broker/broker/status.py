@@ -133,7 +133,7 @@ def _session(broker: "Broker", session: "of.Session") -> Session:
         client=_name(broker, session.frontend),
         queued=session.queued,
         open=tuple(one.runtime.candidate.backend for one in session.standbys if one.backend is not None),
-        is_closed=session.is_closed,
+        is_closed=session.repose.is_closed,
     )
 
 

@@ -24,7 +24,7 @@ READ_BYTES = 256 * 1024
 
 
 class Entry(Struct, gc=False):
-    """Frames that ended at position `end`, for frontend `to` or, None, for everybody."""
+    """Frames that ended at position `end`; `to`: as `records.frames` says whom for."""
 
     start: int
     end: int
@@ -40,7 +40,7 @@ class SessionLog:
         self.end = 0
         self.fault: str | None = None
         self._fd = -1
-        self._is_at_rest = False
+        self.is_at_rest = False
         self._written = 0
         # (position, file offset) of each stretch that is in the file without a gap; a failed write makes a new one.
         self._stretches: list[tuple[int, int]] = [(0, 0)]
@@ -67,7 +67,7 @@ class SessionLog:
     def take_up(self, on_write: Callable[[], None] | None = None) -> None:
         """Go on with the file of a session that is in no memory. Raises StoreError; SessionInUse for another's."""
         self._on_write = on_write
-        self._is_at_rest = True
+        self.is_at_rest = True
         self.wake()
 
     def wake(self) -> bool:
@@ -122,6 +122,11 @@ class SessionLog:
             self._stretches.pop()
             raise StoreError(self.fault)
 
+    @property
+    def readers(self) -> int:
+        """How many are attached."""
+        return len(self._readers)
+
     def attach(self, reader: Callable[[], None]) -> None:
         self._readers.append(reader)
 
@@ -144,7 +149,7 @@ class SessionLog:
         for entry in reversed(tail):
             if entry.end <= position:
                 break
-            if entry.to is None or entry.to == reader:
+            if entry.to is None or records.is_for(entry.to, reader):
                 fresh.append(entry.frames)
         if len(fresh) == 1:
             return self.end, fresh[0]
@@ -162,20 +167,20 @@ class SessionLog:
             self._tail.clear()
             self._tail_bytes = 0
             self.close()
-            self._is_at_rest = True
+            self.is_at_rest = True
 
     def close(self) -> None:
         """Write what is pending and close the file; closing twice does nothing."""
         self.commit()
-        self._is_at_rest = False
+        self.is_at_rest = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _opened(self) -> int:
-        if self._is_at_rest:
+        if self.is_at_rest:
             self._fd = owned.take(self.path)
-            self._is_at_rest = False
+            self.is_at_rest = False
             self._catch_up(owned.whole(self._fd))
         return self._fd
 
@@ -232,7 +237,7 @@ class SessionLog:
             limit = min(limit, start + end - base)
         offset = base + position - start
         size = min(READ_BYTES, limit - position)
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self._is_at_rest else self._fd
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self.is_at_rest else self._fd
         chunk = os.pread(fd, size, offset)
         end = chunk.rfind(b"\n")
         # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
@@ -245,7 +250,7 @@ class SessionLog:
         whole = chunk[: end + 1]
         # Not splitlines: raw JSON may hold a carriage return between two tokens.
         shown = [records.frames(records.read(line)) for line in whole.split(b"\n") if line]
-        parts = [item[1] for item in shown if item is not None and item[0] in (None, reader)]
+        parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
         return position + len(whole), b"".join(parts)
 
 

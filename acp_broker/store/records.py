@@ -9,6 +9,7 @@ frames are made from records and from nothing else, so that a cursor may read th
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
+    echo      but, updates: a prompt, for those who attended the session but `but`, who had sent it
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
     interrupted  turn, at: the broker was stopped, or killed, while this turn ran; steps that follow end it
     chosen    chosen: the modes and options that the user has set, all of them
@@ -32,7 +33,9 @@ _CLOSE = b"}\n"
 class Record(Struct):
     """Any record, read back; only the members its kind has are set."""
 
-    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "chosen", "remembered", "answer"]
+    record: Literal[
+        "opened", "accepted", "step", "shown", "echo", "sent", "interrupted", "chosen", "remembered", "answer"
+    ]
     at: float | UnsetType = UNSET
     format: int | UnsetType = UNSET
     session: str | UnsetType = UNSET
@@ -50,6 +53,7 @@ class Record(Struct):
     commands: Raw | UnsetType = UNSET
     updates: list[Raw] | UnsetType = UNSET
     to: int | UnsetType = UNSET
+    but: int | UnsetType = UNSET
     frame: Raw | UnsetType = UNSET
 
 
@@ -76,9 +80,18 @@ def update_frames(updates: list[bytes]) -> bytes:
 
 
 def frames(record: Record) -> tuple[int | None, bytes] | None:
-    """Whom a record is for (None: everybody) and the lines it becomes; None for what nobody is shown."""
+    """Whom a record is for and the lines it becomes; None for what nobody is shown.
+
+    Whom: a frontend's number, None for everybody, or, negative, everybody but that frontend.
+    """
     if record.updates:
-        return None, update_frames([bytes(params) for params in record.updates])
+        to = None if record.but is UNSET else -record.but
+        return to, update_frames([bytes(params) for params in record.updates])
     if record.frame is not UNSET and record.to is not UNSET:
         return record.to, bytes(record.frame) + b"\n"
     return None
+
+
+def is_for(to: int | None, reader: int) -> bool:
+    """Whether a reader is among those whom `frames` names."""
+    return to is None or to == reader or (to < 0 and -to != reader)

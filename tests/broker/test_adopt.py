@@ -252,7 +252,7 @@ async def test_a_sleeping_sessions_log_stays_closed(tmp_path):
         session = await editor.new()
         await editor.result("session/close", sessionId=session)
         await home.adopt(other=ALIVE)
-        is_at_rest = home.session(session).log._is_at_rest
+        is_at_rest = home.session(session).log.is_at_rest
 
     assert is_at_rest
 

@@ -6,6 +6,7 @@ import pytest
 
 from acp_broker.broker import frontend
 from acp_broker.broker.outbox import FULL_BYTES
+from acp_broker.broker.terms import Terms
 from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.edge.memory import MemoryChannel
 from tests.support.clock import settled
@@ -143,15 +144,16 @@ async def test_two_frontends_are_served_side_by_side(tmp_path):
 
 
 async def test_both_frontends_of_a_session_see_what_it_shows(tmp_path):
-    """The answer itself is for who asked."""
+    """The answer itself is for who asked, and the prompt for who did not (protocol.md, "Turns")."""
     async with house(tmp_path, primary=SAYS) as home:
         one, two = await home.editor(), await home.editor()
         session = await one.new()
         await two.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
         since = len(two.heard)
-        await one.prompt(session)
+        turn = await one.prompt(session, "hello")
 
-    assert ["session/update"] == [message.get("method") for message in two.heard[since:]]
+    assert ["session/update", "session/update"] == [message.get("method") for message in two.heard[since:]]
+    assert (["echo hello", "say x"], ["say x"]) == (two.words, turn.words)
 
 
 async def test_what_was_asked_before_the_end_of_input_is_still_answered(tmp_path):
@@ -217,11 +219,11 @@ class Unread(MemoryChannel):
             callback()
 
 
-async def behind(home) -> tuple[Editor, Unread, str]:
+async def behind(home, terms: Terms | None = None) -> tuple[Editor, Unread, str]:
     """An editor that from now on reads when it is told to, its channel, and its session."""
     editor = Editor(home)
     editor.channel = channel = Unread(editor.on_lines)
-    await home.connected(editor)
+    await home.connected(editor, terms=terms)
     editor.request("initialize", protocolVersion=1)
     opening = editor.request("session/new", cwd="/", mcpServers=[])
     await settled()
@@ -297,3 +299,18 @@ async def test_a_client_that_sends_nothing_but_nonsense_does_not_fill_the_log(tm
 
         assert frontend.MOST_COMPLAINTS == len(home.log.of("bad_message"))
         assert [("bad_message", 5)] == [(line["what"], line["count"]) for line in home.log.of("more_of_it")]
+
+
+async def test_nothing_is_asked_of_a_client_that_has_left(tmp_path):
+    """It is still being sent its last words, and would never answer."""
+    flood = {"do": "flood", "count": 20, "text": "x" * (FULL_BYTES // 4)}
+    asks = {"turns": [[flood, flood, {"do": "stall", "ms": 1000}, {"do": "askPermission"}, {"do": "sayAnswer"}]]}
+    async with house(tmp_path, primary=asks) as home:
+        editor, _, session = await behind(home, Terms("bridge", turns_go_on=True))
+        await editor.prompt(session)
+        other = await home.editor()
+        await other.result("session/resume", sessionId=session, cwd="/", mcpServers=[])
+        await editor.leave()
+        await home.clock.advance(1)
+
+        assert (False, 1) == (editor.has_left, len(other.of("session/request_permission")))

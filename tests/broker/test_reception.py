@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from acp_broker import __version__
+from acp_broker.broker.terms import Terms
 from tests.support.harness import EVERYTHING, house, runtime
 
 pytestmark = pytest.mark.anyio
@@ -387,6 +388,14 @@ async def test_a_client_without_a_terminal_is_offered_no_terminal_login(tmp_path
     """It could not run it."""
     async with house(tmp_path, primary=TERMINAL) as home:
         answer = await (await home.connected()).initialize({})
+
+    assert [] == answer["authMethods"]
+
+
+async def test_a_client_that_is_no_program_of_this_terminals_is_offered_no_terminal_login(tmp_path):
+    """protocol.md, "Sessions": never over WebSocket, whatever the client declares."""
+    async with house(tmp_path, primary=TERMINAL) as home:
+        answer = await (await home.connected(terms=Terms("websocket", has_terminal=False))).initialize()
 
     assert [] == answer["authMethods"]
 

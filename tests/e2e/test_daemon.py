@@ -117,7 +117,7 @@ def test_config_says_which_of_an_editors_variables_count(tmp_path: Path) -> None
 
 def test_a_turn_of_a_bridge_goes_on_without_it(tmp_path: Path) -> None:
     """It loses its connection and comes back: the answer is in the log by then."""
-    with Daemon(tmp_path, chain(primary=WAITS, frontends=WEBSOCKET)) as daemon:
+    with Daemon(tmp_path, chain(primary=WAITS, frontends=WEBSOCKET, limits={"unattendedMs": 100})) as daemon:
         bridge = daemon.websocket()
         bridge.start(bridge.open())
         bridge.until_method("session/request_permission")

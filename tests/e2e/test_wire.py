@@ -164,7 +164,7 @@ def test_an_id_may_be_used_again_once_it_was_answered(wire: Wire, session: str) 
 
 def test_many_messages_of_one_write_are_each_answered_in_order(wire: Wire) -> None:
     """A bad one among good ones costs the others nothing; carriage returns and blank lines are no messages."""
-    good = b'{"jsonrpc":"2.0","id":%d,"method":"session/list","params":{"cwd":"/nowhere"}}'
+    good = b'{"jsonrpc":"2.0","id":%d,"method":"session/delete","params":{"sessionId":"unknown"}}'
     wire.put(good % 1 + b"\r\n\n\r\n{\n" + good % 2 + b"\n[]\n" + good % 3 + b"\n")
     got = [json.loads(wire.next_line()) for _ in range(5)]
 

@@ -1,0 +1,93 @@
+"""How a session comes to rest: closed by a frontend, or left alone by all of them. It stays loadable.
+
+awake --begin--> its turn ends, its backends are closed --> at rest --> asleep, once nobody attends it either
+  ^                                                            |            |
+  '------------------- prompt, load, resume -------------------'------------'
+"""
+
+from typing import TYPE_CHECKING
+
+from anyio import Event
+
+from acp_broker.broker.limit import within
+from acp_broker.broker.runtime import REAP_AFTER_S
+from acp_broker.clock import Timer
+
+if TYPE_CHECKING:
+    from acp_broker.broker.session import Session
+
+
+class Repose:
+    """One per session. `is_closed`: it came to rest, or is about to, and nobody has taken it up since."""
+
+    def __init__(self, session: "Session") -> None:
+        self.is_closed = False
+        self._session = session
+        self._under_way: Event | None = None
+        self._timer: Timer | None = None
+        self._is_over = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its backends are being closed: prompts wait until they are."""
+        return self._under_way is not None
+
+    def begin(self) -> Event:
+        """ACP `session/close`: cancel what runs or waits now, then close every backend; set once that is done.
+
+        A prompt that comes meanwhile is none of it: it waits for the end, and takes the session up again.
+        """
+        self._session.cancel()
+        self.is_closed = True
+        if self._under_way is None:
+            self._under_way = Event()
+            self._session.tasks.start_soon(self._close, self._under_way)
+        return self._under_way
+
+    def after(self, seconds: float) -> None:
+        """Nobody attends it: close it in so many seconds unless somebody does by then, or a turn still runs."""
+        self._disarm()
+        clock = self._session.clock
+        self._timer = None if self._is_over else clock.call_at(clock.now() + seconds, self._close_if_unattended)
+
+    def turn_over(self) -> None:
+        """Its client was lost in the middle of the turn: it has as long again to come back."""
+        if not self._session.log.readers:
+            self.after(REAP_AFTER_S)
+
+    def sleep(self) -> None:
+        """Keep nothing of a session that is closed: no task, no descriptor, no words."""
+        session = self._session
+        session.attempts.stop()
+        session.last = None
+        session.log.rest()
+
+    def end(self) -> None:
+        """Nothing more is to come."""
+        self._is_over = True
+        self._disarm()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _close(self, closed: Event) -> None:
+        session = self._session
+        with within(session.clock, session.broker.policy.leave_s):
+            await session.idle()
+        await session.standbys_closed()
+        self._under_way = None
+        closed.set()
+        if not self.is_closed:
+            session.warm()
+        elif not session.log.readers:
+            self.sleep()
+        session.next()
+
+    def _close_if_unattended(self) -> None:
+        self._timer = None
+        session = self._session
+        if not session.log.readers and session.turn is None and not session.queued and not self.is_closed:
+            session.trace("session_unattended_closed", session=session.id)
+            self.begin()
