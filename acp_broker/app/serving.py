@@ -20,7 +20,7 @@ from acp_broker.app.running import running
 from acp_broker.app.status import ConfigState, Status
 from acp_broker.auth.token import TokenFile
 from acp_broker.broker.broker import Broker
-from acp_broker.broker.guard import guarded
+from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.status import snapshot
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, state_dir
@@ -69,7 +69,9 @@ class Daemon:
     def answer(self, hello: Hello) -> bytes | None:
         """What a client of the unix socket is told instead of being served."""
         if hello.asks == "status":
-            return meeting.line(status=msgspec.to_builtins(self.status()))
+            told: list[bytes] = []
+            fault = call(self.broker.log, lambda: told.append(meeting.line(status=msgspec.to_builtins(self.status()))))
+            return refusal(fault.text) if fault is not None else told[0]
         if self.is_draining:
             return refusal(STOPPING)
         if hello.version != __version__:

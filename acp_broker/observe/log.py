@@ -4,6 +4,7 @@ A line never holds a secret or a prompt: callers pass names, numbers and texts t
 """
 
 import os
+import select
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,14 +29,17 @@ _LEVELS: Mapping[str, Level] = {
     "backend_died": "warning",
     "bad_message": "warning",
     "bad_notification": "warning",
+    "certificate_refused": "warning",
     "child.survived": "warning",
     "client_refused": "warning",
     "config_warning": "warning",
     "guardian.died": "warning",
     "guardian.failed": "warning",
+    "log_lines_lost": "warning",
     "not_learnt": "warning",
     "not_synced": "warning",
     "opened_without_primary": "warning",
+    "token_unusable": "warning",
     "agent_notification": "debug",
 }
 
@@ -50,12 +54,19 @@ class Log(Protocol):
 
 
 class LineLog:
-    """Writes to a descriptor; events below `level` are left out."""
+    """Writes to a descriptor; events below `level` are left out.
 
-    def __init__(self, clock: Clock, fd: int, level: Level = "info") -> None:
+    `may_block`: what the descriptor has no room for is dropped, and counted by `log_lines_lost`. Nobody reads that
+    pipe, or somebody pressed Ctrl-S: a broker that waited for them would serve nobody.
+    """
+
+    def __init__(self, clock: Clock, fd: int, level: Level = "info", *, may_block: bool = False) -> None:
         self._clock = clock
         self._fd = fd
         self._below = frozenset(_ORDER[: _ORDER.index(level)])
+        self._put = self._put_what_fits if may_block else self._put_all
+        self._lost = 0
+        self._is_torn = False
 
     def __call__(self, event: str, **fields: Field) -> None:
         level = _LEVELS.get(event, "info")
@@ -68,9 +79,29 @@ class LineLog:
         except UnicodeEncodeError:  # the name of a file need not be UTF-8
             line = _encode({**head, **{name: _escaped(value) for name, value in known.items()}})
         try:
-            os.write(self._fd, line + b"\n")
+            self._put(line + b"\n")
         except OSError:
             return
+
+    def _put_all(self, line: bytes) -> None:
+        os.write(self._fd, line)
+
+    def _put_what_fits(self, line: bytes) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
+            log: Log = self
+            log("log_lines_lost", count=lost)
+            if self._lost:  # that one as well
+                self._lost = lost + 1
+                return
+        whole = b"\n" + line if self._is_torn else line
+        for begin in range(0, len(whole), select.PIPE_BUF):
+            # POSIX, select: a pipe that is ready takes PIPE_BUF bytes at once.
+            if not select.select((), (self._fd,), (), 0)[1]:
+                self._lost, self._is_torn = 1, self._is_torn or begin > 0
+                return
+            os.write(self._fd, whole[begin : begin + select.PIPE_BUF])
+        self._is_torn = False
 
 
 def _escaped(value: Field) -> Field:
@@ -84,7 +115,7 @@ def _escaped(value: Field) -> Field:
 
 
 def to_stderr(clock: Clock, level: Level = "info") -> LineLog:
-    return LineLog(clock, 2, level)
+    return LineLog(clock, 2, level, may_block=True)
 
 
 def to_file(clock: Clock, path: Path, level: Level = "info") -> LineLog:

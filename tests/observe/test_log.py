@@ -1,7 +1,10 @@
 """The broker's own log: one JSON object per line, and never a reason for a turn to end."""
 
+import fcntl
 import json
 import os
+import select
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,48 @@ def test_a_log_that_cannot_be_written_raises_nothing() -> None:
     os.close(read)
     LineLog(FakeClock(), write)("hello")
     os.close(write)
+
+
+def test_a_stderr_that_nobody_reads_holds_nobody_up() -> None:
+    """Everybody who is served would wait for it; what was lost is counted once it is read again."""
+    read_end, write_end = os.pipe()
+    log = LineLog(FakeClock(), write_end, may_block=True)
+
+    def flood() -> None:
+        for _ in range(2_000):
+            log("turn_over", why="x" * 100)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    thread.join(20)
+    is_stuck = thread.is_alive()
+    first = os.read(read_end, 1 << 20).splitlines()
+    log("turn_over")
+    os.close(write_end)
+    rest = os.read(read_end, 1 << 20).splitlines()
+    os.close(read_end)
+    lost, last = (json.loads(line) for line in rest)
+
+    assert not is_stuck
+    assert (2_000, "turn_over") == (len(first) + lost["count"], last["event"])
+
+
+def test_a_line_that_was_cut_does_not_spoil_the_next() -> None:
+    """A traceback is longer than what a full pipe takes at once."""
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"." * (_room(write_end) - 2 * select.PIPE_BUF))
+    log = LineLog(FakeClock(), write_end, may_block=True)
+    log("broker_fault", traceback="x" * 5 * select.PIPE_BUF)
+    os.read(read_end, 1 << 20)
+    log("turn_over")
+    os.close(write_end)
+    rest = os.read(read_end, 1 << 20)
+    os.close(read_end)
+
+    assert ["log_lines_lost", "turn_over"] == [json.loads(line)["event"] for line in rest.strip().splitlines()]
+
+
+def _room(fd: int) -> int:
+    """How much a pipe holds."""
+    os.set_blocking(fd, False)
+    return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
