@@ -4,9 +4,7 @@ It holds one long conversation with the same agent both ways; what it receives m
 of set-up updates around `session/new`, and for what is the broker's own by its protocol.
 """
 
-import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import acp
@@ -15,11 +13,25 @@ import pytest
 from acp.exceptions import RequestError
 
 from tests.support.broker import agent, chain
-from tests.support.config import write
-from tests.support.conversation import SETTINGS, Told, answered, attempts, is_update, shows, transcript, words
-from tests.support.sdk import SdkClient, brokered, connected, direct
+from tests.support.conversation import (
+    DIES_IN_THE_MIDDLE,
+    SAME_MODES,
+    SETTINGS,
+    TAKES_OVER_THERE,
+    Told,
+    answered,
+    attempts,
+    is_update,
+    shows,
+    titles,
+    transcript,
+    words,
+)
+from tests.support.sdk import SdkClient, connected
 from tests.support.sdk_agent import SCRIPT
+from tests.support.ways import Kind, Way, brokered, direct, way_in
 
+WAYS: list[Kind] = ["stdio"]
 # What the agent says that it was answered, question by question.
 ANSWERS = [
     "allow",
@@ -49,19 +61,19 @@ class Mishaps(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-def told(command: list[str], env: Mapping[str, str], work: Path, *, settings: bool = True) -> Told:
+def told(way: Way, work: Path, *, settings: bool = True) -> Told:
     mishaps = Mishaps()
     logging.getLogger().addHandler(mishaps)
     try:
-        return Told(*anyio.run(talk, command, env, work, settings), mishaps.texts)
+        return Told(*anyio.run(talk, way, work, settings), mishaps.texts)
     finally:
         logging.getLogger().removeHandler(mishaps)
 
 
-async def talk(command: list[str], env: Mapping[str, str], work: Path, settings: bool) -> tuple:
+async def talk(way: Way, work: Path, settings: bool) -> tuple:
     """The conversation: `settings` says whether modes, options and extensions are part of it."""
     client = SdkClient()
-    async with connected(client, command, env) as to:
+    async with connected(client, way) as to:
         session = (await to.new_session(cwd=str(work), mcp_servers=[])).session_id
         # The usage before the answer and the commands after it: then the set-up is over.
         await client.until(lambda heard: len(heard.kinds) == 2)
@@ -106,14 +118,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(work: Path) -> Told:
-    return told(direct(json.dumps(SCRIPT)), {}, work)
+    return told(direct(SCRIPT), work)
 
 
-@pytest.fixture(scope="module")
-def behind(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    folder = tmp_path_factory.mktemp("behind")
-    config = write(folder, chain(main=agent(SCRIPT)))
-    return told(brokered(config), {"ACP_BROKER_HOME": str(folder / "state")}, work)
+@pytest.fixture(scope="module", params=WAYS)
+def behind(request: pytest.FixtureRequest, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    with way_in(request.param, tmp_path_factory.mktemp("behind"), chain(main=agent(SCRIPT))) as way:
+        return told(way, work)
 
 
 def test_the_conversation_has_all_kinds_of_traffic_in_it(alone: Told) -> None:
@@ -169,25 +180,37 @@ def test_an_error_after_the_first_word_names_the_backend_and_what_it_said(alone:
 def test_a_failover_looks_like_the_spare_alone(work: Path, tmp_path: Path) -> None:
     """The primary dies before it has said a word; nobody but `_meta` and the log can tell."""
     dies = [{"do": "usage", "used": 666, "size": 667}, {"do": "note", "info": {"title": "Mine"}}, {"do": "die"}]
-    config = write(tmp_path, chain(primary={**SCRIPT, "turns": [dies]}, spare=SCRIPT))
 
-    spare = told(direct(json.dumps(SCRIPT)), {}, work, settings=False)
-    failover = told(brokered(config), {"ACP_BROKER_HOME": str(tmp_path / "state")}, work, settings=False)
+    spare = told(direct(SCRIPT), work, settings=False)
+    failover = told(brokered(tmp_path, chain(primary={**SCRIPT, "turns": [dies]}, spare=SCRIPT)), work, settings=False)
 
     assert spare.transcript.set_up == failover.transcript.set_up
     assert words(spare.transcript.talk) == words(failover.transcript.talk)
-    assert not any(
-        is_update(message) and shows(message).get("title") in ("Mine", "A talk") for message in failover.heard
-    )
+    assert not {"Mine", "A talk"} & titles(failover)
     assert ["primary crashed", "spare"] == attempts(failover.heard)[0]
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_a_failover_in_the_middle_looks_like_one_agent(kind: Kind, work: Path, tmp_path: Path) -> None:
+    """The primary is killed before the first word of the second turn; the spare goes on, with all its questions."""
+    primary, spare = agent(DIES_IN_THE_MIDDLE), agent(TAKES_OVER_THERE, **SAME_MODES)
+
+    alone = told(direct(SCRIPT), work, settings=False)
+    with way_in(kind, tmp_path, chain(primary=primary, spare=spare)) as way:
+        behind = told(way, work, settings=False)
+
+    assert words(alone.transcript.talk) == words(behind.transcript.talk)
+    assert "Mine" not in titles(behind)
+    assert ["primary"] == attempts(behind.heard)[0]
+    assert ["primary crashed", "spare"] == attempts(behind.heard)[1]
 
 
 @pytest.mark.anyio
 async def test_the_sdk_takes_up_a_session_again(tmp_path: Path) -> None:
     """List, close, load and resume are ours whatever the agent can do; the SDK checks each answer by the schema."""
-    config = write(tmp_path, chain(main=agent({"capabilities": {}, "turns": [[{"do": "say", "text": "hello"}]]})))
+    config = chain(main=agent({"capabilities": {}, "turns": [[{"do": "say", "text": "hello"}]]}))
     client = SdkClient()
-    async with connected(client, brokered(config), {"ACP_BROKER_HOME": str(tmp_path / "state")}) as to:
+    async with connected(client, brokered(tmp_path, config)) as to:
         session = (await to.new_session(cwd=str(tmp_path), mcp_servers=[])).session_id
         await prompt(to, session, "hi")
         await to.close_session(session_id=session)

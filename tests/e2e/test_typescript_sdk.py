@@ -10,7 +10,6 @@ import pytest
 
 from tests.support import typescript
 from tests.support.broker import agent, chain
-from tests.support.config import write
 from tests.support.conversation import (
     DIES_IN_THE_MIDDLE,
     SAME_MODES,
@@ -18,13 +17,14 @@ from tests.support.conversation import (
     Told,
     answered,
     attempts,
-    is_update,
-    shows,
+    titles,
     words,
 )
-from tests.support.sdk import brokered, direct
 from tests.support.sdk_agent import SCRIPT
 from tests.support.typescript import told
+from tests.support.ways import Kind, direct, way_in
+
+WAYS: list[Kind] = ["stdio"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,14 +39,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(work: Path) -> Told:
-    return told({"command": direct(json.dumps(SCRIPT))}, {}, work)
+    return told(direct(SCRIPT), work)
 
 
-@pytest.fixture(scope="module")
-def behind(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    folder = tmp_path_factory.mktemp("behind")
-    config = write(folder, chain(main=agent(SCRIPT)))
-    return told({"command": brokered(config)}, {"ACP_BROKER_HOME": str(folder / "state")}, work)
+@pytest.fixture(scope="module", params=WAYS)
+def behind(request: pytest.FixtureRequest, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    with way_in(request.param, tmp_path_factory.mktemp("behind"), chain(main=agent(SCRIPT))) as way:
+        return told(way, work)
 
 
 def test_the_session_is_set_up_with_the_same_words(alone: Told, behind: Told) -> None:
@@ -73,16 +72,17 @@ def test_an_error_after_the_first_word_names_the_backend_and_what_it_said(alone:
     ) == behind.error  # fmt: skip
 
 
-def test_a_failover_in_the_middle_looks_like_one_agent(work: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", WAYS)
+def test_a_failover_in_the_middle_looks_like_one_agent(kind: Kind, work: Path, tmp_path: Path) -> None:
     """The primary is killed before the first word of the second turn; the spare goes on, with all its questions."""
     primary, spare = agent(DIES_IN_THE_MIDDLE), agent(TAKES_OVER_THERE, **SAME_MODES)
-    config = write(tmp_path, chain(primary=primary, spare=spare))
 
-    alone = told({"command": direct(json.dumps(SCRIPT))}, {}, work, settings=False)
-    behind = told({"command": brokered(config)}, {"ACP_BROKER_HOME": str(tmp_path / "state")}, work, settings=False)
+    alone = told(direct(SCRIPT), work, settings=False)
+    with way_in(kind, tmp_path, chain(primary=primary, spare=spare)) as way:
+        behind = told(way, work, settings=False)
 
     assert words(alone.transcript.talk) == words(behind.transcript.talk)
-    assert not any(is_update(message) and shows(message).get("title") == "Mine" for message in behind.heard)
+    assert "Mine" not in titles(behind)
     assert ["primary"] == attempts(behind.heard)[0]
     assert ["primary crashed", "spare"] == attempts(behind.heard)[1]
 

@@ -54,6 +54,11 @@ def shows(message: Message) -> dict:
     return message["params"]["update"]
 
 
+def titles(told: Told) -> set[str]:
+    """What the session was called."""
+    return {shows(message).get("title") for message in told.heard if is_update(message)}
+
+
 def answered(talk: Sequence[Message]) -> list[Message]:
     """Without the errors, which carry the broker's story: those are looked at by themselves."""
     return [message for message in talk if "error" not in message]

@@ -1,11 +1,8 @@
 """The official Python SDK as a client: it answers whatever an agent asks, and keeps everything that it was sent."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import acp
 from acp.connection import StreamDirection, StreamEvent
@@ -29,8 +26,10 @@ from acp.schema import (
     WaitForTerminalExitResponse,
     WriteTextFileResponse,
 )
+from acp.ws.client import create_websocket_stream
 
 from tests.support.conversation import is_update
+from tests.support.ways import Address, Way
 
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
 DEADLINE_S = 30.0
@@ -139,32 +138,30 @@ class SdkClient:
 
 
 @asynccontextmanager
-async def connected(
-    client: SdkClient, command: Sequence[str], env: Mapping[str, str] | None = None
-) -> AsyncIterator[acp.Agent]:
-    """The SDK's connection to an agent process, initialized; expects exit status 0 when its stdin closes."""
-    transport = {"stderr": asyncio.subprocess.DEVNULL, "shutdown_timeout": DEADLINE_S}
-    async with acp.spawn_agent_process(
-        client,
-        *command,
-        env={**os.environ, **(env or {})},
-        transport_kwargs=transport,
-        use_unstable_protocol=True,
-        observers=[client.observe],
-    ) as (agent, process):
+async def connected(client: SdkClient, way: Way) -> AsyncIterator[acp.Agent]:
+    """The SDK's connection, initialized. Of a command it expects exit status 0 when its stdin closes."""
+    async with _opened(client, way) as agent:
         await agent.initialize(
             protocol_version=acp.PROTOCOL_VERSION,
             client_capabilities=CAPABILITIES,
             client_info=Implementation(name="sdk", version="1"),
         )
         yield agent
+
+
+@asynccontextmanager
+async def _opened(client: SdkClient, way: Way) -> AsyncIterator[acp.Agent]:
+    members = {"use_unstable_protocol": True, "observers": [client.observe]}
+    if isinstance(way, Address):
+        assert way.protocols == (), "this SDK can set headers, and names no subprotocols"
+        stream = await create_websocket_stream(way.url, headers=dict(way.headers))
+        async with acp.connect_to_agent(client, stream, **members) as agent:
+            yield agent
+        return
+    transport = {"stderr": asyncio.subprocess.DEVNULL, "shutdown_timeout": DEADLINE_S}
+    async with acp.spawn_agent_process(client, *way.argv, env=dict(way.env), transport_kwargs=transport, **members) as (
+        agent,
+        process,
+    ):
+        yield agent
     assert process.returncode == 0
-
-
-def direct(script: str) -> list[str]:
-    """The command of a scripted agent that is spoken to without a broker."""
-    return [sys.executable, "-m", "backends.scripted", "--script", script]
-
-
-def brokered(config: Path) -> list[str]:
-    return [sys.executable, "-m", "acp_broker.cli.main", "--config", str(config), "stdio"]

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.conversation import Told, transcript
+from tests.support.run import ENVIRONMENT
+from tests.support.ways import Address, Command, Way
 
 HERE = Path(__file__).parents[1] / "ts"
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
@@ -45,12 +46,16 @@ def _npm_ci() -> None:
         pytest.fail(f"npm ci in {HERE} exits with {done.returncode}:\n{done.stderr}", pytrace=False)
 
 
-def told(to: Mapping[str, object], env: Mapping[str, str], work: Path, *, settings: bool = True) -> Told:
-    """The conversation with `to`: `{"command": [...]}`, or `{"url": ..., "headers": {...}, "protocols": [...]}`."""
-    asked = json.dumps({**to, "work": str(work), "settings": settings})
+def told(way: Way, work: Path, *, settings: bool = True) -> Told:
+    """The conversation of tests/ts/talk.mjs with whoever is there."""
+    match way:
+        case Command(argv, env):
+            to: dict[str, object] = {"command": argv}
+        case Address(url, headers, protocols):
+            to, env = {"url": url, "headers": headers, "protocols": protocols}, ENVIRONMENT
     talk = subprocess.run(
-        ["node", str(HERE / "talk.mjs"), asked],
-        env={**os.environ, **env},
+        ["node", str(HERE / "talk.mjs"), json.dumps({**to, "work": str(work), "settings": settings})],
+        env=env,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
