@@ -31,7 +31,7 @@ from tests.support.sdk import SdkClient, connected
 from tests.support.sdk_agent import SCRIPT
 from tests.support.ways import Kind, Way, brokered, direct, way_in
 
-WAYS: list[Kind] = ["stdio"]
+WAYS: list[Kind] = ["stdio", "relay", "websocket"]
 # What the agent says that it was answered, question by question.
 ANSWERS = [
     "allow",

@@ -24,7 +24,7 @@ from tests.support.sdk_agent import SCRIPT
 from tests.support.typescript import told
 from tests.support.ways import Kind, direct, way_in
 
-WAYS: list[Kind] = ["stdio"]
+WAYS: list[Kind] = ["stdio", "relay", "websocket", "browser"]
 
 
 @pytest.fixture(scope="module", autouse=True)
