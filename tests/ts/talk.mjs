@@ -21,7 +21,12 @@ const heard = [];
 const understood = [];
 const mishaps = [];
 // The SDK says what it cannot make sense of, and goes on.
-console.error = console.warn = (...words) => mishaps.push(words.map(String).join(" "));
+console.error = console.warn = (...words) => note(mishaps, words.map(String).join(" "));
+
+function note(list, one) {
+  list.push(one);
+  woken();
+}
 
 // --- who is spoken to
 
@@ -41,8 +46,7 @@ async function connected(talk) {
 function tapped({ readable, writable }) {
   const tap = new TransformStream({
     transform(message, out) {
-      heard.push(structuredClone(message));
-      woken();
+      note(heard, structuredClone(message));
       out.enqueue(message);
     },
   });
@@ -70,53 +74,53 @@ const chosen = {
 
 const app = client({ name: "sdk" })
   .onNotification(methods.client.session.update, ({ params }) => {
-    understood.push(params.update.sessionUpdate);
+    note(understood, params.update.sessionUpdate);
   })
   .onRequest(methods.client.session.requestPermission, ({ params }) => {
-    understood.push(`permission ${params.toolCall.title}`);
+    note(understood, `permission ${params.toolCall.title}`);
     return { outcome: chosen[params.toolCall.title] ?? { outcome: "selected", optionId: "allow" } };
   })
   .onRequest(methods.client.fs.readTextFile, ({ params }) => {
-    understood.push(`read ${params.path}`);
+    note(understood, `read ${params.path}`);
     if (!files.has(params.path)) throw RequestError.resourceNotFound(params.path);
     return { content: files.get(params.path) };
   })
   .onRequest(methods.client.fs.writeTextFile, ({ params }) => {
-    understood.push(`write ${params.path}`);
+    note(understood, `write ${params.path}`);
     files.set(params.path, params.content);
     return {};
   })
   .onRequest(methods.client.terminal.create, ({ params }) => {
-    understood.push(`create ${params.command} ${params.args}`);
+    note(understood, `create ${params.command} ${params.args}`);
     return { terminalId: `terminal-${++terminals}` };
   })
   .onRequest(methods.client.terminal.output, ({ params }) => {
-    understood.push(`output ${params.terminalId}`);
+    note(understood, `output ${params.terminalId}`);
     return { output: `output of ${params.terminalId}\n`, truncated: false };
   })
   .onRequest(methods.client.terminal.waitForExit, ({ params }) => {
-    understood.push(`wait ${params.terminalId}`);
+    note(understood, `wait ${params.terminalId}`);
     return killed.has(params.terminalId) ? { signal: "SIGKILL" } : { exitCode: 0 };
   })
   .onRequest(methods.client.terminal.kill, ({ params }) => {
-    understood.push(`kill ${params.terminalId}`);
+    note(understood, `kill ${params.terminalId}`);
     killed.add(params.terminalId);
     return {};
   })
   .onRequest(methods.client.terminal.release, ({ params }) => {
-    understood.push(`release ${params.terminalId}`);
+    note(understood, `release ${params.terminalId}`);
     return {};
   })
   .onRequest(methods.client.elicitation.create, ({ params }) => {
-    understood.push(`elicit ${params.message}`);
+    note(understood, `elicit ${params.message}`);
     return params.message === "Decline" ? { action: "decline" } : { action: "accept", content: { name: "Ada", age: 36 } };
   })
   .onRequest("*", ({ method, params }) => {
-    understood.push(`request ${method}`);
+    note(understood, `request ${method}`);
     return { echo: params };
   })
   .onNotification("*", ({ method }) => {
-    understood.push(`notification ${method}`);
+    note(understood, `notification ${method}`);
   });
 
 // --- what is said
@@ -159,6 +163,8 @@ async function conversation(to) {
   told.error = await prompt("fail").then(() => null, (error) => error.message);
   await prompt("bye");
   await until(() => kinds().at(-1) === "usage_update");
+  // A message is heard before the SDK has made something of it.
+  await until(() => understood.length + mishaps.length >= heard.filter((one) => "method" in one).length);
 }
 
 await connected(conversation);
