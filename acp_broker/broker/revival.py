@@ -64,7 +64,7 @@ class Revival:
             raise RpcError(INVALID_PARAMS, f"no page ends with the cursor {wanted.cursor!r}; list again from the start")
         start = 0 if wanted.cursor is None else names.index(SessionId(wanted.cursor)) + 1
         page = found[start : start + PAGE]
-        shown = [{"sessionId": one.session, "cwd": one.cwd, "updatedAt": _iso(one.at)} for one in page]
+        shown = [_info(one) for one in page]
         more = {"nextCursor": page[-1].session} if start + PAGE < len(found) else {}
         return jsonrpc.encode({"sessions": shown, **more})
 
@@ -97,6 +97,12 @@ class Revival:
             raise StoreError(log.fault)
         broker.sessions[session.id] = session
         broker.log("session_revived", session=session.id, interrupted=list(known.unanswered) or None)
+
+
+def _info(one: past.Listed) -> dict[str, str]:
+    """ACP v1 schema, SessionInfo."""
+    titled = {"title": one.title} if one.title is not None else {}
+    return {"sessionId": one.session, "cwd": one.cwd, **titled, "updatedAt": _iso(one.at)}
 
 
 def _iso(at: float) -> str:

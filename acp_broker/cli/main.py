@@ -23,6 +23,7 @@ usage: acp-broker [--config FILE] COMMAND
   sessions show ID       print what was said in one
   sessions export ID     print one as Markdown, or with --json as JSON
   sessions delete ID...  delete them, or those not written for --older-than DAYS
+  sessions reindex       read all their logs again for the list
   token show             print the token that bridges need for the WebSocket of serve
   token rotate           print another one, which holds from now on
   login BACKEND METHOD   run an agent's own login in this terminal
@@ -162,7 +163,7 @@ def _sessions(_config: Path | None, words: list[str]) -> int:
     from acp_broker.cli import sessions  # noqa: PLC0415
 
     done = sessions.run(os.environ, words)
-    return _wrong("sessions takes one of: list, show ID, export ID, delete ID...") if done is None else done
+    return _wrong("sessions takes one of: list, show ID, export ID, delete ID..., reindex") if done is None else done
 
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {

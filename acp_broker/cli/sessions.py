@@ -20,6 +20,7 @@ from acp_broker.core.names import SessionId
 from acp_broker.errors import BrokerError, UsageError
 from acp_broker.store import owned
 from acp_broker.store.files import StateFolder
+from acp_broker.store.index import Index
 from acp_broker.store.log import read_records
 from acp_broker.store.past import Listed
 from acp_broker.store.told import told
@@ -38,6 +39,9 @@ def run(environ: Mapping[str, str], words: list[str], wall: Callable[[], float] 
                 return _list(folder.sessions())
             case ["list", "--json"]:
                 return _list_json(folder.sessions())
+            case ["reindex"]:
+                Index(folder.path).remove()
+                return _print(f"{len(folder.sessions())} sessions")
             case ["show", name]:
                 return _show(_log(folder, name))
             case ["export", name] | ["export", name, "--markdown"]:
@@ -61,11 +65,12 @@ def plain(text: str) -> str:
 
 def _list(sessions: list[Listed]) -> int:
     table = Table(box=None, pad_edge=False)
-    for heading in ("session", "last written", "size", "folder"):
-        justify: Literal["left", "right"] = "right" if heading == "size" else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading != "folder", overflow="fold")
+    for heading in ("session", "last written", "turns", "size", "folder", "title"):
+        justify: Literal["left", "right"] = "right" if heading in ("turns", "size") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading not in ("folder", "title"), overflow="fold")
     for one in sessions:
-        table.add_row(one.session, _when(one.at), _size(one.size), plain(one.cwd))
+        title = plain(one.title or "")
+        table.add_row(one.session, _when(one.at), str(one.turns), _size(one.size), plain(one.cwd), title)
     Console(highlight=False, markup=False).print(table if sessions else "no sessions are kept yet")
     return 0
 

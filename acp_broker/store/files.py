@@ -13,7 +13,7 @@ import anyio.to_thread
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
 from acp_broker.store.log import SessionLog
-from acp_broker.store.past import Listed, Shelf
+from acp_broker.store.past import Listed
 
 # design.md, section 7: accepted turns and answers are on the disk within a second.
 SYNC_EVERY_S = 0.5
@@ -26,7 +26,6 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._shelf = Shelf(path / "sessions")
         self._dirty: set[Path] = set()
         self._woken = anyio.Event()
 
@@ -68,7 +67,10 @@ class StateFolder:
 
         Blocks: use a thread, one at a time.
         """
-        return self._shelf.listed()
+        # SQLite is as much to load as all of our own store, and most brokers never list.
+        from acp_broker.store.index import Index  # noqa: PLC0415
+
+        return Index(self.path).listed()
 
     def log_path(self, session: SessionId) -> Path | None:
         """Where the log of a session is; None where there is none."""

@@ -3,8 +3,6 @@
 `Past` is built from records alone. Nothing here changes a file.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -46,12 +44,18 @@ class Past(Struct):
 
 
 class Listed(Struct, frozen=True):
-    """A session that is on the disk: when it was last written, in seconds since the epoch; how long its log is."""
+    """A session that is on the disk. `at`: when it was last written, in seconds since the epoch; `size`: its log's.
+
+    `title` is what its agent called it, else how its first prompt begins; `backend` who was asked last.
+    """
 
     session: SessionId
     cwd: str
     at: float
     size: int
+    title: str | None = None
+    turns: int = 0
+    backend: BackendId | None = None
 
 
 class _Update(Struct):
@@ -79,54 +83,6 @@ def past(path: Path) -> Past:
     for record in told:
         _learn(found, record)
     return found
-
-
-class Shelf:
-    """The session logs of a folder. Each is opened once, to see whose it is: the first line of a log never changes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._known: dict[str, tuple[SessionId, str]] = {}
-
-    def listed(self) -> list[Listed]:
-        """The sessions, the one written last first. What is no session log is left out. Raises StoreError."""
-        try:
-            with os.scandir(self._folder) as entries:
-                here = [entry for entry in entries if entry.name.endswith(".jsonl")]
-        except FileNotFoundError:  # it is made with the first session
-            return []
-        except OSError as error:
-            raise StoreError(f"cannot list the sessions in {self._folder}: {error.strerror}") from error
-        known, self._known = self._known, {}
-        found = [one for entry in here if (one := self._look(entry, known)) is not None]
-        return sorted(found, key=lambda one: (-one.at, one.session))
-
-    def _look(self, entry: "os.DirEntry[str]", known: Mapping[str, tuple[SessionId, str]]) -> Listed | None:
-        try:
-            if not entry.is_file(follow_symlinks=False):
-                return None
-            status = entry.stat()
-        except OSError:  # deleted a moment ago
-            return None
-        whose = known.get(entry.name) or _whose(Path(entry.path))
-        if whose is None:
-            return None
-        self._known[entry.name] = whose
-        return Listed(*whose, status.st_mtime, status.st_size)
-
-
-def _whose(path: Path) -> tuple[SessionId, str] | None:
-    first = _first(path)
-    if first is None or first.session is UNSET or first.cwd is UNSET:
-        return None
-    return SessionId(first.session), first.cwd
-
-
-def _first(path: Path) -> Record | None:
-    try:
-        return next(read_records(path), None)
-    except StoreError:  # whoever opens it is told what is wrong with it
-        return None
 
 
 def _learn(found: Past, record: Record) -> None:

@@ -105,7 +105,7 @@ def told(records: Iterable[Record]) -> Iterator[Said]:
         if record.record == "accepted" and record.turn is not UNSET:
             if turn is not None:
                 yield turn.said("interrupted")
-            turn = _Turn(TurnId(record.turn), _prompt(record.prompt))
+            turn = _Turn(TurnId(record.turn), prompt_text(record.prompt))
             continue
         if turn is None or record.turn not in (UNSET, turn.turn):
             continue
@@ -138,8 +138,8 @@ def ended(frame: Raw | UnsetType) -> str:
     return result.stop_reason if result is not None and result.stop_reason else "failed"
 
 
-def _prompt(raw: Raw | UnsetType) -> str:
-    """The prompt's text; of what is no text, its name."""
+def prompt_text(raw: Raw | UnsetType) -> str:
+    """A prompt's text; of what is no text, its name."""
     try:
         blocks = msgspec.json.decode(raw, type=list[_Block]) if raw is not UNSET else []
     except msgspec.DecodeError:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import anyio
@@ -156,6 +157,21 @@ def test_an_age_that_is_no_number_deletes_nothing(tmp_path, capsys):
     status = run(tmp_path, "delete", "--older-than", "30d")
 
     assert (1, True) == (status, log(tmp_path, session).exists())
+
+
+def test_reindex_reads_all_logs_again(tmp_path, capsys):
+    """Whatever the index had become."""
+    kept(tmp_path, "one", "two")
+    run(tmp_path, "list")
+    database = sqlite3.connect(tmp_path / "state" / "index.db")
+    with database:
+        database.execute("UPDATE sessions SET turns = 99")
+    database.close()
+    status = run(tmp_path, "reindex")
+    capsys.readouterr()
+    run(tmp_path, "list", "--json")
+
+    assert (0, [1, 1]) == (status, [one["turns"] for one in json.loads(capsys.readouterr().out)])
 
 
 @pytest.mark.parametrize("words", [(), ("remove",), ("delete",), ("show",), ("list", "x"), ("delete", "--all")])
