@@ -141,3 +141,23 @@ def test_a_message_that_is_lost_with_its_connection_is_sent_again(tmp_path: Path
 
     assert "One.Two." == chat.answers
     assert (1, 2) == (cuts, len(turns))
+
+
+def test_it_outlives_the_daemon(tmp_path: Path) -> None:
+    """Killed in the middle of an answer: the next daemon takes the session up again, and says what became of it."""
+    script = {"turns": [[{"do": "say", "text": "So far. "}, {"do": "stall"}]]}
+    config = chain(primary=script, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as first, CuttingProxy(port_of(first)) as proxy, bridge(first, proxy.port) as chat:
+        chat.until("\n> ")
+        chat.says("one")
+        chat.until("So far. ")
+        first.kill()
+        with Daemon(tmp_path, chain(primary={}, frontends=WEBSOCKET)) as second:
+            proxy.to = port_of(second)
+            chat.says("two")
+            chat.until("two")
+            sessions = {line["session"] for line in second.log("turn_over")}
+
+    told = "[acp-broker] interrupted: the broker ended before this turn had its answer; nothing ran it again\n\n"
+    assert f"So far. {told}two" == chat.answers
+    assert 1 == len(sessions)

@@ -6,10 +6,13 @@ from contextlib import suppress
 
 
 class CuttingProxy:
-    """Use as a context manager. One connection at a time is enough for it; whoever comes back is let through again."""
+    """Use as a context manager. Whoever comes back is let through again; `to` is the port that they are let through to.
+
+    While nobody is there, a connection is closed at once.
+    """
 
     def __init__(self, port: int) -> None:
-        self._to = ("127.0.0.1", port)
+        self.to = port
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port = self._door.getsockname()[1]
         self.cuts = 0
@@ -43,9 +46,13 @@ class CuttingProxy:
         while True:
             try:
                 client, _ = self._door.accept()
-                server = socket.create_connection(self._to)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.to))
+            except OSError:
+                client.close()
+                continue
             self._live += client, server
             for source, target, seen in ((client, server, self._from_client), (server, client, self._from_server)):
                 thread = threading.Thread(target=self._pump, args=(source, target, seen))
