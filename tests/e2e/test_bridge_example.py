@@ -88,13 +88,12 @@ def test_words_permissions_and_errors_reach_the_chat(tmp_path: Path) -> None:
             [{"do": "say", "text": "Again."}],
         ]
     }
-    with Daemon(tmp_path, chain(primary=DIES, spare=spare, frontends=WEBSOCKET)) as daemon:
-        with bridge(daemon, port_of(daemon)) as chat:
-            for line in ("hi", "do it", "go on", "again"):
-                chat.until("\n> ")
-                chat.says(line)
-            seen = chat.until("Again.\n> ")
-        turns = daemon.log("turn_over")
+    config = chain(primary=DIES, spare=spare, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as daemon, bridge(daemon, port_of(daemon)) as chat:
+        for line in ("hi", "do it", "go on", "again"):
+            chat.until("\n> ")
+            chat.says(line)
+        seen = chat.until("Again.\n> ")
 
     assert (
         "\n> Hello, you."
@@ -104,43 +103,41 @@ def test_words_permissions_and_errors_reach_the_chat(tmp_path: Path) -> None:
         "\n> Again."
         "\n> "
     ) == seen  # fmt: skip
-    assert 2 == turns[0]["attempts"]
+    assert 2 == daemon.log("turn_over")[0]["attempts"]
 
 
 def test_an_answer_arrives_whole_though_its_connection_is_lost(tmp_path: Path) -> None:
     """It is cut within a word's frame: what was shown is not shown again, and nothing is missing."""
     words = ["The ", "answer ", "is ", "forty-", "two", ", as always."]
     spare = {"turns": [[{"do": "say", "text": word} for word in words], [{"do": "echo", "chunks": 1}]]}
-    with Daemon(tmp_path, chain(primary=DIES, spare=spare, frontends=WEBSOCKET)) as daemon:
-        with CuttingProxy(port_of(daemon)) as proxy, bridge(daemon, proxy.port) as chat:
-            chat.until("\n> ")
-            proxy.cut_behind(b"forty")
-            chat.says("what is the answer?")
-            chat.until("as always.")
-            proxy.cut_behind(b"Bye")
-            chat.says("Bye.")
-            chat.until("Bye.")
-        cuts, turns = proxy.cuts, daemon.log("turn_over")
+    config = chain(primary=DIES, spare=spare, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as daemon, CuttingProxy(port_of(daemon)) as proxy, bridge(daemon, proxy.port) as chat:
+        chat.until("\n> ")
+        proxy.cut_behind(b"forty")
+        chat.says("what is the answer?")
+        chat.until("as always.")
+        proxy.cut_behind(b"Bye")
+        chat.says("Bye.")
+        chat.until("Bye.")
 
     assert "The answer is forty-two, as always.Bye." == chat.answers
-    assert (2, 2) == (cuts, len(turns))
+    assert (2, 2) == (proxy.cuts, len(daemon.log("turn_over")))
 
 
 def test_a_message_that_is_lost_with_its_connection_is_sent_again(tmp_path: Path) -> None:
     """The broker has never seen it; the one that it has seen is not asked twice."""
     spare = {"turns": [[{"do": "say", "text": "One."}], [{"do": "say", "text": "Two."}]]}
-    with Daemon(tmp_path, chain(primary=DIES, spare=spare, frontends=WEBSOCKET)) as daemon:
-        with CuttingProxy(port_of(daemon)) as proxy, bridge(daemon, proxy.port) as chat:
-            chat.until("\n> ")
-            chat.says("one")
-            chat.until("One.\n> ")
-            proxy.cut_before_next_word()
-            chat.says("two")
-            chat.until("Two.")
-        cuts, turns = proxy.cuts, daemon.log("turn_over")
+    config = chain(primary=DIES, spare=spare, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as daemon, CuttingProxy(port_of(daemon)) as proxy, bridge(daemon, proxy.port) as chat:
+        chat.until("\n> ")
+        chat.says("one")
+        chat.until("One.\n> ")
+        proxy.cut_before_next_word()
+        chat.says("two")
+        chat.until("Two.")
 
     assert "One.Two." == chat.answers
-    assert (1, 2) == (cuts, len(turns))
+    assert (1, 2) == (proxy.cuts, len(daemon.log("turn_over")))
 
 
 def test_it_outlives_the_daemon(tmp_path: Path) -> None:
@@ -156,8 +153,7 @@ def test_it_outlives_the_daemon(tmp_path: Path) -> None:
             proxy.to = port_of(second)
             chat.says("two")
             chat.until("two")
-            sessions = {line["session"] for line in second.log("turn_over")}
 
     told = "[acp-broker] interrupted: the broker ended before this turn had its answer; nothing ran it again\n\n"
     assert f"So far. {told}two" == chat.answers
-    assert 1 == len(sessions)
+    assert 1 == len(list((first.home / "sessions").iterdir()))
