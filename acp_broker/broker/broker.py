@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -233,11 +233,13 @@ class Broker:
         with CancelScope(shield=True):
             await session.repose.begin().wait()
             for frontend in tuple(self.frontends.values()):
-                await frontend.caught_up(session.id)
+                if frontend.outbox.is_attached(session.id):
+                    await frontend.caught_up(session.id)
             await session.end()
-        for frontend in self.frontends.values():
-            frontend.outbox.detach(session.id)
-        session.log.path.unlink(missing_ok=True)
+            for frontend in self.frontends.values():
+                frontend.outbox.detach(session.id)
+            # It takes a file system milliseconds to let go of what was just synced, and longer the longer the log.
+            await to_thread.run_sync(partial(session.log.path.unlink, missing_ok=True))
         self.revival.going.discard(session.id)
 
     # --- turns
