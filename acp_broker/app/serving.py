@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -210,7 +211,13 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
         if websocket is not None:
             token.read()
             daemon.websocket = await stack.enter_async_context(
-                websocket_listener(_way(websocket, daemon), daemon.serve_websocket, broker.clock, broker.log)
+                websocket_listener(
+                    _way(websocket, daemon),
+                    daemon.serve_websocket,
+                    broker.clock,
+                    broker.log,
+                    partial(guarded, log=broker.log),
+                )
             )
             broker.tasks.start_soon(daemon.watch_token, daemon.websocket)
         broker.log("ready", pid=os.getpid(), socket=str(daemon.socket), websocket=daemon.url, config=str(config.source))

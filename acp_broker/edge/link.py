@@ -131,7 +131,8 @@ class Link(asyncio.Protocol):
             callback()
 
     def _send(self, data: bytes) -> None:
-        if data and self._transport is not None:
+        # asyncio warns on stderr of each write to a connection that it knows to be lost and has not told us of yet.
+        if data and self._transport is not None and not self._transport.is_closing():
             self._written += len(data)
             self._transport.write(data)
 

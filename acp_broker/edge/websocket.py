@@ -33,18 +33,23 @@ ENDING_S = 10.0
 
 Serve = Callable[[Channel, Guest], Awaitable[None]]
 Log = Callable[..., None]
+# Awaits it; what it raises is logged, and raised no further.
+Guarded = Callable[[Awaitable[None]], Awaitable[object]]
 
 
 class WebSocketListener:
     """`address` is what a client connects to, with the port that was bound."""
 
-    def __init__(self, way: WebSocketWay, serve: Serve, tasks: TaskGroup, clock: Clock, log: SparingLog) -> None:
+    def __init__(
+        self, way: WebSocketWay, serve: Serve, tasks: TaskGroup, clock: Clock, log: SparingLog, guarded: Guarded
+    ) -> None:
         self.address = ""
         self._way = way
         self._serve = serve
         self._tasks = tasks
         self._clock = clock
         self._log = log
+        self._guarded = guarded
         self._gate = Gate(way, clock, log)
         self._context: ssl.SSLContext | None = None
         self._doors: list[Door] = []
@@ -100,6 +105,9 @@ class WebSocketListener:
         self._tasks.start_soon(self._meet, accepted, address)
 
     async def _meet(self, accepted: socket.socket, address: str) -> None:
+        await self._guarded(self._met(accepted, address))
+
+    async def _met(self, accepted: socket.socket, address: str) -> None:
         link = Link(self._context)
         self._strangers[link] = None
         try:
@@ -160,18 +168,19 @@ class WebSocketListener:
 
 @asynccontextmanager
 async def websocket_listener(
-    way: WebSocketWay, serve: Serve, clock: Clock, log: Log
+    way: WebSocketWay, serve: Serve, clock: Clock, log: Log, guarded: Guarded
 ) -> AsyncIterator[WebSocketListener]:
     """Listen until left; then no connection is, and every `serve` has ended. Raises UsageError.
 
-    `serve` is awaited once per connection, and must raise nothing. A connection is closed once it returns.
+    `serve` is awaited once per connection. A connection is closed once it returns. `guarded` has each connection to
+    itself: a fault in one ends no other.
     """
     context = server_context(*way.tls) if way.tls is not None else None
     sockets = await bind(way.host, way.port)
     sparing = SparingLog(log, clock)
     try:
         async with create_task_group() as tasks:
-            listener = WebSocketListener(way, serve, tasks, clock, sparing)
+            listener = WebSocketListener(way, serve, tasks, clock, sparing, guarded)
             listener.open(sockets, context)
             try:
                 yield listener

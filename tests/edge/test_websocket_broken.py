@@ -6,6 +6,7 @@ import zlib
 import pytest
 
 from acp_broker.edge.channel import Channel
+from acp_broker.edge.gate import Gate
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.websocket_channel import MOST_AT_ONCE
 from tests.support.clock import settled
@@ -361,6 +362,38 @@ async def test_leaving_the_listener_waits_for_nobody_for_ever() -> None:
             await door.clock.advance(10)
 
     assert (False, True) == (before, ending.done())
+
+
+async def test_a_fault_in_one_connection_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours, found by one peer in a million: hundreds of others must not pay for it."""
+
+    def judge(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with open_door() as door, upgraded(door) as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(Gate, "judge", judge)
+            async with raw(door) as peer:
+                peer.send(request())
+                await until(lambda: door.events("broker_fault") != [])
+        other.send(frame(b"{}"))
+        await until(lambda: door.lines != [])
+
+    assert "a bug" in str(door.events("broker_fault")[0]["error"])
+
+
+async def test_a_peer_that_was_reset_is_not_written_to(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio warns of each such write, on the stderr that our own log is on."""
+    async with open_door() as door, upgraded(door) as peer:
+        channel = door.channels[0]
+        channel._link.pause()
+        peer.reset()
+        await settled()
+        for _ in range(10):
+            channel.write(LINE)
+        await until(lambda: not door.channels)
+
+    assert [] == [record.getMessage() for record in caplog.records]
 
 
 async def flood(peer: Raw, data: bytes) -> int:

@@ -6,9 +6,11 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from websockets.asyncio.client import connect
 
+from acp_broker.broker.guard import guarded
 from acp_broker.edge.channel import Channel
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.websocket import Guest, WebSocketListener, WebSocketWay, websocket_listener
@@ -91,7 +93,10 @@ async def open_door(**way: object) -> AsyncIterator[Door]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: faults.append(context))
     before = asyncio.all_tasks()
-    async with websocket_listener(door.way, lambda *who: door.serve(*who), door.clock, door.log) as door.listener:
+    guard = partial(guarded, log=door.log)
+    async with websocket_listener(
+        door.way, lambda *who: door.serve(*who), door.clock, door.log, guard
+    ) as door.listener:
         yield door
     assert [] == faults
     assert 0 == door.seats.taken
