@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from acp_broker.broker import shapes
+from acp_broker.broker.keys import Key, digest
 from acp_broker.broker.replay import replay_frames
 from acp_broker.broker.runner import Order
 from acp_broker.broker.session import Session
@@ -146,7 +147,9 @@ def prompt(frontend: "Frontend", request: Request) -> None:
     kinds = frozenset(block.type for block in _blocks(params.prompt))
     session = _session(frontend, params.session)
     rest = _others(request, "sessionId", "prompt")
-    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, kinds, rest)
+    name = shapes.idempotency_key(rest["_meta"]) if "_meta" in rest else None
+    key = Key(name, digest(params.prompt)) if name is not None else None
+    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, kinds, rest, key)
     frontend.attend(session)
     session.prompt(order)
 

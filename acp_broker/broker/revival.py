@@ -83,6 +83,7 @@ class Revival:
         if known.chosen is not None:
             session.selection.restore(known.chosen, primary.modes)
         session.memory.turns, session.memory.kept = known.turns, known.kept
+        session.keys.restore(known.keyed)
         session.is_announced = True
         at = broker.clock.wall()
         log.append(

@@ -21,6 +21,7 @@ from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.deeds import DEEDS
 from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held, Item, Told, first_updates
+from acp_broker.broker.keys import Key
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.broker.telling import Telling, follower
 from acp_broker.broker.weighing import judged, weighed
@@ -55,7 +56,6 @@ from acp_broker.core.turnwords import (
 )
 from acp_broker.errors import BROKER_FAULT, RpcError
 from acp_broker.store import records
-from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Update
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Order(Struct, frozen=True):
     prompt: Raw
     kinds: frozenset[str]
     rest: Mapping[str, Raw] = {}
+    # The frontend's own key, by which it can ask for the same turn again.
+    key: Key | None = None
 
 
 class Turn:
@@ -287,13 +289,9 @@ class Turn:
 
     def close(self, outcome: Raw | RpcError, stop_reason: StopReason | None) -> None:
         """The one reply, in the log and on its way to the frontend."""
-        frame = jsonrpc.answer(self.order.request_id, outcome)
-        line = records.line(
-            "answer", to=self.order.frontend, turn=self.id, at=self.session.clock.wall(), frame=Raw(frame[:-1])
-        )
         self._is_answered = True
         self.watch.stop()
-        self.session.log.append(line, frame, self.order.frontend)
+        self.session.answer(self.order, outcome)
         self.session.turn_over(self, stop_reason)
 
     def _count_miss(self, now: float) -> None:

@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from acp_broker.broker import settings as setting
 from acp_broker.broker.adopting import adopt
+from acp_broker.broker.asks import send
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.attempts import Attempts
 from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
+from acp_broker.broker.keys import Keys
 from acp_broker.broker.memory import Memory
 from acp_broker.broker.replay import prompt_params
 from acp_broker.broker.repose import Repose
@@ -62,6 +64,7 @@ class Session:
         self._kept = self.selection.choices()
         self.fitting = Fitting(self)
         self.memory = Memory(self)
+        self.keys = Keys(self._answer_again)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
         self.whom = frontend.whom
@@ -84,6 +87,9 @@ class Session:
     def prompt(self, order: Order) -> None:
         """Accept a prompt, now or in its turn. Raises RpcError when the queue is full, StoreError when it cannot be
         kept."""
+        key = order.key
+        if key is not None and self.keys.asked_again(key, order.frontend, order.request_id):
+            return
         self.repose.is_closed = False
         if self.turn is None and not self._is_held_up and not self._queue:
             self._begin(order)
@@ -92,6 +98,8 @@ class Session:
         if len(self._queue) >= limit:
             raise RpcError(BUSY, f"{limit} prompts wait in this session already; wait for one, or cancel")
         self._queue.append(order)
+        if key is not None:
+            self.keys.accepted(key)
 
     def cancel(self) -> None:
         """ACP `session/cancel`: the running prompt and all that wait end `cancelled`."""
@@ -99,7 +107,7 @@ class Session:
         if self.turn is not None:
             self.turn.cancel()
         for order in waiting:
-            self._answer(order, _CANCELLED)
+            self.answer(order, _CANCELLED)
         self.log.commit()
 
     def cancel_of(self, frontend: int, request: bytes | None = None) -> Turn | None:
@@ -113,7 +121,7 @@ class Session:
             turn.cancel()
         for order in [order for order in self._queue if is_meant(order)]:
             self._queue.remove(order)
-            self._answer(order, _CANCELLED)
+            self.answer(order, _CANCELLED)
         self.log.commit()
         return turn
 
@@ -121,7 +129,7 @@ class Session:
         """Answer the prompts that wait with this error; the one that runs goes on."""
         waiting, self._queue = self._queue, deque()
         for order in waiting:
-            self._answer(order, why)
+            self._refuse(order, why)
         self.log.commit()
 
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
@@ -171,7 +179,7 @@ class Session:
         try:
             self._begin(order)
         except (RpcError, StoreError) as error:
-            self._answer(order, self.broker.reply_to(error))
+            self._refuse(order, self.broker.reply_to(error))
             self.log.commit()
 
     def _begin(self, order: Order) -> None:
@@ -189,6 +197,7 @@ class Session:
                 at=self.clock.wall(),
                 prompt=order.prompt,
                 rest=order.rest,
+                **({} if order.key is None else {"key": order.key.name, "digest": order.key.digest}),
                 rules=self.broker.chain.record(rules),
             )
         )
@@ -197,6 +206,8 @@ class Session:
             raise StoreError(self.log.fault)
         self.frontend = order.frontend
         self.memory.turns.append(order.turn)
+        if order.key is not None:
+            self.keys.accepted(order.key)
         self._echo(order)
         self.turn = Turn(self, order, rules, passed)
         self.turn.begin()
@@ -209,10 +220,23 @@ class Session:
             line = records.line("echo", but=order.frontend, updates=[Raw(params) for params in shown])
             self.log.append(line, records.update_frames(shown), -order.frontend)
 
-    def _answer(self, order: Order, outcome: Answer) -> None:
+    def answer(self, order: Order, outcome: Answer) -> None:
+        """The one answer to a prompt, in the log; and to whoever has sent it again."""
         frame = jsonrpc.answer(order.request_id, outcome)
         line = records.line("answer", to=order.frontend, turn=order.turn, at=self.clock.wall(), frame=Raw(frame[:-1]))
         self.log.append(line, frame, order.frontend)
+        if order.key is not None:
+            self.keys.answered(order.key, outcome)
+
+    def _refuse(self, order: Order, why: RpcError) -> None:
+        """The answer to a prompt that was never begun."""
+        self.answer(order, why)
+        if order.key is not None:
+            self.keys.refused(order.key, why)
+
+    def _answer_again(self, frontend: int, request_id: Raw, outcome: Answer) -> None:
+        send(self.log, frontend, jsonrpc.answer(request_id, outcome))
+        self.log.commit()
 
     # --- backends
 

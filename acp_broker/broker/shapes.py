@@ -1,6 +1,9 @@
 """The params of the ACP v1 agent methods, as far as the broker reads them. What else they hold is passed on."""
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 
 class Initialize(Struct):
@@ -58,3 +61,22 @@ class Authenticate(Struct):
 
 class Cancelled(Struct):
     request: Raw = field(name="requestId")
+
+
+class _Ours(Struct):
+    key: Annotated[str, Meta(min_length=1, max_length=256)] | None = field(name="idempotencyKey", default=None)
+
+
+class _PromptMeta(Struct):
+    ours: _Ours | None = field(name="acp-broker", default=None)
+
+
+_meta = msgspec.json.Decoder(_PromptMeta).decode
+
+
+def idempotency_key(meta: Raw) -> str | None:
+    """The key in a prompt's `_meta`. Raises msgspec.DecodeError for one that is no string of 1 to 256 characters."""
+    if b'"idempotencyKey"' not in bytes(meta):
+        return None
+    ours = _meta(meta).ours
+    return ours.key if ours is not None else None

@@ -23,6 +23,14 @@ class Kept(Struct):
     turns: int = 0
 
 
+class Asked(Struct):
+    """A prompt that came with a key, and the message that answered it, if any did."""
+
+    digest: str
+    turn: TurnId
+    frame: Raw | None = None
+
+
 class Past(Struct):
     """`unanswered` are the turns that were accepted and never got their reply, oldest first.
 
@@ -38,6 +46,7 @@ class Past(Struct):
     unanswered: dict[TurnId, None] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     chosen: Raw | None = None
+    keyed: dict[str, Asked] = field(default_factory=dict)
     kept: dict[BackendId, Kept] = field(default_factory=dict)
     # Who was started last in the latest turn.
     by: BackendId | None = None
@@ -88,27 +97,44 @@ def past(path: Path) -> Past:
 def _learn(found: Past, record: Record) -> None:
     match record.record:
         case "accepted" if record.turn is not UNSET:
-            found.turns.append(TurnId(record.turn))
-            found.unanswered[TurnId(record.turn)] = None
-            found.by = None
+            _accepted(found, TurnId(record.turn), record)
         case "step" if record.commands is not UNSET:
             found.by = started(record.commands) or found.by
         case "remembered" if record.backend is not UNSET and record.fingerprint is not UNSET:
             session = record.runtime_session if record.runtime_session is not UNSET else None
             found.kept[BackendId(record.backend)] = Kept(record.fingerprint, session)
         case "answer" if record.turn is not UNSET:
-            found.unanswered.pop(TurnId(record.turn), None)
-            if found.by in found.kept and ended(record.frame) != "failed":
-                found.kept[found.by].turns = len(found.turns)
+            _answered(found, TurnId(record.turn), record)
         case "interrupted" if record.turn is not UNSET:
             found.unanswered.pop(TurnId(record.turn), None)
         case "chosen" if record.chosen is not UNSET:
             found.chosen = record.chosen
     for params in record.updates or ():
-        try:
-            update = _shown(params).update
-        except msgspec.DecodeError:
-            continue
-        found.ids.update(one for one in (update.message, update.call) if one is not None)
-        if update.kind == "session_info_update" and update.title is not None:
-            found.title = update.title
+        _look(found, params)
+
+
+def _accepted(found: Past, turn: TurnId, record: Record) -> None:
+    found.turns.append(turn)
+    found.unanswered[turn] = None
+    found.by = None
+    if record.key is not UNSET and record.digest is not UNSET:
+        found.keyed[record.key] = Asked(record.digest, turn)
+
+
+def _answered(found: Past, turn: TurnId, record: Record) -> None:
+    found.unanswered.pop(turn, None)
+    asked = next((one for one in reversed(found.keyed.values()) if one.turn == turn), None)
+    if asked is not None and record.frame is not UNSET:
+        asked.frame = record.frame
+    if found.by in found.kept and ended(record.frame) != "failed":
+        found.kept[found.by].turns = len(found.turns)
+
+
+def _look(found: Past, params: Raw) -> None:
+    try:
+        update = _shown(params).update
+    except msgspec.DecodeError:
+        return
+    found.ids.update(one for one in (update.message, update.call) if one is not None)
+    if update.kind == "session_info_update" and update.title is not None:
+        found.title = update.title

@@ -5,7 +5,8 @@ frames are made from records and from nothing else, so that a cursor may read th
 
     opened    format, session, cwd, directories, broker: always the first line; `format` is what a reader must know.
               A later one: another process goes on with the session, or a full disk had room again
-    accepted  turn, at, prompt, rest, rules: the prompt that was taken, and the rules its machine steps by
+    accepted  turn, at, prompt, rest [, key, digest], rules: the prompt that was taken, and the rules that its machine
+              steps by; `key` and `digest`: the frontend's own name for it, and what tells it from another prompt
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
@@ -48,6 +49,8 @@ class Record(Struct):
     turn: str | UnsetType = UNSET
     now: float | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET
+    key: str | UnsetType = UNSET
+    digest: str | UnsetType = UNSET
     rules: Raw | UnsetType = UNSET
     event: Raw | UnsetType = UNSET
     commands: Raw | UnsetType = UNSET
