@@ -2,6 +2,6 @@
 
 from acp_broker.app.kinds import ENTRY_POINTS, kind, kinds
 from acp_broker.app.policy import missing, policy
-from acp_broker.app.running import running
+from acp_broker.app.running import running, running_and_following
 
-__all__ = ["ENTRY_POINTS", "kind", "kinds", "missing", "policy", "running"]
+__all__ = ["ENTRY_POINTS", "kind", "kinds", "missing", "policy", "running", "running_and_following"]

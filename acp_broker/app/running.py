@@ -2,13 +2,15 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from acp_broker.app.following import Decide, Following
 from acp_broker.app.keeping import keep_within
 from acp_broker.app.policy import policy
 from acp_broker.broker.broker import Broker
+from acp_broker.broker.policy import Policy
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import Config, state_dir
 from acp_broker.edge.household import Household
@@ -17,11 +19,40 @@ from acp_broker.store.files import StateFolder
 
 
 @asynccontextmanager
-async def running(
-    config: Config, environ: Mapping[str, str], *, log_to_stderr: bool = False, clock: Clock | None = None
-) -> AsyncIterator[Broker]:
+async def running(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Broker]:
     """A broker of this config, in this process; ended, with all its agents, on the way out. Raises StoreError."""
-    clock = clock or SystemClock()
+    async with _broker(config, environ, SystemClock()) as (broker, _):
+        broker.tasks.start_soon(keep_within, broker.folder, lambda: config, broker.clock, broker.log)
+        yield broker
+
+
+@asynccontextmanager
+async def running_and_following(
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    fixed: Sequence[str],
+    log_to_stderr: bool = False,
+    clock: Clock | None = None,
+) -> AsyncIterator[Following]:
+    """As `running`, for as long as somebody is served: what is edited in config.json holds from the next turn on.
+
+    What stands below one of the paths in `fixed` is read at the start alone.
+    """
+    async with _broker(config, environ, clock or SystemClock(), log_to_stderr=log_to_stderr) as (broker, decide):
+        following = Following(config, environ, decide, broker, fixed)
+        broker.tasks.start_soon(following.run)
+        broker.tasks.start_soon(keep_within, broker.folder, lambda: following.config, broker.clock, broker.log)
+        try:
+            yield following
+        finally:
+            following.stop()
+
+
+@asynccontextmanager
+async def _broker(
+    config: Config, environ: Mapping[str, str], clock: Clock, *, log_to_stderr: bool = False
+) -> AsyncIterator[tuple[Broker, Decide]]:
     home = state_dir(environ)
     path, level = config.log.file or home / "log" / "broker.jsonl", config.log.level
     log = to_stderr(clock, level) if log_to_stderr else to_file(clock, path, level)
@@ -29,12 +60,14 @@ async def running(
         log("config_warning", path=warning.path, why=warning.finding)
     _log_loop_faults(log)
     async with Household(log) as household:
-        spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
-        broker = Broker(policy(config, spawn), StateFolder(home), clock, log)
+
+        def decide(config: Config) -> Policy:
+            return policy(config, partial(household.spawn, max_line_bytes=config.limits.max_message_bytes))
+
+        broker = Broker(decide(config), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
-            broker.tasks.start_soon(keep_within, broker.folder, lambda: config, clock, log)
-            yield broker
+            yield broker, decide
 
 
 def _log_loop_faults(log: Log) -> None:

@@ -17,8 +17,9 @@ from anyio import Event
 
 from acp_broker import __version__
 from acp_broker.app.bearer import FromVariable, bearer
-from acp_broker.app.running import running
-from acp_broker.app.status import ConfigState, Status
+from acp_broker.app.following import Following
+from acp_broker.app.running import running_and_following
+from acp_broker.app.status import Status
 from acp_broker.auth.token import TokenFile
 from acp_broker.broker.broker import Broker
 from acp_broker.broker.guard import call, guarded
@@ -35,20 +36,20 @@ from acp_broker.errors import BrokerError, UsageError
 
 # A token that was rotated because it leaked lets nobody stay for longer than this.
 TOKEN_EVERY_S = 1.0
+# Where it listens and whom it believes was made sure of at the start.
+_FIXED = ("log", "frontends.websocket")
 STOPPING = "acp-broker serve is stopping"
 
 
 class Daemon:
-    """What listeners ask, and what signals do. `config` is the one that holds by now."""
+    """What listeners ask, and what signals do."""
 
-    def __init__(
-        self, broker: Broker, config: Config, environ: Mapping[str, str], token: FromVariable | TokenFile
-    ) -> None:
-        self.broker = broker
-        self.config = config
+    def __init__(self, following: Following, environ: Mapping[str, str], token: FromVariable | TokenFile) -> None:
+        self.following = following
+        self.broker: Broker = following.broker
         self.socket = Path()
         self.websocket: WebSocketListener | None = None
-        self.since = self.loaded_at = broker.clock.wall()
+        self.since = following.state.loaded_at
         self.is_draining = False
         self.seats = Seats(lambda: self.config.limits.connections)
         self._source = token
@@ -59,6 +60,11 @@ class Daemon:
         # In place of a token that cannot be read: one that nobody knows.
         self._nobodys = secrets.token_urlsafe(32)
         self._token_fault: str | None = None
+
+    @property
+    def config(self) -> Config:
+        """The one that holds by now."""
+        return self.following.config
 
     @property
     def url(self) -> str | None:
@@ -156,12 +162,13 @@ class Daemon:
             home=str(self.broker.folder.path),
             socket=str(self.socket),
             websocket=self.url,
-            config=ConfigState(str(self.config.source), self.loaded_at),
+            config=self.following.state,
             **{name: getattr(seen, name) for name in seen.__struct_fields__},
         )
 
     def reload(self) -> None:
         """Take up what has changed on the disk, where that needs no restart; what cannot be used is only said."""
+        self.following.soon()
         if self.websocket is not None:
             try:
                 self.websocket.renew_certificate()
@@ -192,8 +199,10 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
     websocket = config.frontends.websocket
     open_files.allow_many()
     async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(running(config, environ, log_to_stderr=config.log.file is None))
-        daemon = Daemon(broker, config, environ, token)
+        following = await stack.enter_async_context(
+            running_and_following(config, environ, fixed=_FIXED, log_to_stderr=config.log.file is None)
+        )
+        broker, daemon = following.broker, Daemon(following, environ, token)
         about = {"version": __version__, "config": str(config.source)}
         # Before the WebSocket: it has the lock, and a second daemon must be told of the first one, not of its port.
         daemon.socket = await stack.enter_async_context(

@@ -20,11 +20,15 @@ class Refused(_Shape, frozen=True):
 
 
 class ConfigState(_Shape, frozen=True):
-    """Which config.json holds, and since when; `refused` is the latest edit, where that does not."""
+    """Which config.json holds, and since when; `refused` is the latest edit, where that does not.
+
+    `needs_restart` are the paths in it that say something else than at the start, and hold from the next start on.
+    """
 
     file: str
     loaded_at: float
     refused: Refused | None = None
+    needs_restart: tuple[str, ...] = ()
 
 
 class Status(_Shape, frozen=True):

@@ -98,6 +98,8 @@ def _config(config: ConfigState, now: float) -> Text:
         )
         for problem in config.refused.problems:
             text.append(f"\n  {problem.path}  {problem.finding}", "red")
+    if config.needs_restart:
+        text.append(f"\nrestart it, for these to hold: {', '.join(config.needs_restart)}", "yellow")
     return text
 
 

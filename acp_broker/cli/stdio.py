@@ -7,11 +7,14 @@ from pathlib import Path
 
 import anyio
 
-from acp_broker.app import kinds, running
+from acp_broker.app import kinds, running_and_following
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, load
 from acp_broker.edge.stdio import StdioChannel
 from acp_broker.errors import BrokerError
+
+# The log is open, and so is the only connection.
+_FIXED = ("log", "limits.maxMessageBytes")
 
 
 def run(path: Path | None, environ: Mapping[str, str], read_fd: int, write_fd: int) -> int:
@@ -29,9 +32,10 @@ async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write
     channel = StdioChannel(read_fd, write_fd, config.limits.max_message_bytes)
     # Caught to the very end: a second signal, or one behind the end of stdin, must not keep us from ending our agents.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with running(config, environ) as broker, anyio.create_task_group() as tasks:
+        follows = running_and_following(config, environ, fixed=_FIXED)
+        async with follows as following, anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, signals, channel)
-            await broker.serve(channel, Terms("stdio", environ))
+            await following.broker.serve(channel, Terms("stdio", environ))
             await channel.drained()
             tasks.cancel_scope.cancel()
 

@@ -32,6 +32,8 @@ _LEVELS: Mapping[str, Level] = {
     "certificate_refused": "warning",
     "child.survived": "warning",
     "client_refused": "warning",
+    "config_needs_restart": "warning",
+    "config_refused": "warning",
     "config_warning": "warning",
     "guardian.died": "warning",
     "guardian.failed": "warning",

@@ -287,10 +287,14 @@ async def test_a_session_that_is_just_being_opened_answers_for_the_new_primary(t
 async def test_what_is_put_in_a_backends_place_is_handed_the_session(tmp_path):
     """It may be another program, which knows nothing of what the one before it was told."""
     hears: list[str] = []
+    came_back_to: list[str | None] = []
 
     def listening(label: str) -> Runtime:
         @asynccontextmanager
         async def opens(tools: Tools) -> AsyncIterator[Backend]:
+            came_back_to.append(tools.remembered())
+            if tools.setup is not None:
+                tools.remember(f"session of {label}")
             async with runtime("primary", {**ALIVE, **says("answer")}).open(tools) as backend:
                 real = backend.run
 
@@ -310,7 +314,7 @@ async def test_what_is_put_in_a_backends_place_is_handed_the_session(tmp_path):
         await home.adopt(primary=listening("b"))
         await editor.prompt(session)
 
-    assert ["a now", "b earlier"] == hears
+    assert (["a now", "b earlier"], {None}) == (hears, set(came_back_to))
 
 
 # --- health

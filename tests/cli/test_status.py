@@ -149,7 +149,7 @@ def test_a_real_daemon_is_shown_with_its_processes(tmp_path: Path) -> None:
         "home": str(daemon.home),
         "socket": socket_path,
         "websocket": daemon.url,
-        "config": {"file": str(daemon.config), "refused": None},
+        "config": {"file": str(daemon.config), "refused": None, "needsRestart": []},
     } == head
     assert since == loaded
     assert [{"pid": agent.pid, "backend": "primary", "session": session}] == shown["processes"]
