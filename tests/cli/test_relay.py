@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 import tty
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -137,6 +138,17 @@ def fionread(fd: int) -> int:
     return count[0]
 
 
+def until_still(look: Callable[[], tuple[int, int]]) -> None:
+    """Wait until there is something everywhere, and no more of it in a hundred looks."""
+    seen, times = (0, 0), 0
+    deadline = time.monotonic() + DEADLINE_S
+    while times < 100:
+        assert time.monotonic() < deadline
+        before, seen = seen, look()
+        times = times + 1 if seen == before and all(seen) else 0
+        select.select([], [], [], 0.001)
+
+
 # --- with a daemon
 
 
@@ -209,9 +221,12 @@ def test_a_signal_ends_it_although_the_daemon_takes_nothing(tmp_path: Path, daem
     with Editor(tmp_path) as editor, ThreadPoolExecutor() as threads:
         daemon.meet()
         writing = threads.submit(editor.write, bytes(MUCH))
-        while fionread(daemon.sock.fileno()) < 65536:  # it is sending
-            os.sched_yield()
+        stdin, sock = editor.process.stdin.fileno(), daemon.sock.fileno()
+        until_still(lambda: (fionread(stdin), fionread(sock)))  # all buffers are full
         editor.process.send_signal(signal.SIGTERM)
+        end = select.poll()
+        end.register(daemon.sock, select.POLLRDHUP)
+        assert end.poll(DEADLINE_S * 1000), "it goes on waiting for the daemon"
         daemon.read(MUCH)
         daemon.sock.close()
         status = editor.process.wait(DEADLINE_S)
@@ -288,10 +303,12 @@ def test_descriptors_that_do_not_block_stay_so(tmp_path: Path, daemon: Daemon) -
     assert (b"one", b"two", (False, False), 0) == (one, two, blocking, status)
 
 
-def test_a_terminal_is_an_editor_too(tmp_path: Path, daemon: Daemon) -> None:
-    """`socat` and terminal multiplexers give one; it is one descriptor for both ways, and hangs up."""
-    mine, theirs = pty.openpty()
-    tty.setraw(theirs)
+@pytest.mark.parametrize("end", ["slave", "master"])
+def test_a_terminal_is_an_editor_too(tmp_path: Path, daemon: Daemon, end: str) -> None:
+    """`socat` and terminal multiplexers give one: one descriptor for both ways, and a hang-up may be an error."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    mine, theirs = (master, slave) if end == "slave" else (slave, master)
     with Editor(tmp_path, stdin=theirs, stdout=theirs) as editor:
         os.close(theirs)
         daemon.meet()
