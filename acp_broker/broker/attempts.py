@@ -15,21 +15,21 @@ class Attempts:
     def __init__(self, tasks: TaskGroup, log: Log) -> None:
         self._tasks = tasks
         self._log = log
-        self._queue: Queue[Attempt | None] = Queue()
-        self._is_running = False
+        # A session without a turn needs neither task nor queue.
+        self._queue: Queue[Attempt | None] | None = None
 
     def put_nowait(self, attempt: Attempt) -> None:
-        if not self._is_running:
-            self._is_running = True
-            self._tasks.start_soon(self._run)
+        if self._queue is None:
+            self._queue = Queue()
+            self._tasks.start_soon(self._run, self._queue)
         self._queue.put_nowait(attempt)
 
     def stop(self) -> None:
         """End the task once it has run what it was given; the next attempt starts another."""
-        if self._is_running:
-            self._is_running = False
+        if self._queue is not None:
             self._queue.put_nowait(None)
+            self._queue = None
 
-    async def _run(self) -> None:
-        while (attempt := await self._queue.get()) is not None:
+    async def _run(self, queue: "Queue[Attempt | None]") -> None:
+        while (attempt := await queue.get()) is not None:
             await guarded(attempt.run(), self._log)

@@ -49,6 +49,8 @@ from acp_broker.wire import jsonrpc
 
 # How long the end may wait for agents. Each has its own limits, of a second or two: this one bounds a fault of ours.
 END_S = 15.0
+# How long an idle session may keep what it does not need: its next prompt is some microseconds slower without it.
+DOZE_EVERY_S = 60.0
 
 
 class Broker:
@@ -91,6 +93,7 @@ class Broker:
         self.folder.prepare()
         self.tasks = await create_task_group().__aenter__()
         self.tasks.start_soon(self._keep_synced)
+        self.tasks.start_soon(self._let_doze)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -121,6 +124,13 @@ class Broker:
         while True:
             await self.folder.sync_is_due()
             await self._sync()
+
+    async def _let_doze(self) -> None:
+        """Thousands of idle sessions must not cost thousands of descriptors and tails."""
+        while True:
+            await self.clock.sleep(DOZE_EVERY_S)
+            for session in self.sessions.values():
+                session.repose.doze()
 
     async def _sync(self) -> None:
         """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""

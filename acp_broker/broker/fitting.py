@@ -3,11 +3,12 @@
 Settings are carried out in the order they came, and a prompt that came after one waits for it.
 """
 
+from asyncio import Lock
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event, Lock
+from anyio import Event
 from msgspec import Raw
 
 from acp_broker.broker.guard import guarded

@@ -1,8 +1,10 @@
 """How a session comes to rest: closed by a frontend, or left alone by all of them. It stays loadable.
 
-awake --begin--> its turn ends, its backends are closed --> at rest --> asleep, once nobody attends it either
-  ^                                                            |            |
-  '------------------- prompt, load, resume -------------------'------------'
+awake --begin--> its turn ends, its backends are closed --> closed, and asleep once nobody attends it either
+  ^                                                            |
+  '------------------ prompt, load, resume --------------------'
+
+One whose backends were closed for being idle falls asleep as well, and nobody notices.
 """
 
 from typing import TYPE_CHECKING
@@ -55,8 +57,18 @@ class Repose:
         if not self._session.log.readers:
             self.after(REAP_AFTER_S)
 
+    def doze(self) -> None:
+        """Keep of an idle session what it needs to go on, and no more."""
+        session = self._session
+        if session.turn is not None or session.log.is_at_rest:
+            return
+        if all(standby.is_shut for standby in session.standbys):
+            self.sleep()
+        else:
+            session.log.forget()
+
     def sleep(self) -> None:
-        """Keep nothing of a session that is closed: no task, no descriptor, no words."""
+        """Keep nothing of a session that has no backend open: no task, no descriptor, no words. It wakes by itself."""
         session = self._session
         session.attempts.stop()
         session.last = None

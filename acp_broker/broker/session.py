@@ -1,6 +1,5 @@
 """One session: its log, its opened backends, its settings and its queue of prompts."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -74,13 +73,14 @@ class Session:
         self.served_by: BackendId = broker.selected
         # What turns start, one after another.
         self.attempts = Attempts(self.tasks, self.trace)
-        self._queue: deque[Order] = deque()
+        self._queue: list[Order] = []
         self._is_beginning = False
         self._standbys = Standbys(self)
         # Whether the frontend has its answer to `session/new`: what is learnt later is told by updates.
         self.is_announced = False
         self.repose = Repose(self)
-        self._over = Event()
+        # Set when the running turn is over; there while somebody waits for that.
+        self._over: Event | None = None
 
     # --- prompts
 
@@ -103,7 +103,7 @@ class Session:
 
     def cancel(self) -> None:
         """ACP `session/cancel`: the running prompt and all that wait end `cancelled`."""
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue = self._queue, []
         if self.turn is not None:
             self.turn.cancel()
         for order in waiting:
@@ -127,7 +127,7 @@ class Session:
 
     def refuse_waiting(self, why: RpcError) -> None:
         """Answer the prompts that wait with this error; the one that runs goes on."""
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue = self._queue, []
         for order in waiting:
             self._refuse(order, why)
         self.log.commit()
@@ -147,8 +147,9 @@ class Session:
         self.broker.turn_over(turn, stop_reason)
         self.next()
         self.repose.turn_over()
-        self._over.set()
-        self._over = Event()
+        if self._over is not None:
+            self._over.set()
+            self._over = None
 
     def next(self) -> None:
         """Begin the prompt that has waited longest, if nothing holds it up."""
@@ -158,7 +159,7 @@ class Session:
         self._is_beginning = True
         try:
             while self._queue and self.turn is None and not self._is_held_up:
-                self._begin_or_refuse(self._queue.popleft())
+                self._begin_or_refuse(self._queue.pop(0))
         finally:
             self._is_beginning = False
 
@@ -304,12 +305,17 @@ class Session:
     async def over(self, turn: Turn) -> None:
         """Wait until this turn has its reply."""
         while self.turn is turn:
-            await self._over.wait()
+            await self._turn_over()
 
     async def idle(self) -> None:
         """Wait until no turn runs."""
         while self.turn is not None:
-            await self._over.wait()
+            await self._turn_over()
+
+    async def _turn_over(self) -> None:
+        if self._over is None:
+            self._over = Event()
+        await self._over.wait()
 
     def serving(self) -> Standby:
         """The standby of the running turn's attempt, else of the selected backend."""

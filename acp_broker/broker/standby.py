@@ -152,6 +152,11 @@ class Standby:
         return self._opening is not None and self._opening.is_stale(self.setup, self.runtime.fingerprint)
 
     @property
+    def is_shut(self) -> bool:
+        """Whether nothing of it is open, opening or closing."""
+        return self._opening is None
+
+    @property
     def is_asleep(self) -> bool:
         """Whether it was closed, and nobody has asked for it since."""
         return self._is_asleep

@@ -32,6 +32,10 @@ class Entry(Struct, gc=False):
     frames: bytes
 
 
+# The tail of every log that remembers nothing: an empty deque of its own would cost each of them 760 bytes.
+_NOTHING: deque[Entry] = deque()
+
+
 class SessionLog:
     """One session's log. Positions are bytes from its beginning; they only grow."""
 
@@ -46,7 +50,7 @@ class SessionLog:
         self._stretches: list[tuple[int, int]] = [(0, 0)]
         self._lines: list[bytes] = []
         self._fresh: list[Entry] = []
-        self._tail: deque[Entry] = deque()
+        self._tail = _NOTHING
         self._tail_bytes = 0
         self._readers: list[Callable[[], None]] = []
         self._on_write: Callable[[], None] | None = None
@@ -99,6 +103,8 @@ class SessionLog:
         if self.fault is None:
             self._write(data)
         if self._fresh:
+            if self._tail is _NOTHING:
+                self._tail = deque()
             self._tail.extend(self._fresh)
             self._tail_bytes += sum(len(entry.frames) for entry in self._fresh)
             self._fresh.clear()
@@ -160,12 +166,16 @@ class SessionLog:
         """Every whole record in the file, from its beginning, or those before position `until`."""
         return read_records(self.path, None if until is None else self._offset(until))
 
-    def rest(self) -> None:
-        """Keep neither a descriptor nor words in memory until it is next written or read; not while it has readers."""
+    def forget(self) -> None:
+        """Keep no words in memory: a reader that has not had them reads the file."""
         self.commit()
-        if self.fault is None and self._fd >= 0 and not self._readers:
-            self._tail.clear()
-            self._tail_bytes = 0
+        if self.fault is None:
+            self._tail, self._tail_bytes = _NOTHING, 0
+
+    def rest(self) -> None:
+        """Keep no descriptor either until it is next written; from then on another process may go on with it."""
+        self.forget()
+        if self.fault is None and self._fd >= 0:
             self.close()
             self.is_at_rest = True
 

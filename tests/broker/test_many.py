@@ -1,13 +1,22 @@
 """Many clients and many sessions: what one client may have, and what it costs the others."""
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
+from acp_broker.broker.broker import DOZE_EVERY_S
+from acp_broker.broker.runtime import REAP_AFTER_S
 from acp_broker.broker.terms import Terms
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
 
 ECHO = {"turns": [[{"do": "echo", "chunks": 1}]]}
+BRIDGE = Terms("bridge", turns_go_on=True)
 TWO = Terms("bridge", turns_go_on=True, most_sessions=2)
 FULL = (-33003, "this client has 2 sessions open, all that limits.sessionsPerClient allows; close one first")
 
@@ -73,3 +82,81 @@ async def test_a_session_that_it_has_already_is_not_counted_twice(tmp_path):
         first, _ = await editor.new(), await editor.new()
 
         assert "result" in await editor.call("session/load", sessionId=first, cwd=str(tmp_path), mcpServers=[])
+
+
+# --- idle sessions
+
+
+def open_logs(folder: Path) -> int:
+    """How many session logs below this folder are open."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(link.readlink().is_relative_to(folder) for link in links)
+
+
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """How many bytes are allocated now."""
+
+    def allocated() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        yield allocated
+    finally:
+        tracemalloc.stop()
+
+
+async def talked(editor, count):
+    """So many sessions, each with a turn; what the editor itself keeps of it is no cost of the broker's."""
+    sessions = []
+    for _ in range(count):
+        sessions.append(await editor.new())
+        await editor.prompt(sessions[-1])
+        editor.heard.clear()
+        editor.raw.clear()
+    return sessions
+
+
+async def test_an_idle_session_holds_no_descriptor(tmp_path):
+    """Two thousand of them would be more than a process may open; who attends them is still there."""
+    async with house(tmp_path, primary=ECHO) as home:
+        editor = await home.editor(terms=BRIDGE)
+        sessions = await talked(editor, 5)
+        before = open_logs(tmp_path)
+        await home.clock.advance(REAP_AFTER_S + DOZE_EVERY_S)
+        asleep = open_logs(tmp_path)
+        turn = await editor.prompt(sessions[0], "again")
+
+    assert (5, 0, ["say again"]) == (before, asleep, turn.words)
+
+
+async def test_an_idle_session_costs_little_memory(tmp_path):
+    """Two thousand of them are one bridge."""
+    async with house(tmp_path, primary=ECHO) as home:
+        editor = await home.editor(terms=BRIDGE)
+        await talked(editor, 1)
+        with traced() as allocated:
+            before = allocated()
+            await talked(editor, 50)
+            await home.clock.advance(REAP_AFTER_S + DOZE_EVERY_S)
+            home.log.lines.clear()
+
+            assert (allocated() - before) / 50 < 16 * 1024
+
+
+async def test_an_idle_sessions_words_are_not_kept_in_memory(tmp_path):
+    """Its agent is there yet, and may be for hours."""
+    flood = {"turns": [[{"do": "flood", "count": 20, "text": "x" * 20_000}]], "capabilities": {}}
+    async with house(tmp_path, primary=flood) as home:
+        editor = await home.editor(terms=BRIDGE)
+        await talked(editor, 1)
+        with traced() as allocated:
+            before = allocated()
+            await talked(editor, 2)
+            fresh = allocated() - before
+            await home.clock.advance(DOZE_EVERY_S)
+            left = allocated() - before
+
+    assert (True, True) == (fresh > 800_000, left < 100_000)

@@ -84,7 +84,9 @@ def test_the_log_is_where_config_says(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {**chain(one=SCRIPTED), "log": {"file": str(place)}})
     daemon.log_file = place
     with daemon:
-        assert "" == daemon.stderr.read_text()
+        daemon.unix().open()
+
+    assert "" == daemon.stderr.read_text()
 
 
 def test_a_person_is_told_in_words(tmp_path: Path) -> None:
@@ -306,8 +308,8 @@ def test_a_token_that_becomes_readable_lets_nobody_in(tmp_path: Path) -> None:
         bridge = daemon.websocket()
         session = bridge.open()
         (daemon.home / "token").chmod(0o644)
-        closed = daemon.get("/acp", daemon.upgrade())
         why = daemon.until_logged("token_unusable")["why"]
+        closed = daemon.get("/acp", daemon.upgrade())
         turn = bridge.prompt(session)
         (daemon.home / "token").chmod(0o600)
         daemon.websocket().open()

@@ -140,6 +140,21 @@ def test_a_message_that_is_lost_with_its_connection_is_sent_again(tmp_path: Path
     assert (1, 2) == (proxy.cuts, len(daemon.log("turn_over")))
 
 
+def test_a_question_that_is_lost_with_its_connection_is_asked_again(tmp_path: Path) -> None:
+    """It is cut within the question's frame; the answer is given on the next connection, and the rest comes there."""
+    asks = {"do": "askPermission", "title": "Delete it", "toolCallId": "call-1"}
+    turn = [{"do": "say", "text": "May I? "}, asks, {"do": "sayAnswer"}, {"do": "say", "text": ", then."}]
+    config = chain(primary=DIES, spare={"turns": [turn]}, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as daemon, CuttingProxy(port_of(daemon)) as proxy, bridge(daemon, proxy.port) as chat:
+        chat.until("\n> ")
+        proxy.cut_behind(b"Delete")
+        chat.says("do it")
+        chat.until(", then.")
+
+    assert "May I? reject, then." == chat.answers
+    assert (1, 1) == (proxy.cuts, len(daemon.log("turn_over")))
+
+
 def test_it_outlives_the_daemon(tmp_path: Path) -> None:
     """Killed in the middle of an answer: the next daemon takes the session up again, and says what became of it."""
     script = {"turns": [[{"do": "say", "text": "So far. "}, {"do": "stall"}]]}

@@ -310,3 +310,36 @@ def test_sigkill_under_load_leaves_no_process(tmp_path: Path) -> None:
         daemon.kill()
 
         assert [] == daemon.left_over()
+
+
+# --- SIGHUP
+
+
+def test_sighup_reads_config_at_once(tmp_path: Path) -> None:
+    """And says again what is wrong with it, to whoever asked: the daemon itself says it once."""
+    with Daemon(tmp_path, chain(primary={})) as daemon:
+        daemon.configure({"acp": {}})
+        first = daemon.until_logged("config_refused")
+        daemon.signal(signal.SIGHUP)
+        again = daemon.until_logged("config_refused", 2)
+        refused = daemon.status()["config"]["refused"]["problems"]
+
+    assert first["problems"] == again["problems"] == [f"{one['path']}: {one['finding']}" for one in refused]
+
+
+def test_sighup_under_load_touches_no_running_turn(tmp_path: Path) -> None:
+    """Each turn ends on the chain that it was accepted on; the next one has the new chain."""
+    config = chain(primary=WAITS, spare={"turns": [[{"do": "say", "text": "spare here"}]]}, frontends=WEBSOCKET)
+    with Daemon(tmp_path, config) as daemon:
+        crowd = [daemon.websocket() if number % 2 else daemon.unix() for number in range(CROWD)]
+        running = [asked(client) for client in crowd]
+        daemon.configure({**config, "acp": {"backend": "spare"}})
+        daemon.signal(signal.SIGHUP)
+        daemon.until_logged("config_adopted")
+        for client, (_, question) in zip(crowd, running, strict=True):
+            client.answer(question, CANCELLED)
+        turns = [client.until_reply(prompt) for client, (prompt, _) in zip(crowd, running, strict=True)]
+        after = [client.prompt(client.new()) for client in crowd]
+
+    assert [["say done"]] * CROWD == [turn.words for turn in turns]
+    assert [["spare"]] * CROWD == [turn.attempts for turn in after]

@@ -429,12 +429,37 @@ def test_a_log_at_rest_is_written_like_any_other(log):
     assert before + after == read_all(log)
 
 
-def test_a_log_that_is_read_does_not_rest(log, path):
-    """Somebody still attends."""
+def test_a_log_rests_although_somebody_attends_it(log, path):
+    """Two thousand idle sessions of a bridge that is there must not hold two thousand descriptors."""
     log.attach(lambda: None)
     log.rest()
 
-    assert str(path) in open_files()
+    assert str(path) not in open_files()
+
+
+def test_reading_a_log_at_rest_does_not_wake_it(log, path):
+    """A slow reader has the rest of its words from the file."""
+    said = say(log, "before")
+    log.rest()
+
+    assert (said, False) == (read_all(log), str(path) in open_files())
+
+
+def test_a_log_that_has_forgotten_its_words_reads_them_from_the_file(log, path):
+    """It is still open: its agent may go on any time."""
+    said = say(log, "before")
+    log.forget()
+
+    assert (said, True) == (read_all(log), str(path) in open_files())
+
+
+def test_what_the_disk_did_not_take_is_not_forgotten(log, disk):
+    """It can be read nowhere else."""
+    disk.room = 0
+    said = say(log, "lost")
+    log.forget()
+
+    assert said == read_all(log)
 
 
 def test_a_log_at_rest_whose_file_is_gone_says_so(log, path):

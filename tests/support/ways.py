@@ -15,6 +15,8 @@ from tests.support.daemon import WEBSOCKET, Daemon
 from tests.support.run import ENVIRONMENT
 
 Kind = Literal["stdio", "relay", "websocket", "browser"]
+# The origin of a browser's page.
+PAGE = "https://chat.example"
 
 
 class Command(NamedTuple):
@@ -25,7 +27,7 @@ class Command(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A WebSocket, and what its client must show there: a header, or a subprotocol where it cannot set headers."""
+    """A WebSocket, and what its client must show there: a header, or a subprotocol where it cannot choose headers."""
 
     url: str
     headers: Mapping[str, str]
@@ -52,13 +54,14 @@ def way_in(kind: Kind, folder: Path, config: Mapping[str, object]) -> Iterator[W
     if kind == "stdio":
         yield brokered(folder, config)
         return
-    with Daemon(folder, {**config, "frontends": {} if kind == "relay" else WEBSOCKET}) as daemon:
+    frontends = {"relay": {}, "websocket": WEBSOCKET, "browser": {"websocket": {"port": 0, "origins": [PAGE]}}}
+    with Daemon(folder, {**config, "frontends": frontends[kind]}) as daemon:
         match kind:
             case "relay":
                 yield Command(daemon.command("stdio"), daemon.env)
             case "websocket":
                 yield Address(daemon.url, {"Authorization": f"Bearer {daemon.token}"})
             case "browser":
-                yield Address(daemon.url, {}, ("acp", f"bearer.{daemon.token}"))
+                yield Address(daemon.url, {"Origin": PAGE}, ("acp", f"bearer.{daemon.token}"))
         # A broker within `stdio` would have done as well, but it is not what was asked for.
         assert daemon.log("turn_over") != []
