@@ -32,8 +32,8 @@ class Selection:
         self._costs = Costs()
         # Per backend the life whose lists its settings are, and the fingerprint of that.
         self._heard: dict[BackendId, tuple[int, str]] = {}
-        # Whether frontends know the settings of the selected one, which may not have opened yet.
-        self._is_told = True
+        # What frontends know of another than the selected one, which may not have opened yet; None: they know it.
+        self._outdated: frozenset[str] | None = None
         self.settings = self.of(selected)
 
     def of(self, backend: BackendId) -> Settings:
@@ -47,7 +47,8 @@ class Selection:
         before, mode = self.settings, self.settings.chosen_mode
         self.settings = self.of(backend)
         self.settings.take_over(before, counterparts)
-        self._is_told &= before is self.settings and mode == self.settings.chosen_mode
+        if before is not self.settings or mode != self.settings.chosen_mode:
+            self._outdate(before)
 
     def choices(self) -> Raw:
         """What the user has set, for `restore` in another life of the broker."""
@@ -85,15 +86,15 @@ class Selection:
         if self._heard.get(name) == heard:
             return
         is_another = self._is_another(standby)
+        if is_another and name == self.settings.backend:
+            self._outdate(self.settings)
         self._heard[name] = heard
         self.of(name).opened(backend.about.opened, is_another=is_another)
-        if is_another and name == self.settings.backend:
-            self._is_told = False
 
     def heard(self, standby: Standby, backend: Backend) -> None:
         """A backend has opened: a fallback's lists are kept, those of one that frontends do not know are told."""
         is_selected = standby.runtime.candidate.backend == self.settings.backend
-        if not is_selected or not self._is_told or self._is_another(standby):
+        if not is_selected or self._outdated is not None or self._is_another(standby):
             self.opened(standby, backend)
         self.introduce(standby)
 
@@ -105,6 +106,10 @@ class Selection:
     def introduce(self, standby: Standby) -> None:
         """Tell frontends of the backend that was selected instead of the one they know, once it has opened."""
         is_selected = standby.runtime.candidate.backend == self.settings.backend
-        if is_selected and not self._is_told and standby.backend is not None:
-            self._is_told = True
-            self._session.show(self.settings.introduction(), standby.life)
+        outdated = self._outdated
+        if is_selected and outdated is not None and standby.backend is not None:
+            self._outdated = None
+            self._session.show(self.settings.introduction(outdated), standby.life)
+
+    def _outdate(self, known: Settings) -> None:
+        self._outdated = (self._outdated or frozenset()) | known.shown

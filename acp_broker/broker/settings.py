@@ -216,11 +216,23 @@ class Settings:
         """Whether this option is the one that `shown_options` made of the modes."""
         return option == MODE_OPTION and self.modes is not None and not self._tells_mode()
 
-    def introduction(self) -> list[Update]:
-        """What frontends are told, who know the settings of another backend."""
+    @property
+    def shown(self) -> frozenset[str]:
+        """Of which LASTING kinds there is something to tell."""
+        told = {
+            "available_commands_update": bool(self._listed_commands),
+            "current_mode_update": self.modes is not None,
+            "config_option_update": bool(self.shown_options()),
+        }
+        return frozenset(kind for kind, is_told in told.items() if is_told)
+
+    def introduction(self, known: frozenset[str]) -> list[Update]:
+        """What frontends are told, who know something of these kinds from another backend."""
         commands = acp.update("available_commands_update", availableCommands=self._listed_commands)
         mode = acp.update("current_mode_update", currentModeId=self.shown_mode)
-        return [commands, *([mode] if self.modes is not None else []), self.options_update()]
+        # ACP v1 has no way to say that there are no modes any more.
+        due = known - {mode.kind} | self.shown
+        return [one for one in (commands, mode, self.options_update()) if one.kind in due]
 
     def taken(self, update: Update) -> tuple[Update, ...]:
         """Keep what an update of one of LASTING, or a title, says; what a frontend is shown of it."""

@@ -140,6 +140,16 @@ async def test_frontends_are_told_nothing_before_the_new_primary_has_opened(tmp_
     assert ([], "auto") == (before, told(editor, "current_mode_update")["currentModeId"])
 
 
+async def test_where_there_is_nothing_to_tell_nothing_is_told(tmp_path):
+    """Neither of them has a mode, an option or a command."""
+    async with house(tmp_path, old=SAYS) as home:
+        editor = await home.editor()
+        await editor.new()
+        await home.adopt(new=SAYS, old=SAYS)
+
+    assert [] == editor.updates
+
+
 async def test_an_edit_that_leaves_the_primary_tells_nobody_anything(tmp_path):
     """Pickers must not flicker with every save."""
     async with house(tmp_path, old=OLD) as home:
