@@ -49,6 +49,8 @@ from acp_broker.wire import jsonrpc
 
 # How long the end may wait for agents. Each has its own limits, of a second or two: this one bounds a fault of ours.
 END_S = 15.0
+# Closed sessions that a prompt finds in memory; older ones are taken up from the disk, by load or resume.
+MOST_CLOSED = 1_000
 # How long an idle session may keep what it does not need: its next prompt is some microseconds slower without it.
 DOZE_EVERY_S = 60.0
 
@@ -63,6 +65,10 @@ class Broker:
         self.log = log
         self.frontends: dict[int, Frontend] = {}
         self.sessions: dict[SessionId, Session] = {}
+        # Those in which a prompt runs or waits.
+        self.busy: dict[SessionId, Session] = {}
+        # Those that were closed and that nobody attends, the one closed last behind.
+        self._closed: dict[SessionId, None] = {}
         self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
@@ -168,7 +174,7 @@ class Broker:
         frontend.has_left = True
         ending: list[tuple[Session, Turn]] = []
         if not frontend.terms.turns_go_on:
-            for session in self.sessions.values():
+            for session in tuple(self.busy.values()):
                 turn = session.cancel_of(frontend.number)
                 ending += [] if turn is None else [(session, turn)]
         self.asks.left(frontend.number)
@@ -228,6 +234,18 @@ class Broker:
         members = msgspec.json.decode(result, type=dict[str, Raw])
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
+
+    def closed(self, session: Session) -> None:
+        """It sleeps, and nobody attends it: of many such sessions the disk remembers the oldest well enough."""
+        self._closed.pop(session.id, None)
+        self._closed[session.id] = None
+        while len(self._closed) > MOST_CLOSED:
+            oldest = next(iter(self._closed))
+            del self._closed[oldest]
+            asleep = self.sessions.get(oldest)
+            if asleep is not None and asleep.repose.is_closed and not asleep.log.readers:
+                del self.sessions[oldest]
+                self.tasks.start_soon(asleep.end)
 
     def forget(self, session: Session) -> None:
         """Another process has gone on with it: whoever wants it here loads it, and sees what was said there."""

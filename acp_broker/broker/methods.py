@@ -203,7 +203,7 @@ def cancel(frontend: "Frontend", notification: Notification) -> None:
 def cancel_request(frontend: "Frontend", notification: Notification) -> None:
     """ACP v1, cancellation: of a prompt, it is a cancel of that prompt; anything else runs to its end."""
     request = msgspec.json.decode(notification.params or EMPTY, type=shapes.Cancelled).request
-    for session in tuple(frontend.broker.sessions.values()):
+    for session in tuple(frontend.broker.busy.values()):
         session.cancel_of(frontend.number, jsonrpc.same_id(request))
 
 

@@ -29,6 +29,8 @@ class Outbox:
         self._channel = channel
         self._reader = reader
         self._cursors: dict[SessionId, _Cursor] = {}
+        # Those that have to wait for the channel: a client may attend a thousand sessions.
+        self._waiting: dict[_Cursor, None] = {}
         channel.when_drained(self._drained)
 
     def attach(self, session: SessionId, log: SessionLog, position: int) -> None:
@@ -78,18 +80,24 @@ class Outbox:
         cursor = self._cursors.pop(session, None)
         if cursor is not None:
             cursor.log.detach(cursor.advance)
+            cursor.is_held = True
+            self._waiting.pop(cursor, None)
 
     def close(self) -> None:
         for session in tuple(self._cursors):
             self.detach(session)
 
     def _drained(self) -> None:
-        for cursor in tuple(self._cursors.values()):
+        waiting, self._waiting = self._waiting, {}
+        for cursor in waiting:
             self._advance(cursor)
 
     def _advance(self, cursor: _Cursor) -> None:
         channel = self._channel
-        while channel.pending <= FULL_BYTES and not cursor.is_held:
+        while not cursor.is_held:
+            if channel.pending > FULL_BYTES:
+                self._waiting[cursor] = None
+                return
             position, frames = cursor.log.read(cursor.position, self._reader)
             if position == cursor.position:
                 return

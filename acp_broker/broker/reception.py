@@ -174,6 +174,13 @@ class Reception:
             probe.users -= 1
             if not probe.users:
                 probe.standby.close()
+                self._broker.tasks.start_soon(self._forget, key, probe)
+
+    async def _forget(self, key: tuple[BackendId, str, bytes], probe: _Probe) -> None:
+        """Once it is closed, unless somebody asks it again meanwhile: clients may declare whatever they like."""
+        await probe.standby.shut()
+        if not probe.users and self._probes.get(key) is probe:
+            del self._probes[key]
 
     async def _joined(self, standby: Standby) -> Backend:
         limit_s = _opening_limit_s(standby.runtime)

@@ -73,6 +73,8 @@ class Repose:
         session.attempts.stop()
         session.last = None
         session.log.rest()
+        if self.is_closed and not session.log.readers:
+            session.broker.closed(session)
 
     def end(self) -> None:
         """Nothing more is to come."""

@@ -98,6 +98,7 @@ class Session:
         if len(self._queue) >= limit:
             raise RpcError(BUSY, f"{limit} prompts wait in this session already; wait for one, or cancel")
         self._queue.append(order)
+        self.broker.busy[self.id] = self
         if key is not None:
             self.keys.accepted(key)
 
@@ -109,6 +110,7 @@ class Session:
         for order in waiting:
             self.answer(order, _CANCELLED)
         self.log.commit()
+        self._settle()
 
     def cancel_of(self, frontend: int, request: bytes | None = None) -> Turn | None:
         """Cancel what one frontend has asked: one prompt (ACP `$/cancel_request`), or all; the turn that is ending."""
@@ -123,6 +125,7 @@ class Session:
             self._queue.remove(order)
             self.answer(order, _CANCELLED)
         self.log.commit()
+        self._settle()
         return turn
 
     def refuse_waiting(self, why: RpcError) -> None:
@@ -162,6 +165,12 @@ class Session:
                 self._begin_or_refuse(self._queue.pop(0))
         finally:
             self._is_beginning = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Be among the busy sessions no longer than there is something to cancel."""
+        if self.turn is None and not self._queue:
+            self.broker.busy.pop(self.id, None)
 
     def adopt(self) -> None:
         """Follow what the operator decided last, unless a turn runs or a setting is on its way: then after it."""
@@ -211,6 +220,7 @@ class Session:
             self.keys.accepted(order.key)
         self._echo(order)
         self.turn = Turn(self, order, rules, passed)
+        self.broker.busy[self.id] = self
         self.turn.begin()
 
     def _echo(self, order: Order) -> None:

@@ -185,6 +185,11 @@ class Standby:
         if opening is not None:
             await opening.closed.wait()
 
+    async def shut(self) -> None:
+        """Wait until what is closing is closed."""
+        if self._opening is not None:
+            await self._opening.closed.wait()
+
     async def end(self) -> None:
         """Abandon for good: nothing opens it again."""
         self._ended = True

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from acp_broker.broker import broker
 from acp_broker.broker.broker import DOZE_EVERY_S
 from acp_broker.broker.runtime import REAP_AFTER_S
 from acp_broker.broker.terms import Terms
@@ -160,3 +161,75 @@ async def test_an_idle_sessions_words_are_not_kept_in_memory(tmp_path):
             left = allocated() - before
 
     assert (True, True) == (fresh > 800_000, left < 100_000)
+
+
+# --- what a client that stays could pile up
+
+
+async def test_only_sessions_with_a_prompt_are_looked_at_for_a_cancel(tmp_path):
+    """A client may cancel requests thousands of times a second, and attend thousands of sessions."""
+    slow = {"turns": [[{"do": "waitCancel", "steps": [{"do": "end"}]}]]}
+    async with house(tmp_path, primary=slow) as home:
+        editor = await home.editor()
+        sessions = [await editor.new() for _ in range(3)]
+        first, second = editor.start(sessions[0], "one"), editor.start(sessions[0], "two")
+        other = await editor.prompt(sessions[1])
+        busy = set(home.broker.busy)
+        for turn in (second, first, other):
+            editor.notify("$/cancel_request", requestId=turn.request)
+        await home.clock.advance(0)
+
+        assert (set(sessions[:2]), {}) == (busy, home.broker.busy)
+    assert ["cancelled"] * 3 == [turn.outcome for turn in (first, second, other)]
+
+
+async def test_of_many_closed_sessions_the_oldest_are_on_the_disk_alone(tmp_path, monkeypatch):
+    """A bridge that opens and closes one for each chat must not fill the memory in a year."""
+    monkeypatch.setattr(broker, "MOST_CLOSED", 2)
+    async with house(tmp_path, primary=ECHO) as home:
+        editor = await home.editor(terms=BRIDGE)
+        sessions = await talked(editor, 3)
+        for session in sessions:
+            await editor.result("session/close", sessionId=session)
+        known = list(home.broker.sessions)
+        await editor.result("session/load", sessionId=sessions[0], cwd=str(tmp_path), mcpServers=[])
+
+        assert (sessions[1:], ["echo hello", "say hello"]) == (known, editor.words)
+
+
+async def test_a_closed_session_that_was_taken_up_again_is_not_forgotten(tmp_path, monkeypatch):
+    """It is open, though its client was lost just now."""
+    monkeypatch.setattr(broker, "MOST_CLOSED", 1)
+    async with house(tmp_path, primary=ECHO) as home:
+        editor, other = await home.editor(terms=BRIDGE), await home.editor(terms=BRIDGE)
+        first, second = await talked(editor, 2)
+        await editor.result("session/close", sessionId=first)
+        await editor.prompt(first, "again")
+        await editor.leave()
+        await other.result("session/close", sessionId=second)
+
+        assert [first, second] == list(home.broker.sessions)
+
+
+async def test_an_agent_that_was_only_asked_what_it_can_leaves_nothing(tmp_path):
+    """It is asked once for each kind of client, and a client may say that it is of any kind."""
+    async with house(tmp_path, primary=ECHO) as home:
+        for number in range(3):
+            await home.editor({"_meta": {"number": number}})
+            await home.clock.advance(0)
+
+        assert () == home.broker.reception.standbys
+
+
+async def test_a_prompt_that_waits_for_a_setting_can_be_cancelled(tmp_path):
+    """No turn runs, and yet there is something to cancel."""
+    modes = {"currentModeId": "ask", "availableModes": [{"id": one, "name": one} for one in ("ask", "code")]}
+    slow = {**ECHO, "modes": modes, "calls": {"session/set_mode": [{"do": "stall", "ms": 1000}]}}
+    async with house(tmp_path, primary=slow) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        editor.request("session/set_mode", sessionId=session, modeId="code")
+        turn = await editor.prompt(session)
+        editor.notify("$/cancel_request", requestId=turn.request)
+
+        assert ("cancelled", {}) == (turn.outcome, home.broker.busy)
