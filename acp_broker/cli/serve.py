@@ -2,16 +2,17 @@
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
-from anyio import Event, create_task_group
+from anyio import Event
 from rich.console import Console
 
 from acp_broker.app import kinds
 from acp_broker.app.serving import Daemon, serving
 from acp_broker.config import Config, load
+from acp_broker.edge.signals import caught
 from acp_broker.errors import BrokerError
 
 _ERR = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -28,28 +29,35 @@ def run(path: Path | None, environ: Mapping[str, str]) -> int:
     return 0
 
 
+class _Told:
+    """What signals want: SIGHUP a reload; of the others the first that running turns end, the second that none is
+    waited for."""
+
+    def __init__(self) -> None:
+        self.stop, self.at_once = Event(), Event()
+        self.daemon: Daemon | None = None
+
+    def hear(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
+            if self.daemon is not None:  # before that it is about to read everything anyway
+                self.daemon.reload()
+        elif self.stop.is_set():
+            self.at_once.set()
+        else:
+            self.stop.set()
+
+
 async def _serve(config: Config, environ: Mapping[str, str]) -> None:
-    # Caught to the very end: no further signal may keep us from ending our agents.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with serving(config, environ) as daemon, create_task_group() as tasks:
+    told = _Told()
+    # To the very end: no further signal may keep us from ending our agents.
+    with caught(told.hear, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        async with serving(config, environ) as daemon:
+            told.daemon = daemon
             if sys.stderr.isatty():
                 _ERR.print(_ready(daemon), style="green")
-            stop, at_once = Event(), Event()
-            tasks.start_soon(_obey, signals, daemon, stop, at_once)
-            await stop.wait()
-            await daemon.drain(at_once)
-            tasks.cancel_scope.cancel()
-
-
-async def _obey(signals: AsyncIterator[signal.Signals], daemon: Daemon, stop: Event, at_once: Event) -> None:
-    """SIGHUP reloads. Of the others the first lets running turns end, the second waits for none of them."""
-    async for number in signals:
-        if number is signal.SIGHUP:
-            daemon.reload()
-        elif stop.is_set():
-            at_once.set()
-        else:
-            stop.set()
+            await told.stop.wait()
+            told.daemon = None
+            await daemon.drain(told.at_once)
 
 
 def _ready(daemon: Daemon) -> str:
