@@ -56,6 +56,7 @@ class WebSocketListener:
         self._strangers: dict[Link, None] = {}
         self._guests: dict[WebSocketChannel, bytes] = {}
         self._connections = 0
+        self._is_ending = False
         self._empty = Event()
 
     def open(self, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
@@ -89,6 +90,7 @@ class WebSocketListener:
 
     async def end(self) -> None:
         """Close everything; returns once all connections are gone, or ENDING_S are over."""
+        self._is_ending = True
         self.stop_listening()
         for link in tuple(self._strangers):
             link.abort()
@@ -111,7 +113,13 @@ class WebSocketListener:
         link = Link(self._context)
         self._strangers[link] = None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: link, accepted)
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: link, accepted)
+            except OSError:  # macOS: TCP_NODELAY cannot be set on one that was reset already
+                accepted.close()
+                return
+            if self._is_ending:
+                return
             if len(self._strangers) > MOST_STRANGERS:
                 self._log(
                     "websocket_refused", address=address, why="too many unfinished handshakes: cut off the oldest"

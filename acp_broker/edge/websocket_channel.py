@@ -18,7 +18,7 @@ from acp_broker.edge.frames import Messages, text_frames
 from acp_broker.edge.gate import Admitted
 from acp_broker.edge.link import Link
 from acp_broker.edge.peers import PeerLimits
-from acp_broker.edge.throttle import Progress, Throttle
+from acp_broker.edge.throttle import Progress, Throttle, weight
 
 # A peer that was silent for so long is asked for a sign of life; after GONE_S without one its connection is dead.
 PING_S = 30.0
@@ -136,7 +136,7 @@ class WebSocketChannel:
             return
         lines, count = self._some_lines()
         now = self._clock.now()
-        wait = self._throttle.take(count, limits.messages_per_s, now)
+        wait = self._throttle.take(weight(count, lines), limits.messages_per_s, now)
         if lines:
             self._on_lines(lines)
         if self._core.state is not State.OPEN:

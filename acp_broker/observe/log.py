@@ -35,6 +35,9 @@ _LEVELS: Mapping[str, Level] = {
     "config_needs_restart": "warning",
     "config_refused": "warning",
     "config_warning": "warning",
+    "frontend_lost": "warning",
+    "frontend_stalled": "warning",
+    "frontend_throttled": "warning",
     "guardian.died": "warning",
     "guardian.failed": "warning",
     "log_lines_lost": "warning",
@@ -42,6 +45,9 @@ _LEVELS: Mapping[str, Level] = {
     "not_synced": "warning",
     "opened_without_primary": "warning",
     "token_unusable": "warning",
+    "websocket_binary_ignored": "warning",
+    "websocket_broken": "warning",
+    "websocket_refused": "warning",
     "agent_notification": "debug",
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from acp_broker.edge.throttle import Progress, Throttle
+from acp_broker.edge.throttle import WEIGHT_BYTES, Progress, Throttle, weight
 
 
 def test_some_seconds_worth_go_at_once() -> None:
@@ -50,6 +50,15 @@ def test_a_steady_stream_below_the_rate_never_waits() -> None:
     throttle = Throttle(burst_s=1.0)
 
     assert 0.0 == max(throttle.take(99, 100, float(second)) for second in range(3600))
+
+
+def test_long_messages_weigh_more() -> None:
+    """Small ones only what they are; what was not handed over (a ping, a part) counts as well."""
+    assert [5, 5, 7] == [
+        weight(5, []),
+        weight(5, [b"{}"] * 3),
+        weight(5, [b"x" * WEIGHT_BYTES, b"x" * (WEIGHT_BYTES - 1), b"x"]),
+    ]
 
 
 def test_whoever_takes_anything_is_not_idle() -> None:

@@ -1,6 +1,7 @@
 """WebSocket peers that break the rules, vanish, flood or never read: each harms only itself and is named in the log."""
 
 import asyncio
+import random
 import zlib
 
 import pytest
@@ -212,6 +213,37 @@ async def test_a_throttled_peer_may_still_leave() -> None:
             closing = await peer.frame()
 
     assert (1000, (8, b"")) == (len(door.lines), closing)
+
+
+async def test_long_messages_count_for_more_than_one() -> None:
+    """Ten of them a second would keep this machine busy."""
+    async with open_door() as door:
+        door.limits = PeerLimits(messages_per_s=100)
+        async with client(door) as peer:
+            await peer.send(" " * 8 * MEGABYTE + "{}")
+            await until(lambda: bool(door.events("frontend_throttled")))
+            await peer.send("[]")
+            await settled()
+            before = len(door.lines)
+            await door.clock.advance(10)
+            await until(lambda: len(door.lines) == 2)
+
+    assert 1 == before
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_any_bytes_end_one_connection_at_most(seed: int) -> None:
+    """Whatever comes, it is refused, and nothing but that connection ends."""
+    chance = random.Random(seed)
+    async with open_door() as door, upgraded(door) as peer, client(door) as honest:
+        peer.send(chance.choice([b"", b"\x81", b"\x01\x82"]) + chance.randbytes(chance.randrange(1, 3000)))
+        peer.writer.write_eof()
+        await peer.rest()
+        door.on_lines = echo
+        await honest.send("{}")
+        answer = await honest.recv()
+
+    assert "{}" == answer
 
 
 async def test_pings_count_as_messages() -> None:
