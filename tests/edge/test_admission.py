@@ -154,3 +154,16 @@ def test_the_table_of_addresses_is_bounded() -> None:
         guests.token([], TOKEN, f"10.{number // 65536}.{number // 256 % 256}.{number % 256}", 1000.0)
 
     assert admission.MOST_ADDRESSES == len(guests._wrong)
+
+
+def test_who_was_wrong_longest_ago_is_forgotten_first() -> None:
+    """Whoever is at it now is not."""
+    guests = Admission()
+    for address in ("10.0.0.1", "10.0.0.2"):
+        for _ in range(10):
+            guests.token([], TOKEN, address, 1000.0)
+    for number in range(admission.MOST_ADDRESSES - 1):
+        guests.token([], TOKEN, f"10.1.{number // 256}.{number % 256}", 1000.0)
+    statuses = [status_of(guests.token([], TOKEN, address, 1000.0)) for address in ("10.0.0.2", "10.0.0.1")]
+
+    assert [429, 401] == statuses

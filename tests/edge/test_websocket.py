@@ -1,11 +1,13 @@
 """ACP over WebSocket with a client that keeps to the rules: the official one of the `websockets` library."""
 
+import asyncio
 import socket
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.websocket import BEARER, TOKEN, client, echo, open_door, until
+from acp_broker.errors import UsageError
+from tests.support.websocket import BEARER, DEADLINE_S, TOKEN, client, echo, has_ipv6, open_door, until, upgraded
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +75,8 @@ async def test_a_compressing_client_is_understood() -> None:
         answer = await peer.recv()
         extensions = peer.response.headers.get("Sec-WebSocket-Extensions")
 
-    assert ("y" * 100_000, True) == (answer, "permessage-deflate" in extensions)
+    assert "y" * 100_000 == answer
+    assert "permessage-deflate; server_no_context_takeover; client_max_window_bits=12" == extensions
 
 
 async def test_each_connection_has_an_id_of_its_own() -> None:
@@ -150,6 +153,38 @@ async def test_connections_of_another_token_are_closed() -> None:
     assert (1008, "{}") == (closed.value.rcvd.code, answer)
 
 
+async def test_what_goes_wrong_inside_comes_out_as_it_is() -> None:
+    """Another way in that is opened inside may refuse to open: its UsageError is for people to read."""
+    with pytest.raises(UsageError, match="the other one"):
+        async with open_door():
+            raise UsageError("the other one")
+
+
+async def test_whoever_is_told_that_it_is_drained_finds_nothing_pending() -> None:
+    """Channel.when_drained: each time `pending` falls to zero, not to some mark above it."""
+    async with open_door() as door, upgraded(door) as peer:
+        channel, pending = door.channels[0], []
+        channel.when_drained(lambda: pending.append(channel.pending))
+        channel.write(b'"' + b"x" * 20_000_000 + b'"\n')
+        before = channel.pending
+        async with asyncio.timeout(DEADLINE_S):
+            await peer.reader.readexactly(20_000_012)
+        after = list(pending)
+
+    assert before > 0
+    assert [0] == after
+
+
+async def test_the_end_comes_after_all_that_was_written() -> None:
+    """However slowly the peer reads it."""
+    async with open_door() as door, upgraded(door) as peer:
+        door.channels[0].write(b'"' + b"x" * 20_000_000 + b'"\n')
+        door.channels[0].close("done")
+        said = await peer.rest()
+
+    assert b'x"\x88\x06\x03\xe9done' == said[-10:]
+
+
 async def test_nothing_waits_for_more_to_be_sent() -> None:
     """Nagle's algorithm would hold back small messages for the peer's delayed acknowledgement: 40 ms each."""
     async with open_door() as door, client(door):
@@ -160,6 +195,7 @@ async def test_nothing_waits_for_more_to_be_sent() -> None:
     assert 0 != nodelay
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="binds ::1, which this machine does not have")
 async def test_ipv6_is_listened_on() -> None:
     """Its address is written in brackets."""
     async with open_door(host="::1") as door, client(door, additional_headers=BEARER) as peer:

@@ -1,8 +1,11 @@
 """Who is not let in over WebSocket, and what the others on that port are told (protocol.md, "Connection")."""
 
+import socket
+
 import pytest
 
 from acp_broker.edge import websocket
+from tests.support.clock import settled
 from tests.support.websocket import TOKEN, open_door, raw, request, until, upgraded
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +183,44 @@ async def test_half_a_handshake_is_cut_off_after_its_time() -> None:
         rest = await peer.rest()
 
     assert ([], b"", "no whole request within 10 s") == (before, rest, door.logged[0]["why"])
+
+
+async def test_the_blank_line_may_be_split_between_two_reads() -> None:
+    """TCP has no messages."""
+    async with open_door() as door, raw(door) as peer:
+        asked = request()
+        peer.send(asked[:-1])
+        await settled()
+        peer.send(asked[-1:])
+        status, _ = await peer.head()
+
+    assert 101 == status
+
+
+async def test_who_was_refused_and_does_not_close_is_cut_off() -> None:
+    """It has its answer; the descriptor is ours."""
+    async with open_door() as door, raw(door) as peer:
+        peer.send(request("GET / HTTP/1.1"))
+        await peer.rest()
+        await door.clock.advance(1.9)
+        before = door.listener._connections
+        await door.clock.advance(0.1)
+        await until(lambda: not door.listener._connections)
+
+    assert 1 == before
+
+
+async def test_strangers_do_not_hold_up_the_end() -> None:
+    """Neither those who have begun their handshake, nor one who comes at that very moment."""
+    async with open_door() as door, raw(door) as peer:
+        await until(lambda: bool(door.clock.armed))
+        ours, theirs = socket.socketpair()
+        door.listener._on_socket(ours, "late")
+        await door.listener.end()
+        rest = await peer.rest()
+        theirs.close()
+
+    assert b"" == rest
 
 
 async def test_a_connection_that_only_comes_and_goes_is_not_worth_a_line() -> None:

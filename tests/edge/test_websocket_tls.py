@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,8 @@ async def test_a_client_that_does_not_trust_us_is_named(tmp_path: Path) -> None:
     """Only our log can tell that its certificates are what is wrong."""
 
     def call(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as one:
-            ssl.create_default_context().wrap_socket(one, server_hostname="localhost")
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as plain:
+            ssl.create_default_context().wrap_socket(plain, server_hostname="localhost")
 
     async with open_door(tls=certificate(tmp_path)) as door:
         # In a thread: asyncio's own client drops the alert.
@@ -120,9 +121,32 @@ async def test_garbage_in_the_middle_of_a_tls_connection_ends_it(tmp_path: Path)
     assert 37 == sent
 
 
+async def test_a_client_that_ends_tls_is_gone(tmp_path: Path) -> None:
+    """It said that it sends no more; that its TCP connection is still open means nothing."""
+    pair = certificate(tmp_path)
+
+    def call(port: int) -> bytes:
+        plain = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+        with trust(pair[0]).wrap_socket(plain, server_hostname="localhost") as over:
+            over.sendall(request())
+            head = over.recv(4096)
+            with suppress(ssl.SSLError):  # a close frame comes where it waits for the end of TLS
+                over.unwrap()
+            return head
+
+    async with open_door(tls=pair) as door:
+        head = await asyncio.to_thread(call, door.port)
+        await until(lambda: bool(door.guests) and not door.channels)
+
+    assert head.startswith(b"HTTP/1.1 101")
+
+
 async def test_an_old_version_of_tls_is_not_spoken(tmp_path: Path) -> None:
-    """TLS 1.0 and 1.1 are deprecated (RFC 8996)."""
-    assert ssl.TLSVersion.TLSv1_2 == server_context(*certificate(tmp_path)).minimum_version
+    """TLS 1.0 and 1.1 are deprecated (RFC 8996); and renegotiating, which TLS 1.3 has dropped, is work for nothing."""
+    context = server_context(*certificate(tmp_path))
+
+    assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
+    assert context.options & ssl.OP_NO_RENEGOTIATION
 
 
 async def test_a_certificate_that_is_missing_is_named(tmp_path: Path) -> None:

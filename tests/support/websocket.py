@@ -78,6 +78,16 @@ class Door:
             self.channels.remove(channel)
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     """Let the event loop run until it is so."""
     async with asyncio.timeout(DEADLINE_S):
