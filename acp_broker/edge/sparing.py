@@ -9,7 +9,7 @@ MOST_LINES = 20
 
 
 class SparingLog:
-    """At most MOST_LINES of an event in WINDOW_S; what was left out is told as `<event>_more` when they are over."""
+    """At most MOST_LINES of an event in WINDOW_S; what was left out is counted when they are over."""
 
     def __init__(self, log: Callable[..., None], clock: Clock) -> None:
         self._log = log
@@ -32,4 +32,4 @@ class SparingLog:
         seen, self._seen = self._seen, {}
         for event, count in seen.items():
             if count > MOST_LINES:
-                self._log(f"{event}_more", count=count - MOST_LINES)
+                self._log("more_of_it", what=event, count=count - MOST_LINES)

@@ -31,7 +31,7 @@ async def test_the_rest_is_counted_and_told_when_the_minute_is_over() -> None:
         sparing("refused")
     await clock.advance(60)
 
-    assert [*[("refused", {})] * MOST_LINES, ("refused_more", {"count": 5})] == heard
+    assert [*[("refused", {})] * MOST_LINES, ("more_of_it", {"what": "refused", "count": 5})] == heard
 
 
 async def test_each_event_has_its_own_measure() -> None:

@@ -165,9 +165,9 @@ async def test_a_flood_of_refusals_is_a_few_lines_and_a_number() -> None:
                 await peer.rest()
         await door.clock.advance(60)
 
-    assert (20, [{"event": "websocket_refused_more", "count": 10}]) == (
+    assert (20, [{"event": "more_of_it", "what": "websocket_refused", "count": 10}]) == (
         len(door.events("websocket_refused")),
-        door.events("websocket_refused_more"),
+        door.events("more_of_it"),
     )
 
 
