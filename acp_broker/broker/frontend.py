@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event, create_task_group
+from anyio import Event, Lock, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
@@ -69,6 +69,7 @@ class Frontend:
         self.outbox = Outbox(channel, number)
         self._channel = channel
         self._drained = Event()
+        self._replaying = Lock()
         channel.when_drained(self._on_drained)
         self._tasks: TaskGroup
         self._open = 0
@@ -132,14 +133,16 @@ class Frontend:
     async def replay(self, frames: Iterable[bytes]) -> None:
         """Send a session's past as fast as the frontend reads it, in pieces that hold nobody up."""
         written = 0
-        for frame in frames:
-            self._channel.write(frame)
-            written += len(frame)
-            if written > REPLAY_BYTES:
-                written = 0
-                await checkpoint()
-                while self._channel.pending > FULL_BYTES:
-                    await self._drained.wait()
+        # One at a time: each has a file open, and a client may ask for a thousand and read none of them.
+        async with self._replaying:
+            for frame in frames:
+                self._channel.write(frame)
+                written += len(frame)
+                if written > REPLAY_BYTES:
+                    written = 0
+                    await checkpoint()
+                    while self._channel.pending > FULL_BYTES:
+                        await self._drained.wait()
 
     def _on_drained(self) -> None:
         self._drained.set()

@@ -47,6 +47,9 @@ class Session(_Shape, frozen=True):
     queued: int
     open: tuple[BackendId, ...]
     is_closed: bool
+    # How many clients are shown what happens in it, and why its log cannot be written, if so.
+    attended_by: int = 0
+    fault: str | None = None
 
 
 class Turn(_Shape, frozen=True):
@@ -134,6 +137,8 @@ def _session(broker: "Broker", session: "of.Session") -> Session:
         queued=session.queued,
         open=tuple(one.runtime.candidate.backend for one in session.standbys if one.backend is not None),
         is_closed=session.repose.is_closed,
+        attended_by=session.log.readers,
+        fault=session.log.fault,
     )
 
 

@@ -1,6 +1,7 @@
 """One frontend's connection: what is answered, with what, and what is passed over in silence."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -314,3 +315,23 @@ async def test_nothing_is_asked_of_a_client_that_has_left(tmp_path):
         await home.clock.advance(1)
 
         assert (False, 1) == (editor.has_left, len(other.of("session/request_permission")))
+
+
+async def test_a_client_that_reads_nothing_has_one_file_open_however_much_it_loads(tmp_path):
+    """Each load reads its session's log; the broker's descriptors are everybody's."""
+    async with house(tmp_path, primary=FLOOD) as home:
+        editor, channel, session = await behind(home)
+        await editor.prompt(session)
+        channel.read()
+        before = open_files(tmp_path)
+        for _ in range(5):
+            editor.request("session/load", sessionId=session, cwd="/", mcpServers=[])
+        await settled()
+
+        assert 1 == open_files(tmp_path) - before
+
+
+def open_files(folder: Path) -> int:
+    """How many files below this folder are open."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(link.readlink().is_relative_to(folder) for link in links)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from acp_broker.broker import status
+from tests.support.disk import Disk
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,25 @@ async def test_a_session_is_shown_with_whom_it_works_for(tmp_path: Path):
         "queued": 0,
         "open": ("primary",),
         "isClosed": False,
+        "attendedBy": 1,
+        "fault": None,
     } == seen
+
+
+async def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever frees the disk wants to know whose words are at stake."""
+    disk = Disk(monkeypatch)
+    async with house(tmp_path, is_whole=False, primary=STALLS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        disk.room = 0
+        editor.cancel(session)
+        await home.clock.advance(0)
+        (seen,) = plain(home)["sessions"]
+        disk.room = None
+
+    assert seen["fault"].endswith("No space left on device")
 
 
 async def test_a_running_turn_is_shown_with_who_is_asked(tmp_path: Path):
