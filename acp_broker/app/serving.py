@@ -27,7 +27,7 @@ from acp_broker.broker.status import snapshot
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, state_dir
 from acp_broker.config import WebSocket as WebSocketConfig
-from acp_broker.edge import meeting, open_files
+from acp_broker.edge import meeting, open_files, ownership
 from acp_broker.edge.channel import Channel
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
@@ -195,6 +195,8 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
     certificate cannot be used. Whoever serves already is not disturbed by the attempt.
     """
     home = state_dir(environ)
+    # The lock comes with the listener, which needs the broker; by then its log was set aside and old sessions deleted.
+    ownership.check_unowned(home)
     token = bearer(config, home, environ)
     websocket = config.frontends.websocket
     open_files.allow_many()

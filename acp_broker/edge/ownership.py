@@ -46,6 +46,12 @@ def owned(home: Path, about: Mapping[str, str], environ: Mapping[str, str]) -> I
         os.close(lock)
 
 
+def check_unowned(home: Path) -> None:
+    """Raises UsageError where somebody else owns the folder by now: for whoever is about to touch what is theirs."""
+    if (home / LOCK_FILE).exists():
+        os.close(_lock(home))
+
+
 def address(home: Path, environ: Mapping[str, str]) -> Path:
     """Where the socket of a state folder goes: a short path in a folder of ours alone, which is made if need be.
 

@@ -174,6 +174,18 @@ def test_a_second_one_is_refused_and_disturbs_nobody(tmp_path: Path) -> None:
     assert ("end_turn", True) == (turn.reply["result"]["stopReason"], bool(later))
 
 
+def test_a_second_one_leaves_the_log_of_the_first_where_it_is(tmp_path: Path) -> None:
+    """Opening a log sets aside one that has grown too long: the first would go on writing to what was set aside."""
+    place = tmp_path / "serve.jsonl"
+    daemon = Daemon(tmp_path, {**chain(one=SCRIPTED), "log": {"file": str(place)}})
+    daemon.log_file = place
+    with daemon:
+        os.truncate(place, 11 * 1024 * 1024)
+        ended = daemon.ask("serve")
+
+    assert (1, False) == (ended.returncode, (tmp_path / "serve.jsonl.1").exists())
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     """With what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
