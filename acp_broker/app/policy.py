@@ -38,6 +38,7 @@ def policy(config: Config, spawn: Spawn) -> Policy:
         queued_prompts=config.limits.queued_prompts,
         session_new_s=config.limits.session_new_ms / 1000,
         learn_s=config.limits.learn_ms / 1000,
+        session_busy_s=config.limits.session_busy_ms / 1000,
         unattended_s=config.limits.unattended_ms / 1000,
     )
 

@@ -247,14 +247,6 @@ class Broker:
                 del self.sessions[oldest]
                 self.tasks.start_soon(asleep.end)
 
-    def forget(self, session: Session) -> None:
-        """Another process has gone on with it: whoever wants it here loads it, and sees what was said there."""
-        self.sessions.pop(session.id, None)
-        for frontend in self.frontends.values():
-            frontend.outbox.detach(session.id)
-        self.tasks.start_soon(session.end)
-        self.log("session_went_on_elsewhere", session=session.id)
-
     async def delete(self, session: Session) -> None:
         """Nobody finds it from now on; what runs in it is answered before its log goes."""
         self.sessions.pop(session.id, None)

@@ -56,6 +56,10 @@ class Fitting:
         self._fitted[before] = self._fitted.get(before, _NEW)[0], _UNKNOWN
         self._fitted.pop(self._session.settings.backend, None)
 
+    def forget(self) -> None:
+        """The user's choices were made elsewhere: the next turn brings its backend to them anew."""
+        self._fitted.clear()
+
     def set_mode(self, mode: str, rest: dict[str, Raw]) -> Awaitable[Raw]:
         """ACP `session/set_mode`: asked of the selected backend; while it is away, kept for when it opens."""
         return self._begun(lambda: self._set_mode(mode, rest))

@@ -205,7 +205,10 @@ class Frontend:
             return self.broker.reply_to(error)
 
     def answer(self, request: Request, outcome: Answer) -> None:
-        self._channel.write(jsonrpc.answer(request.id, outcome))
+        self.reply(request.id, outcome)
+
+    def reply(self, request_id: Raw, outcome: Answer) -> None:
+        self._channel.write(jsonrpc.answer(request_id, outcome))
 
     def _on_notification(self, notification: Notification) -> None:
         # JSON-RPC 2.0: a notification is never answered, whatever is wrong with it.

@@ -41,7 +41,8 @@ class Ids:
 
     def taken(self, ids: Iterable[str]) -> None:
         """These are used already, by runtimes that are no more."""
-        self._owners.update(dict.fromkeys(ids, _NOBODY))
+        for one in ids:
+            self._owners.setdefault(one, _NOBODY)
 
     def unique(self, life: int, raw: str) -> str:
         """The session's id for a runtime's `raw` id."""

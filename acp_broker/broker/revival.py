@@ -14,10 +14,11 @@ from msgspec import Raw
 
 from acp_broker import __version__
 from acp_broker.broker import shapes
+from acp_broker.broker.lease import interrupted
 from acp_broker.broker.session import Session
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import SessionId
-from acp_broker.errors import INVALID_PARAMS, RpcError, StoreError
+from acp_broker.errors import INVALID_PARAMS, RpcError, SessionInUse, StoreError
 from acp_broker.store import owned, past, records
 from acp_broker.store.log import SessionLog
 from acp_broker.wire import jsonrpc
@@ -42,14 +43,16 @@ class Revival:
         self._listing = Lock()
 
     async def revive(self, name: SessionId, frontend: "Frontend") -> None:
-        """Have the session in memory if there is a log of it. Raises StoreError; SessionInUse for another process's."""
+        """Have the session in memory if there is a log of it. Raises StoreError."""
         async with self._one_at_a_time:
             log = None if name in {*self._broker.sessions, *self.going} else self._broker.folder.old_log(name)
             if log is None:
                 return
             try:
+                # While a turn runs in another process, what is unanswered is so for now.
+                is_free = _is_free(log)
                 known = await anyio.to_thread.run_sync(partial(past.past, log.path))
-                self._take_up(known, log, frontend)
+                self._take_up(known, log, frontend, is_free=is_free)
             except BaseException:
                 log.close()
                 raise
@@ -69,12 +72,12 @@ class Revival:
         return jsonrpc.encode({"sessions": shown, **more})
 
     def delete(self, name: SessionId) -> None:
-        """Delete a log that is in no memory; none is fine. Raises StoreError; SessionInUse for another process's."""
+        """Delete a log that is in no memory; none is fine. Raises StoreError; SessionInUse while a turn runs in it."""
         path = None if name in self.going else self._broker.folder.log_path(name)
         if path is not None:
             owned.remove(path)
 
-    def _take_up(self, known: past.Past, log: SessionLog, frontend: "Frontend") -> None:
+    def _take_up(self, known: past.Past, log: SessionLog, frontend: "Frontend", *, is_free: bool) -> None:
         broker = self._broker
         session = Session(broker, SessionSetup(known.session, known.cwd, known.directories), log, frontend)
         session.ids.taken(known.ids)
@@ -85,19 +88,33 @@ class Revival:
         session.memory.turns, session.memory.kept = known.turns, known.kept
         session.keys.restore(known.keyed)
         session.is_announced = True
-        at = broker.clock.wall()
-        log.append(
-            records.line(
-                "opened", format=records.FORMAT, at=at, session=known.session, cwd=known.cwd, broker=__version__
-            )
+        if is_free:
+            self._begin_again(session, known)
+        broker.sessions[session.id] = session
+        broker.log(
+            "session_revived",
+            session=session.id,
+            interrupted=list(known.unanswered) if is_free and known.unanswered else None,
         )
-        for turn in known.unanswered:
-            log.append(records.line("interrupted", turn=turn, at=at))
-        log.commit()
+
+    def _begin_again(self, session: Session, known: past.Past) -> None:
+        """Have the log say that this process goes on with it, and which turns' process has died. Raises StoreError."""
+        log = session.log
+        opened = {"session": known.session, "cwd": known.cwd, "broker": __version__}
+        log.append(records.line("opened", format=records.FORMAT, at=self._broker.clock.wall(), **opened))
+        interrupted(session, known.unanswered)
+        log.let_go()
         if log.fault is not None:
             raise StoreError(log.fault)
-        broker.sessions[session.id] = session
-        broker.log("session_revived", session=session.id, interrupted=list(known.unanswered) or None)
+
+
+def _is_free(log: SessionLog) -> bool:
+    """Take the lease, if no turn runs in another process. Raises StoreError."""
+    try:
+        log.hold()
+    except SessionInUse:
+        return False
+    return True
 
 
 def _info(one: past.Listed) -> dict[str, str]:

@@ -16,6 +16,7 @@ from acp_broker.broker.desk import Desk
 from acp_broker.broker.fitting import Fitting
 from acp_broker.broker.ids import CHUNKS, Ids
 from acp_broker.broker.keys import Keys
+from acp_broker.broker.lease import Lease, interrupted
 from acp_broker.broker.memory import Memory
 from acp_broker.broker.replay import prompt_params
 from acp_broker.broker.repose import Repose
@@ -28,9 +29,10 @@ from acp_broker.broker.weighing import load
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason
 from acp_broker.core.turnrules import Miss
-from acp_broker.errors import BUSY, RpcError, SessionInUse, StoreError
+from acp_broker.errors import BUSY, RpcError, StoreError
 from acp_broker.store import records
 from acp_broker.store.log import SessionLog
+from acp_broker.store.past import Past
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update, message
 
@@ -64,6 +66,7 @@ class Session:
         self.fitting = Fitting(self)
         self.memory = Memory(self)
         self.keys = Keys(self._answer_again)
+        self.lease = Lease(self)
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
         self.whom = frontend.whom
@@ -91,11 +94,11 @@ class Session:
         if key is not None and self.keys.asked_again(key, order.frontend, order.request_id):
             return
         self.repose.is_closed = False
-        if self.turn is None and not self._is_held_up and not self._queue:
+        if self.turn is None and not self._is_held_up and not self._queue and self.lease.taken():
             self._begin(order)
             return
         limit = self.broker.policy.queued_prompts
-        if len(self._queue) >= limit:
+        if len(self._queue) >= limit and (self._queue or not self.lease.is_awaited):
             raise RpcError(BUSY, f"{limit} prompts wait in this session already; wait for one, or cancel")
         self._queue.append(order)
         self.broker.busy[self.id] = self
@@ -108,8 +111,7 @@ class Session:
         if self.turn is not None:
             self.turn.cancel()
         for order in waiting:
-            self.answer(order, _CANCELLED)
-        self.log.commit()
+            self._cancelled(order)
         self._settle()
 
     def cancel_of(self, frontend: int, request: bytes | None = None) -> Turn | None:
@@ -123,8 +125,7 @@ class Session:
             turn.cancel()
         for order in [order for order in self._queue if is_meant(order)]:
             self._queue.remove(order)
-            self.answer(order, _CANCELLED)
-        self.log.commit()
+            self._cancelled(order)
         self._settle()
         return turn
 
@@ -133,7 +134,6 @@ class Session:
         waiting, self._queue = self._queue, []
         for order in waiting:
             self._refuse(order, why)
-        self.log.commit()
 
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         """The turn has its reply; the next one begins."""
@@ -149,6 +149,8 @@ class Session:
             self.broker.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
         self.next()
+        if self.turn is None:
+            self.lease.let_go()
         self.repose.turn_over()
         if self._over is not None:
             self._over.set()
@@ -161,7 +163,7 @@ class Session:
             return
         self._is_beginning = True
         try:
-            while self._queue and self.turn is None and not self._is_held_up:
+            while self._queue and self.turn is None and not self._is_held_up and self._has_lease():
                 self._begin_or_refuse(self._queue.pop(0))
         finally:
             self._is_beginning = False
@@ -180,7 +182,14 @@ class Session:
     @property
     def _is_held_up(self) -> bool:
         """Whether prompts wait: for a setting that is on its way to the backend, or for the end of a close."""
-        return self.fitting.is_busy or self.repose.is_under_way
+        return self.fitting.is_busy or self.repose.is_under_way or self.lease.is_awaited
+
+    def _has_lease(self) -> bool:
+        try:
+            return self.lease.taken()
+        except StoreError as error:
+            self.refuse_waiting(self.broker.reply_to(error))
+            return False
 
     def missed(self, turn: Turn, miss: Miss, then: Candidate | None) -> None:
         self.broker.missed(self, turn, miss, then)
@@ -190,14 +199,17 @@ class Session:
             self._begin(order)
         except (RpcError, StoreError) as error:
             self._refuse(order, self.broker.reply_to(error))
-            self.log.commit()
 
     def _begin(self, order: Order) -> None:
-        if self.log.wake():
-            self.broker.forget(self)
-            raise SessionInUse(
-                "this session went on in another acp-broker process: load it, to see what was said there"
-            )
+        try:
+            turn = self.turn = self._accepted(order)
+            self.broker.busy[self.id] = self
+        except (RpcError, StoreError):
+            self.lease.let_go()
+            raise
+        turn.begin()
+
+    def _accepted(self, order: Order) -> Turn:
         self.log.recover()
         rules, passed = self.broker.plan(self, order)
         self.log.append(
@@ -219,9 +231,18 @@ class Session:
         if order.key is not None:
             self.keys.accepted(order.key)
         self._echo(order)
-        self.turn = Turn(self, order, rules, passed)
-        self.broker.busy[self.id] = self
-        self.turn.begin()
+        return Turn(self, order, rules, passed)
+
+    def absorb(self, past: Past) -> None:
+        """Take up what another process has done in the session: its turns, its ids, the user's choices."""
+        self.memory.turns = past.turns
+        self.ids.taken(past.ids)
+        self.keys.restore(past.keyed)
+        if past.chosen is not None and past.chosen != self._kept:
+            self._kept = past.chosen
+            self.selection.restore(past.chosen, self.policy.runtimes[self.settings.backend].modes)
+            self.fitting.forget()
+        interrupted(self, past.unanswered)
 
     def _echo(self, order: Order) -> None:
         """Show the prompt to the other frontends that attend (protocol.md, "Turns")."""
@@ -240,14 +261,29 @@ class Session:
             self.keys.answered(order.key, outcome)
 
     def _refuse(self, order: Order, why: RpcError) -> None:
-        """The answer to a prompt that was never begun."""
-        self.answer(order, why)
+        """The answer to a prompt that was never begun, and may be sent again."""
+        self._say(order, why)
         if order.key is not None:
             self.keys.refused(order.key, why)
+
+    def _cancelled(self, order: Order) -> None:
+        """The answer to a prompt that was cancelled before it had begun."""
+        self._say(order, _CANCELLED)
+        if order.key is not None:
+            self.keys.answered(order.key, _CANCELLED)
+
+    def _say(self, order: Order, outcome: Answer) -> None:
+        """Of a prompt that was never begun nothing is in the log, which another process may be writing just now."""
+        self.trace("prompt_not_begun", session=self.id, turn=order.turn, why=_why(outcome))
+        frontend = self.broker.frontends.get(order.frontend)
+        if frontend is not None:
+            frontend.reply(order.request_id, outcome)
 
     def _answer_again(self, frontend: int, request_id: Raw, outcome: Answer) -> None:
         send(self.log, frontend, jsonrpc.answer(request_id, outcome))
         self.log.commit()
+        if self.log.is_pending and self.turn is None:
+            self.lease.taken()
 
     # --- backends
 
@@ -387,3 +423,7 @@ class Session:
         text = f"[acp-broker] {candidate.backend} answers" + (f" ({why})" if why else f" again, after {before}")
         update = message(text + "\n\n", messageId=self.ids.fresh())
         return [self.ids.voiced(update, 0)]
+
+
+def _why(outcome: Answer) -> str:
+    return outcome.message if isinstance(outcome, RpcError) else "cancelled"

@@ -48,6 +48,7 @@ class Limits(_Shape, frozen=True):
     learn_ms: Annotated[Milliseconds, Meta(description="initialize waits for an unknown primary.")] = 2_000
     max_message_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824, description="Of one message.")] = 33_554_432
     queued_prompts: Annotated[int, Meta(ge=0, le=1_000, description="That wait per session.")] = 16
+    session_busy_ms: Annotated[Milliseconds, Meta(description="For another process's turn in a session.")] = 60_000
     drain_ms: Annotated[Milliseconds, Meta(description="For turns to end once serve is told to stop.")] = 30_000
     unattended_ms: Annotated[Milliseconds, Meta(description="An agent's question waits for a lost frontend.")] = 60_000
     stalled_ms: Annotated[Milliseconds, Meta(description="After which a client that takes nothing is cut off.")] = (

@@ -53,7 +53,7 @@ class StateFolder:
     def old_log(self, session: SessionId) -> SessionLog | None:
         """The log of a session that an earlier broker made, open; None where there is none of that name.
 
-        Raises StoreError; SessionInUse while another process has it.
+        Raises StoreError.
         """
         path = self.log_path(session)
         if path is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from acp_broker.errors import StoreError
+from acp_broker.errors import SessionInUse, StoreError
 from acp_broker.store import owned, records
 
 # What is kept in memory for readers that keep up; one that falls further behind reads the file.
@@ -45,6 +45,7 @@ class SessionLog:
         self.fault: str | None = None
         self._fd = -1
         self.is_at_rest = False
+        self._is_held = False
         self._written = 0
         # (position, file offset) of each stretch that is in the file without a gap; a failed write makes a new one.
         self._stretches: list[tuple[int, int]] = [(0, 0)]
@@ -69,22 +70,33 @@ class SessionLog:
             raise StoreError(self.fault)
 
     def take_up(self, on_write: Callable[[], None] | None = None) -> None:
-        """Go on with the file of a session that is in no memory. Raises StoreError; SessionInUse for another's."""
+        """Go on with the file of a session that is in no memory. Raises StoreError."""
         self._on_write = on_write
         self.is_at_rest = True
-        self.wake()
+        try:
+            self._written = self.end = owned.whole_records(self._opened())
+        except OSError as error:
+            raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
 
-    def wake(self) -> bool:
-        """Have the file open, and ours; whether another process has written to it since we let go of it.
+    def hold(self) -> bool:
+        """Have the lease on the file until `let_go`; whether another process has written to it since we had it.
 
         Raises StoreError; SessionInUse while another process has it.
         """
+        if self._is_held:
+            return False
         before = self._written
         try:
-            self._opened()
+            self._hold()
         except OSError as error:
             raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
         return self._written > before
+
+    def let_go(self) -> None:
+        """Write what is pending, and let other processes have the lease."""
+        self.commit()
+        if self._is_held:
+            self._release()
 
     def append(self, line: bytes, frames: bytes = b"", to: int | None = None) -> None:
         """Add one record, and the frames that readers are shown of it after `commit`."""
@@ -95,13 +107,19 @@ class SessionLog:
             self._fresh.append(Entry(start, self.end, to, frames))
 
     def commit(self) -> None:
-        """Write what was appended, then let every reader advance. Never raises: a failed write sets `fault`."""
-        if not self._lines:
+        """Write what was appended, then let every reader advance. Never raises: a failed write sets `fault`.
+
+        While another process has the lease, it waits, for a later commit.
+        """
+        is_ours = self._is_held
+        if not self._lines or not (is_ours or self._may_write()):
             return
         data = self._lines[0] if len(self._lines) == 1 else b"".join(self._lines)
         self._lines.clear()
         if self.fault is None:
             self._write(data)
+        if self._is_held and not is_ours:
+            self._release()
         if self._fresh:
             if self._tail is _NOTHING:
                 self._tail = deque()
@@ -119,14 +137,22 @@ class SessionLog:
         """
         if self.fault is None:
             return
+        if owned.is_deleted(self._fd):
+            raise StoreError(self.fault)
         self.fault = None
         lost = self.end - self._position(self._written)
+        self._written = owned.whole(self._fd, self._written)
         self._stretches.append((self.end, self._written))
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
         if self.fault is not None:
             self._stretches.pop()
             raise StoreError(self.fault)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something that was appended waits until another process lets go of the lease."""
+        return bool(self._lines)
 
     @property
     def readers(self) -> int:
@@ -182,39 +208,67 @@ class SessionLog:
     def close(self) -> None:
         """Write what is pending and close the file; closing twice does nothing."""
         self.commit()
-        self.is_at_rest = False
+        self.is_at_rest = self._is_held = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _opened(self) -> int:
         if self.is_at_rest:
-            self._fd = owned.take(self.path)
+            self._fd = owned.open_(self.path)
             self.is_at_rest = False
-            self._catch_up(owned.whole(self._fd))
         return self._fd
+
+    def _hold(self) -> None:
+        fd = self._opened()
+        owned.hold(fd, self.path)
+        self._is_held = True
+        if owned.is_deleted(fd):
+            self._release()
+            raise StoreError(f"the session log {self.path} was deleted; open a new session")
+        if self.fault is None:
+            self._catch_up(owned.whole(fd, self._written))
+
+    def _release(self) -> None:
+        self._is_held = False
+        owned.let_go(self._fd)
+
+    def _may_write(self) -> bool:
+        """Take the lease for one write; False while another process has it. Without a file it needs none."""
+        if self.fault is not None:
+            return True
+        try:
+            self._hold()
+        except SessionInUse:
+            return False
+        except StoreError as error:
+            self.fault = str(error)
+        except OSError as error:
+            self.fault = f"cannot write the session log {self.path}: {error.strerror}"
+        return True
 
     def _catch_up(self, size: int) -> None:
         """Take what another process wrote while the file was not ours into our positions, before what is new."""
         growth, self._written = size - self._written, size
+        if not growth:
+            return
+        # What is remembered stands before it: whoever has not had that reads the file.
+        self._tail, self._tail_bytes = _NOTHING, 0
         self.end += growth
         for entry in self._fresh:
             entry.start += growth
             entry.end += growth
 
     def _write(self, data: bytes) -> None:
+        fd = self._fd
         try:
-            fd = self._opened()
             taken = os.write(fd, data)
             while taken < len(data):
                 taken += os.write(fd, data[taken:])
-        except StoreError as error:
-            self.fault = str(error)
-            return
         except OSError as error:
             self.fault = f"cannot write the session log {self.path}: {error.strerror}"
             # The part of a record that did fit is cut off: a reader never sees half of one.
-            _cut(self._fd, self._written)
+            _cut(fd, self._written)
             return
         self._written += len(data)
         if self._on_write is not None:

@@ -1,7 +1,7 @@
-"""A session's log file, owned by the one process that has it open: a flock on the open file says so.
+"""A session's log file, and the lease on it: a flock on the open file says which process may write.
 
-The kernel lets go of it when the process ends, however it ends, so an owner that died blocks nobody. What runs in
-this process shares it; whoever wants the file from another process is refused and told so.
+It is held from the acceptance of a turn to its answer, and for each single write between turns. The kernel lets go of
+it when its holder ends, however it ends, so one that died blocks nobody.
 """
 
 import fcntl
@@ -17,43 +17,63 @@ _LOOK_BYTES = 64 * 1024
 
 def make(path: Path) -> int:
     """Create the file, readable by its owner alone. Raises OSError."""
-    return _owned(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600), path)
+    return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
 
 
-def take(path: Path) -> int:
-    """Open a file that is there. Raises OSError, and SessionInUse while another process has it."""
-    return _owned(os.open(path, _FLAGS), path)
+def open_(path: Path) -> int:
+    """Open a file that is there. Raises OSError."""
+    return os.open(path, _FLAGS)
+
+
+def hold(fd: int, path: Path) -> None:
+    """Take the lease. Raises SessionInUse while another process has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SessionInUse(f"a turn of this session runs in another process of acp-broker ({path})") from error
+
+
+def let_go(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def remove(path: Path) -> None:
-    """Delete a file that nobody has open. Raises OSError, and SessionInUse while a process has it."""
-    fd = take(path)
+    """Delete a file that no turn is running in. Raises OSError, and SessionInUse."""
+    fd = open_(path)
     try:
+        hold(fd, path)
         path.unlink()
     finally:
         os.close(fd)
 
 
-def whole(fd: int) -> int:
-    """Cut off a torn last record: what a dead owner did not finish writing. The size then. Raises OSError."""
+def whole(fd: int, known: int) -> int:
+    """The file's size, once a torn last record is cut off: what a dead holder did not finish. Raises OSError.
+
+    `known` is a size at which it was whole. Only for who has the lease: a living holder may be in the middle of it.
+    """
     size = os.fstat(fd).st_size
-    end = size
-    while end > 0:
-        start = max(0, end - _LOOK_BYTES)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
+    end = _end(fd, size, known)
     if end < size:
         os.ftruncate(fd, end)
     return end
 
 
-def _owned(fd: int, path: Path) -> int:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise SessionInUse(f"this session is open in another process of acp-broker ({path})") from error
-    return fd
+def whole_records(fd: int) -> int:
+    """How many bytes of the file are whole records by now. Raises OSError."""
+    return _end(fd, os.fstat(fd).st_size, 0)
+
+
+def is_deleted(fd: int) -> bool:
+    return os.fstat(fd).st_nlink == 0
+
+
+def _end(fd: int, size: int, known: int) -> int:
+    end = size
+    while end > known:
+        start = max(known, end - _LOOK_BYTES)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return end

@@ -136,7 +136,7 @@ async def test_a_log_that_cannot_be_brought_to_the_disk_stops_nothing(tmp_path):
         editor = await home.editor()
         session = await editor.new()
         path = home.session(session).log.path
-        path.unlink()
+        path.rename(path.with_name("elsewhere"))
         path.symlink_to(path)
         turn = await editor.prompt(session)
 

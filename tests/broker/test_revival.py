@@ -210,17 +210,6 @@ async def test_another_folder_than_the_session_had_is_refused(tmp_path):
     assert -32602 == answer["error"]["code"]
 
 
-async def test_a_session_that_another_broker_has_open_is_refused_by_name(tmp_path):
-    """Two brokers must not run two turns in one session."""
-    async with house(tmp_path, primary=SAYS) as home:
-        session = await (await home.editor()).new()
-        async with house(tmp_path, primary=SAYS) as other:
-            answer = await (await other.editor()).call("session/load", **reopen(tmp_path, session))
-
-    text = "this session is open in another process of acp-broker"
-    assert (-33003, True) == (answer["error"]["code"], answer["error"]["message"].startswith(text))
-
-
 @pytest.mark.parametrize("name", ["acpb-" + "0" * 24, "../../etc/passwd", "", "acpb-../../../../x"])
 async def test_a_session_that_is_nowhere_is_unknown(tmp_path, name):
     """-32002; a name of another form becomes no path."""
@@ -275,34 +264,6 @@ async def test_a_session_of_an_earlier_broker_is_deleted(tmp_path):
         listed = await editor.result("session/list")
 
     assert ([], []) == (listed["sessions"], list((tmp_path / "state" / "sessions").iterdir()))
-
-
-async def test_a_session_that_another_broker_has_open_is_not_deleted(tmp_path):
-    """Its turns would go on in a file without a name."""
-    async with house(tmp_path, primary=SAYS) as home:
-        session = await (await home.editor()).new()
-        async with house(tmp_path, primary=SAYS) as other:
-            answer = await (await other.editor()).call("session/delete", sessionId=session)
-        is_there = home.session(session).log.path.exists()
-
-    assert (-33003, True) == (answer["error"]["code"], is_there)
-
-
-async def test_a_session_that_went_on_elsewhere_must_be_loaded_again(tmp_path):
-    """Whoever prompts here has not seen what was said there."""
-    async with house(tmp_path, primary=SAYS) as home:
-        editor = await home.editor()
-        session = await editor.new()
-        await editor.result("session/close", sessionId=session)
-        async with house(tmp_path, primary=SAYS) as other:
-            elsewhere = await other.editor()
-            await elsewhere.result("session/resume", **reopen(tmp_path, session))
-            await elsewhere.prompt(session, "there")
-        turn = await editor.prompt(session, "here")
-        since = len(editor.words)
-        await editor.result("session/load", **reopen(tmp_path, session))
-
-    assert (-33003, ["echo there", "say one", "say two"]) == (turn.reply["error"]["code"], editor.words[since:])
 
 
 async def test_two_loads_at_once_make_one_session(tmp_path):

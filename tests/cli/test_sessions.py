@@ -125,22 +125,22 @@ def test_sessions_are_deleted_by_their_age(tmp_path, capsys):
     assert [young] == [path.stem for path in (tmp_path / "state" / "sessions").iterdir()]
 
 
-def test_a_session_that_is_open_is_not_deleted(tmp_path, capsys):
-    """Its broker would go on writing into a file without a name. The others go."""
+def test_a_session_in_which_a_turn_runs_is_not_deleted(tmp_path, capsys):
+    """Its words would go into a file without a name. The others go."""
 
     async def play() -> tuple[int | None, list[str]]:
-        async with house(tmp_path, claude=SCRIPT) as home:
+        async with house(tmp_path, claude={"turns": [[{"do": "stall"}]]}) as home:
             editor = await home.editor()
-            is_open, closed = await editor.new(), await editor.new()
-            await editor.result("session/close", sessionId=closed)
-            status = run(tmp_path, "delete", is_open, closed)
+            busy, idle = await editor.new(), await editor.new()
+            await editor.prompt(busy)
+            status = run(tmp_path, "delete", busy, idle)
             left = [path.stem for path in (tmp_path / "state" / "sessions").iterdir()]
-        return status, [is_open, *left]
+        return status, [busy, *left]
 
-    status, (is_open, *left) = anyio.run(play)
+    status, (busy, *left) = anyio.run(play)
     said = capsys.readouterr().err
 
-    assert (1, [is_open], True) == (status, left, said.startswith(f"acp-broker: {is_open}: this session is open in"))
+    assert (1, [busy], True) == (status, left, said.startswith(f"acp-broker: {busy}: a turn of this session runs in"))
 
 
 @pytest.mark.parametrize("words", [("show", "acpb-" + "0" * 24), ("export", "../../x"), ("delete", "nobody")])

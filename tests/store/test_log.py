@@ -180,13 +180,14 @@ def test_records_without_frames_hold_a_lagging_reader_up_in_no_place(log: Sessio
 
 
 def test_a_log_whose_file_was_deleted_works_on(log: SessionLog, path: Path, monkeypatch) -> None:
-    """Somebody tidied up: the session that runs must not fall over."""
+    """Somebody tidied up: the turn that runs must not fall over; whoever begins the next one is told."""
     monkeypatch.setattr(module, "TAIL_BYTES", 10)
     before = say(log, "a" * 50)
     path.unlink()
     after = say(log, "b" * 50)
 
-    assert (before + after, None) == (read_all(log), log.fault)
+    fault = f"the session log {path} was deleted; open a new session"
+    assert (before + after, fault) == (read_all(log), log.fault)
 
 
 def test_closing_gives_the_file_back(log: SessionLog) -> None:

@@ -11,7 +11,7 @@ from acp_broker.store.past import Listed
 from acp_broker.store.retention import Keep, due, sweep
 from tests.support.harness import house
 
-SAYS = {"turns": [[{"do": "say", "text": "x"}]]}
+STALLS = {"turns": [[{"do": "say", "text": "x"}, {"do": "stall"}]]}
 
 
 def listed(name: str, at: float, size: int = 10) -> Listed:
@@ -39,21 +39,21 @@ def test_what_is_due(keep, gone):
     assert gone == [one.session for one in due(THREE, keep, 40)]
 
 
-def test_a_session_that_is_open_stays(tmp_path: Path):
-    """However old it is: its turns would go on in a file without a name."""
+def test_a_session_with_a_turn_that_runs_stays(tmp_path: Path):
+    """However old it is: its words would go into a file without a name."""
 
     async def play() -> tuple[list[str], str]:
-        async with house(tmp_path, primary=SAYS) as home:
+        async with house(tmp_path, primary=STALLS) as home:
             editor = await home.editor()
-            is_open, closed = await editor.new(), await editor.new()
-            await editor.result("session/close", sessionId=closed)
-            for session in (is_open, closed):
+            busy, idle = await editor.new(), await editor.new()
+            await editor.prompt(busy)
+            for session in (busy, idle):
                 os.utime(home.session(session).log.path, (0, 0))
-            return sweep(StateFolder(tmp_path / "state"), Keep(seconds=60), 1000), closed
+            return sweep(StateFolder(tmp_path / "state"), Keep(seconds=60), 1000), idle
 
-    gone, closed = anyio.run(play)
+    gone, idle = anyio.run(play)
 
-    assert [closed] == gone
+    assert [idle] == gone
 
 
 def test_other_files_stay(tmp_path: Path):

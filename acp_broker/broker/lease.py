@@ -1,0 +1,106 @@
+"""The lease on a session: the processes that work in it take turns, one turn at a time.
+
+    free --taken--> ours, until the turn is over and nothing waits here
+    another's --taken--> awaited: prompts wait in the queue, and are refused by name after a limit
+
+Whoever gets the lease and finds that another process has written reads the log again first: a turn begins knowing all
+turns before it.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from acp_broker.broker.guard import guarded
+from acp_broker.core.failures import Failure
+from acp_broker.core.names import TurnId
+from acp_broker.errors import BUSY, RpcError, SessionInUse
+from acp_broker.store import records
+from acp_broker.store.past import past
+
+if TYPE_CHECKING:
+    from acp_broker.broker.session import Session
+
+# How soon it is looked again whether the other process has let go: at first, and at most.
+SOON_S, LATE_S = 0.02, 0.5
+
+
+class Lease:
+    """One per session."""
+
+    def __init__(self, session: "Session") -> None:
+        # Whether prompts wait until the lease is ours, or what was written elsewhere is read.
+        self.is_awaited = False
+        self._session = session
+
+    def taken(self) -> bool:
+        """Whether a turn may begin; if not, the waiting prompts begin, or are refused, as soon as that is known.
+
+        Raises StoreError for a log that cannot be had at all.
+        """
+        if self.is_awaited:
+            return False
+        try:
+            has_grown = self._session.log.hold()
+        except SessionInUse:
+            self._await(has_lease=False)
+            return False
+        if has_grown:
+            self._await(has_lease=True)
+        return not has_grown
+
+    def let_go(self) -> None:
+        """A turn is over: another process may have it, unless something waits for it here."""
+        if not self.is_awaited:
+            self._session.log.let_go()
+
+    def _await(self, *, has_lease: bool) -> None:
+        self.is_awaited = True
+        self._session.tasks.start_soon(self._wait, has_lease)
+
+    async def _wait(self, has_lease: bool) -> None:  # noqa: FBT001 - a task's arguments have no names
+        session = self._session
+        fault = await guarded(self._ready(has_lease), session.trace)
+        self.is_awaited = False
+        if fault is not None:
+            why = fault if isinstance(fault, RpcError) else session.broker.reply_to_failure(fault)
+            session.refuse_waiting(why)
+        session.next()
+        if session.turn is None:
+            self.let_go()
+
+    async def _ready(self, has_lease: bool) -> "RpcError | Failure | None":  # noqa: FBT001
+        session = self._session
+        has_grown = has_lease
+        if not has_lease:
+            try:
+                has_grown = await self._had()
+            except SessionInUse as error:
+                return RpcError(BUSY, str(error))
+        if has_grown:
+            session.absorb(await anyio.to_thread.run_sync(partial(past, session.log.path)))
+        return None
+
+    async def _had(self) -> bool:
+        """Wait for the lease. Raises SessionInUse once that takes too long, StoreError."""
+        session, pause = self._session, SOON_S
+        until = session.clock.now() + session.broker.policy.session_busy_s
+        while session.queued or session.log.is_pending:
+            await session.clock.sleep(pause)
+            try:
+                return session.log.hold()
+            except SessionInUse:
+                if session.clock.now() >= until:
+                    raise
+            pause = min(LATE_S, pause * 1.5)
+        return False
+
+
+def interrupted(session: "Session", turns: Iterable[TurnId]) -> None:
+    """Turns without an answer, and nobody has the lease but we: their process has died, and nothing runs them again."""
+    at = session.clock.wall()
+    for turn in turns:
+        session.log.append(records.line("interrupted", turn=turn, at=at))
+    session.log.commit()
