@@ -466,6 +466,17 @@ async def test_what_was_read_at_once_is_read_again_when_it_stands_still(tmp_path
         assert 2 == len(reads)
 
 
+async def test_nothing_is_adopted_once_it_was_stopped(tmp_path):
+    """The broker is about to end: nothing may be opened any more."""
+    async with room(tmp_path, chain("a")) as it:
+        write(it.file, chain("b"))
+        it.following.soon()
+        it.following.stop()
+        await settled()
+
+        assert ["a"] == it.order
+
+
 async def test_it_is_followed_by_a_running_broker(tmp_path):
     """`app.running_and_following`, as `stdio` and `serve` run it."""
     file, clock = tmp_path / "config.json", FakeClock()

@@ -81,6 +81,8 @@ class Following:
     async def _take(self, seen: Look | None, *, says_again: bool = False) -> None:
         async with self._one_at_a_time:
             found = await guarded(self._found(), self.broker.log)
+            if self._scope.cancel_called:  # nothing may be opened any more
+                return
             self._read = seen
             if says_again:
                 self._said = None

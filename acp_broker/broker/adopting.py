@@ -25,5 +25,9 @@ def adopt(session: "Session", standbys: "Standbys") -> None:
     standby = session.standby(new)
     session.selection.introduce(standby)
     is_changed = old != new or before.runtimes[old].fingerprint != policy.runtimes[new].fingerprint
-    if is_changed and was_awake and not session.repose.is_closed and not session.broker.is_stopping:
+    if not is_changed or not was_awake or session.repose.is_closed or session.broker.is_stopping:
+        return
+    if session.is_announced:
+        session.broker.warming.soon(session)
+    else:  # its frontend waits for it
         session.warm()

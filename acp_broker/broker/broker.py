@@ -24,6 +24,7 @@ from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
 from acp_broker.broker.terms import Terms
+from acp_broker.broker.warming import Warming
 from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
@@ -73,6 +74,7 @@ class Broker:
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
         self.revival = Revival(self)
+        self.warming = Warming(self)
         self.tasks: TaskGroup
         # Nothing new begins any more.
         self.is_stopping = False

@@ -10,23 +10,21 @@ import msgspec
 from msgspec import Raw, Struct
 
 from acp_broker.broker.modes import (
-    MODE_OPTION,
     SESSION,
     Boundary,
-    Modes,
     Opened,
     Request,
-    is_boolean,
     mode_options,
     option_id,
     request,
     ways,
     with_value,
 )
+from acp_broker.broker.shown import Held, Shown
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
-from acp_broker.wire import acp, jsonrpc
+from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Update
 
 # Updates that tell of what a user can set.
@@ -61,30 +59,14 @@ class _Changed(Struct):
     commands: list[Raw] | None = msgspec.field(name="availableCommands", default=None)
 
 
-class Held(Struct, frozen=True):
-    """A mode that the session is in, and the backend that it is one of."""
-
-    mode: str
-    backend: BackendId
-
-
-class Settings:
+class Settings(Shown):
     """What is known of one backend, and what the user wants of it."""
 
     def __init__(self, backend: BackendId, *, shows_booleans: bool) -> None:
-        self.backend = backend
-        # ACP v1, session config options: boolean ones are for clients that said that they know them.
-        self.shows_booleans = shows_booleans
-        self.modes: Modes | None = None
-        self.options: list[Raw] | None = None
+        super().__init__(backend, shows_booleans=shows_booleans)
         self.commands: frozenset[str] = frozenset()
         self._has_opened = False
-        # ACP v1 tells of modes when a session opens, and of options at any time.
-        self.tells_modes_as_option = False
-        self._listed_commands: list[Raw] = []
         self._boundary = Boundary()
-        # The mode of another backend, chosen before this one was selected, which nobody said that this one can draw.
-        self._held: Held | None = None
         # Its own mode to be in, chosen before it was known by which way it is set.
         self._intended: str | None = None
         # What the user set besides the mode.
@@ -93,14 +75,14 @@ class Settings:
     @property
     def chosen_mode(self) -> str | None:
         """The session's mode if it is another than the default one, else None."""
-        if self._held is not None:
-            return self._held.mode
+        if self.held is not None:
+            return self.held.mode
         return self._intended or self._boundary.name
 
     @property
     def drawn_by(self) -> BackendId:
         """Which backend's mode `chosen_mode` is."""
-        return self._held.backend if self._held is not None else self.backend
+        return self.held.backend if self.held is not None else self.backend
 
     def take_over(self, before: "Settings", counterparts: Mapping[str, str]) -> None:
         """Its backend is selected instead of another: the session's mode becomes its counterpart here.
@@ -110,7 +92,7 @@ class Settings:
         """
         mode, owner = before.chosen_mode, before.drawn_by
         self.tells_modes_as_option = True
-        self._held = None
+        self.held = None
         if owner == self.backend:  # it is in it still
             return
         if mode is None:
@@ -118,7 +100,7 @@ class Settings:
         elif mode in counterparts:
             self.go_to(counterparts[mode])
         else:
-            self._held = Held(mode, owner)
+            self.held = Held(mode, owner)
 
     def go_to(self, mode: str) -> None:
         """It is brought to this mode of its own, when it opens or is fitted next."""
@@ -148,7 +130,7 @@ class Settings:
             opened, said = Opened(), None
         if is_another:
             self.modes, self.options, self.tells_modes_as_option = None, None, True
-            self.commands, self._listed_commands = frozenset(), []
+            self.commands, self.listed_commands = frozenset(), []
         # ACP v1: load and resume may leave either out.
         self.modes = said or self.modes
         self.options = self.options if opened.options is None else opened.options
@@ -180,60 +162,6 @@ class Settings:
         modes = [request(way, mode) for way, mode in self._boundary.due.items()]
         return [*modes, *(request(option, value) for option, value in self._wanted.items())]
 
-    @property
-    def shown_mode(self) -> str:
-        """The session mode that frontends are told of; empty where there are none."""
-        if self._held is not None:
-            return self._held.mode
-        return self.modes.current if self.modes is not None else ""
-
-    def members(self) -> dict[str, object]:
-        """`modes` and `configOptions` for a `session/new`, load or resume result."""
-        members: dict[str, object] = {}
-        if self.modes is not None:
-            members["modes"] = {**self.modes.shown(), "currentModeId": self.shown_mode}
-        options = self.shown_options()
-        if options is not None:
-            members["configOptions"] = options
-        return members
-
-    def shown_options(self) -> list[Raw] | None:
-        """The options, with one for the mode where the backend has modes but no such option.
-
-        ACP v1, session config options: a client that gets options ignores `modes`.
-        """
-        shown = self.options
-        if shown and not self.shows_booleans and any(map(is_boolean, shown)):
-            shown = [option for option in shown if not is_boolean(option)]
-        if self.modes is not None and not self._tells_mode() and (shown or self.tells_modes_as_option):
-            shown = [*(shown or ()), self.modes.as_option()]
-        if self._held is not None and shown:
-            told, mode = {one.id for one in mode_options(shown)}, jsonrpc.encode(self._held.mode)
-            shown = [with_value(one, mode) if option_id(one) in told else one for one in shown]
-        return shown
-
-    def sets_mode(self, option: str) -> bool:
-        """Whether this option is the one that `shown_options` made of the modes."""
-        return option == MODE_OPTION and self.modes is not None and not self._tells_mode()
-
-    @property
-    def shown(self) -> frozenset[str]:
-        """Of which LASTING kinds there is something to tell."""
-        told = {
-            "available_commands_update": bool(self._listed_commands),
-            "current_mode_update": self.modes is not None,
-            "config_option_update": bool(self.shown_options()),
-        }
-        return frozenset(kind for kind, is_told in told.items() if is_told)
-
-    def introduction(self, known: frozenset[str]) -> list[Update]:
-        """What frontends are told, who know something of these kinds from another backend."""
-        commands = acp.update("available_commands_update", availableCommands=self._listed_commands)
-        mode = acp.update("current_mode_update", currentModeId=self.shown_mode)
-        # ACP v1 has no way to say that there are no modes any more.
-        due = known - {mode.kind} | self.shown
-        return [one for one in (commands, mode, self.options_update()) if one.kind in due]
-
     def taken(self, update: Update) -> tuple[Update, ...]:
         """Keep what an update of one of LASTING, or a title, says; what a frontend is shown of it."""
         told = self.shown_options()
@@ -243,16 +171,12 @@ class Settings:
         match update.kind:
             case "config_option_update":
                 return (update if self.shown_options() is self.options else self.options_update(),)
-            case "current_mode_update" if self._held is not None:  # it moves its own mode, not the session's
+            case "current_mode_update" if self.held is not None:  # it moves its own mode, not the session's
                 return ()
-            case "current_mode_update" if not self._tells_mode() and self.shown_options() != told:
+            case "current_mode_update" if not self.tells_mode and self.shown_options() != told:
                 return (update, self.options_update())
             case _:
                 return (update,)
-
-    def options_update(self) -> Update:
-        """The whole list of options, as a `config_option_update`."""
-        return acp.update("config_option_update", configOptions=self.shown_options() or [])
 
     def choose_mode(self, mode: str) -> None:
         """The user's choice while the backend cannot be asked. Raises RpcError for a mode it does not have."""
@@ -298,7 +222,7 @@ class Settings:
         if changed.options is not None:
             self._listed(changed.options)
         if changed.commands is not None:
-            self._listed_commands = changed.commands
+            self.listed_commands = changed.commands
             self.commands = frozenset(_decode(one, type=_Command).name for one in changed.commands)
 
     def _listed(self, options: list[Raw]) -> None:
@@ -310,7 +234,7 @@ class Settings:
             self._turned(option.id, option.value)
 
     def _chosen(self, way: str, mode: object) -> None:
-        self._held = self._intended = None
+        self.held = self._intended = None
         self._boundary.left_for(ways(self.modes, self.options))
         self._turned(way, mode)
 
@@ -334,9 +258,6 @@ class Settings:
             return
         if self.options is not None:
             self.options = [with_value(one, value) if option_id(one) == way else one for one in self.options]
-
-    def _tells_mode(self) -> bool:
-        return next(mode_options(self.options), None) is not None
 
 
 def _options_in(result: Raw) -> list[Raw] | None:

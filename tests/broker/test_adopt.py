@@ -317,6 +317,64 @@ async def test_what_is_put_in_a_backends_place_is_handed_the_session(tmp_path):
     assert (["a now", "b earlier"], {None}) == (hears, set(came_back_to))
 
 
+async def test_many_sessions_are_opened_anew_some_at_a_time(tmp_path):
+    """One save must not start a hundred agents at once."""
+    slow = {"new": [{"do": "stall", "ms": 1000}]}
+    async with house(tmp_path, primary=runtime("primary", ALIVE, fingerprint="a")) as home:
+        editor = await home.editor()
+        sessions = [await editor.new() for _ in range(10)]
+        await home.adopt(primary=runtime("primary", {**ALIVE, **slow}, fingerprint="b"))
+        opened = []
+        for _ in range(3):
+            await home.clock.advance(1)
+            opened.append(sum(home.session(one).serving().backend is not None for one in sessions))
+
+    assert [4, 8, 10] == opened
+
+
+async def test_a_prompt_does_not_wait_for_the_other_sessions(tmp_path):
+    """Its turn opens the backend, as ever."""
+    slow = {**says("x"), "new": [{"do": "stall", "ms": 1000}]}
+    async with house(tmp_path, primary=runtime("primary", ALIVE, fingerprint="a")) as home:
+        editor = await home.editor()
+        sessions = [await editor.new() for _ in range(10)]
+        await home.adopt(primary=runtime("primary", slow, fingerprint="b"))
+        turn = editor.start(sessions[-1])
+        await home.clock.advance(1)
+
+    assert ["say x"] == turn.words
+
+
+async def test_a_session_that_is_just_being_opened_does_not_wait_for_the_other_sessions(tmp_path):
+    """Its editor waits for the answer."""
+    hangs = {"new": [{"do": "stall", "ms": 60_000}]}
+    modes = {"currentModeId": "m", "availableModes": [{"id": "m", "name": "M"}]}
+    async with house(tmp_path, primary=hangs) as home:
+        editor = await home.editor()
+        for _ in range(8):
+            editor.request("session/new", cwd=str(tmp_path), mcpServers=[])
+        await home.clock.advance(3)
+        request = editor.request("session/new", cwd=str(tmp_path), mcpServers=[])
+        await settled()
+        await home.adopt(other=says("new", modes=modes, new=[{"do": "stall", "ms": 1000}]))
+        await home.clock.advance(1)
+
+    assert "m" == editor.reply(request)["result"]["modes"]["currentModeId"]
+
+
+async def test_a_backend_that_hangs_does_not_keep_others_from_being_opened(tmp_path):
+    """After a few seconds the next ones are."""
+    hangs = {"new": [{"do": "stall", "ms": 60_000}]}
+    async with house(tmp_path, primary=runtime("primary", ALIVE, fingerprint="a")) as home:
+        editor = await home.editor()
+        sessions = [await editor.new() for _ in range(10)]
+        await home.adopt(primary=runtime("primary", {**ALIVE, **hangs}, fingerprint="b"))
+        await home.clock.advance(7)
+        asleep = [home.session(one).serving().is_asleep for one in sessions]
+
+    assert not any(asleep)
+
+
 # --- health
 
 

@@ -115,6 +115,27 @@ async def test_the_old_primarys_commands_are_taken_back(tmp_path):
     assert [] == told(editor, "available_commands_update")["availableCommands"]
 
 
+async def test_commands_are_taken_back_although_the_next_primary_never_opened(tmp_path):
+    """Two edits in a row: frontends know those of the one before both."""
+    async with house(tmp_path, old={**COMMANDS, **SAYS}) as home:
+        editor = await home.editor()
+        await editor.new()
+        await home.adopt(new={"new": [{"do": "stall"}]})
+        await home.adopt(other=SAYS)
+
+    assert [] == told(editor, "available_commands_update")["availableCommands"]
+
+
+async def test_a_primary_without_modes_tells_of_none(tmp_path):
+    """A mode without a name would be a new one."""
+    async with house(tmp_path, old=OLD) as home:
+        editor = await home.editor()
+        await editor.new()
+        await home.adopt(new=SAYS)
+
+    assert [] == [update for update in editor.updates if update["sessionUpdate"] == "current_mode_update"]
+
+
 async def test_a_fallback_that_becomes_the_primary_is_told_with_the_commands_it_said_before(tmp_path):
     """It is open already, and will not say them again."""
     fallback = {**COMMANDS, **SAYS}
