@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,14 +13,19 @@ from rich.text import Text
 
 from acp_broker import __version__
 from acp_broker.app.status import ConfigState, Status
-from acp_broker.broker.status import Backend, Turn
+from acp_broker.broker.status import Backend, Client, Process, Session, Turn
 from acp_broker.config import find, state_dir
 from acp_broker.edge import meeting
 from acp_broker.errors import BrokerError, UsageError
 
 # A daemon that lives answers within a millisecond; one that is busy, within a few.
 LIMIT_S = 2.0
+# More of one table than this is not read but searched, and for that there is --json.
+MOST_ROWS = 20
 _COLOURS = {"ready": "green", "resting": "red", "probing": "yellow"}
+
+
+Row = tuple[str | Text, ...]
 
 
 def run(path: Path | None, environ: Mapping[str, str], *, as_json: bool) -> int:
@@ -58,15 +63,15 @@ def asked(config: Path, home: Path) -> object:
 
 def told(status: Status, now: float) -> Group:
     """What a person wants to see, the most important first; what is empty is left out."""
-    sections = [_head(status, now), _backends(status.backends, now)]
+    sections: list[Table | Group] = [_head(status, now), _backends(status.backends, now)]
     if status.turns:
         sections.append(_turns(status.turns))
     if status.sessions:
-        sections.append(_sessions(status))
+        sections.append(_sessions(status.sessions))
     if status.clients:
-        sections.append(_clients(status))
+        sections.append(_clients(status.clients))
     if status.processes:
-        sections.append(_processes(status))
+        sections.append(_processes(status.processes))
     return Group(*(part for section in sections for part in (section, Text())))
 
 
@@ -103,53 +108,60 @@ def _config(config: ConfigState, now: float) -> Text:
     return text
 
 
-def _backends(backends: Iterable[Backend], now: float) -> Table:
-    table = _table("backends", "id", "kind", "health", "why", "sessions")
-    for one in backends:
+def _backends(backends: Sequence[Backend], now: float) -> Group:
+    def row(one: Backend) -> Row:
         until = f", for {_length(one.until - now)} more" if one.until is not None else ""
         health = Text(f"{one.health}{until}", _COLOURS.get(one.health, ""))
         kind = " ".join(filter(None, (one.kind, one.model)))
-        table.add_row(one.id, kind, health, one.why or "", str(one.sessions))
-    return table
+        return one.id, kind, health, one.why or "", str(one.sessions)
+
+    return _table("backends", ("id", "kind", "health", "why", "sessions"), list(map(row, backends)))
 
 
-def _turns(turns: Iterable[Turn]) -> Table:
-    table = _table("running turns", "session", "backend", "attempt", "state", "for", "client")
-    for one in sorted(turns, key=lambda turn: -turn.seconds):
-        table.add_row(
-            one.session, one.backend or "", str(one.attempt), one.state, _length(one.seconds), one.client or "gone"
-        )
-    return table
+def _turns(turns: Sequence[Turn]) -> Group:
+    """The longest first: it is the one that somebody wonders about."""
+
+    def row(one: Turn) -> Row:
+        client = one.client or "gone"
+        return one.session, one.backend or "", str(one.attempt), one.state, _length(one.seconds), client
+
+    rows = map(row, sorted(turns, key=lambda turn: -turn.seconds))
+    return _table("running turns", ("session", "backend", "attempt", "state", "for", "client"), list(rows))
 
 
-def _sessions(status: Status) -> Table:
-    table = _table("sessions", "id", "folder", "open", "waiting", "client")
-    for one in status.sessions:
+def _sessions(sessions: Sequence[Session]) -> Group:
+    def row(one: Session) -> Row:
         opened = ", ".join(one.open) or ("closed" if one.is_closed else "")
-        table.add_row(one.id, one.cwd, opened, str(one.queued or ""), one.client or "gone")
-    return table
+        return one.id, one.cwd, opened, str(one.queued or ""), one.client or "gone"
+
+    return _table("sessions", ("id", "folder", "open", "waiting", "client"), list(map(row, sessions)))
 
 
-def _clients(status: Status) -> Table:
-    table = _table("clients", "name", "program", "sessions", "unread")
-    for one in status.clients:
+def _clients(clients: Sequence[Client]) -> Group:
+    def row(one: Client) -> Row:
         program = " ".join(filter(None, (one.program, one.version)))
-        table.add_row(one.name, program, str(one.sessions), f"{one.unread_bytes} bytes" if one.unread_bytes else "")
-    return table
+        return one.name, program, str(one.sessions), f"{one.unread_bytes} bytes" if one.unread_bytes else ""
+
+    return _table("clients", ("name", "program", "sessions", "unread"), list(map(row, clients)))
 
 
-def _processes(status: Status) -> Table:
-    table = _table("processes", "pid", "backend", "session")
-    for one in status.processes:
-        table.add_row(str(one.pid), one.backend, one.session or "none: it is asked what it can do")
-    return table
+def _processes(processes: Sequence[Process]) -> Group:
+    def row(one: Process) -> Row:
+        return str(one.pid), one.backend, one.session or "none: it is asked what it can do"
+
+    return _table("processes", ("pid", "backend", "session"), list(map(row, processes)))
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Group:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column, header_style="dim", overflow="fold")
-    return table
+        # An id is there to be copied.
+        table.add_column(column, header_style="dim", overflow="fold", no_wrap=column in ("id", "session"))
+    for row in rows[:MOST_ROWS]:
+        table.add_row(*row)
+    if len(rows) <= MOST_ROWS:
+        return Group(table)
+    return Group(table, Text(f"and {len(rows) - MOST_ROWS} more; --json has them all", "dim"))
 
 
 def _length(seconds: float) -> str:

@@ -113,6 +113,23 @@ pid  backend  session
     assert expected == seen(busy).partition("codex   acp   ready        0")[2].strip()
 
 
+def test_more_than_a_person_reads_is_counted() -> None:
+    """Two thousand sessions are for programs."""
+    many = tuple(Process(pid, "claude", None) for pid in range(status.MOST_ROWS + 5))
+
+    assert seen(msgspec.structs.replace(IDLE, processes=many)).endswith("\nand 5 more; --json has them all")
+
+
+def test_an_id_can_be_copied_from_a_narrow_terminal() -> None:
+    """Whatever else has to be folded."""
+    session = Session("acpb-317d61c68a36e3c9681febf0", "/a/long/way/to/work" * 5, "claude", "unix 1", 0, (), False)
+    console = Console(width=80, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(status.told(msgspec.structs.replace(IDLE, sessions=(session,)), NOW))
+
+    assert session.id in captured.get()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(-1, "0 s"), (0.4, "0 s"), (119, "119 s"), (150, "2.5 min"), (7200, "2 h"), (259_200, "3 d")],
