@@ -1,7 +1,6 @@
 """The broker: who is connected, which sessions there are, and what all of them share."""
 
 import secrets
-from collections.abc import Collection
 from functools import partial
 
 import msgspec
@@ -12,15 +11,17 @@ from msgspec import Raw
 from acp_broker import __version__
 from acp_broker.broker import drain, story
 from acp_broker.broker.asks import Asks
+from acp_broker.broker.asleep import Asleep
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
 from acp_broker.broker.revival import Revival
 from acp_broker.broker.runner import Order, Turn
-from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
+from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby, Whom
 from acp_broker.broker.terms import Terms
@@ -50,10 +51,6 @@ from acp_broker.wire import jsonrpc
 
 # How long the end may wait for agents. Each has its own limits, of a second or two: this one bounds a fault of ours.
 END_S = 15.0
-# Closed sessions that a prompt finds in memory; older ones are taken up from the disk, by load or resume.
-MOST_CLOSED = 1_000
-# How long an idle session may keep what it does not need: its next prompt is some microseconds slower without it.
-DOZE_EVERY_S = 60.0
 
 
 class Broker:
@@ -68,8 +65,7 @@ class Broker:
         self.sessions: dict[SessionId, Session] = {}
         # Those in which a prompt runs or waits.
         self.busy: dict[SessionId, Session] = {}
-        # Those that were closed and that nobody attends, the one closed last behind.
-        self._closed: dict[SessionId, None] = {}
+        self.asleep = Asleep(self)
         self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
         self.chain = Chain(policy, clock)
         self.reception = Reception(self)
@@ -101,7 +97,7 @@ class Broker:
         self.folder.prepare()
         self.tasks = await create_task_group().__aenter__()
         self.tasks.start_soon(self._keep_synced)
-        self.tasks.start_soon(self._let_doze)
+        self.tasks.start_soon(self.asleep.let_doze)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -133,13 +129,6 @@ class Broker:
             await self.folder.sync_is_due()
             await self._sync()
 
-    async def _let_doze(self) -> None:
-        """Thousands of idle sessions must not cost thousands of descriptors and tails."""
-        while True:
-            await self.clock.sleep(DOZE_EVERY_S)
-            for session in self.sessions.values():
-                session.repose.doze()
-
     async def _sync(self) -> None:
         """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""
         fault = await guarded(self.folder.sync(), self.log)
@@ -155,13 +144,11 @@ class Broker:
         self.frontends[frontend.number] = frontend
         try:
             await frontend.serve()
-            await self._leave(frontend)
+            await leave(self, frontend)
             await frontend.caught_up()
         finally:
             del self.frontends[frontend.number]
-            attended = frontend.outbox.sessions
-            frontend.close()
-            self._left_alone({*attended, *frontend.sessions}, frontend)
+            disconnect(self, frontend)
 
     def present(self, number: int) -> Frontend | None:
         """The frontend of that number, unless it is gone or leaving."""
@@ -171,24 +158,6 @@ class Broker:
     def attendants(self, session: SessionId) -> list[int]:
         """The frontends that are shown what happens in a session."""
         return [one.number for one in self.frontends.values() if not one.has_left and one.outbox.is_attached(session)]
-
-    async def _leave(self, frontend: Frontend) -> None:
-        frontend.has_left = True
-        ending: list[tuple[Session, Turn]] = []
-        if not frontend.terms.turns_go_on:
-            for session in tuple(self.busy.values()):
-                turn = session.cancel_of(frontend.number)
-                ending += [] if turn is None else [(session, turn)]
-        self.asks.left(frontend.number)
-        with within(self.clock, self.policy.leave_s):
-            for session, turn in ending:
-                await session.over(turn)
-
-    def _left_alone(self, names: Collection[SessionId], frontend: Frontend) -> None:
-        """A closed editor window leaves no agent behind; a bridge's agents wait for its return."""
-        for session in [self.sessions[name] for name in names if name in self.sessions]:
-            is_its_own = session.frontend == frontend.number and not frontend.terms.turns_go_on
-            session.repose.after(0 if is_its_own else REAP_AFTER_S)
 
     # --- sessions
 
@@ -236,18 +205,6 @@ class Broker:
         members = msgspec.json.decode(result, type=dict[str, Raw])
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
-
-    def closed(self, session: Session) -> None:
-        """It sleeps, and nobody attends it: of many such sessions the disk remembers the oldest well enough."""
-        self._closed.pop(session.id, None)
-        self._closed[session.id] = None
-        while len(self._closed) > MOST_CLOSED:
-            oldest = next(iter(self._closed))
-            del self._closed[oldest]
-            asleep = self.sessions.get(oldest)
-            if asleep is not None and asleep.repose.is_closed and not asleep.log.readers:
-                del self.sessions[oldest]
-                self.tasks.start_soon(asleep.end)
 
     async def delete(self, session: Session) -> None:
         """Nobody finds it from now on; what runs in it is answered before its log goes."""

@@ -74,7 +74,7 @@ class Repose:
         session.last = None
         session.log.rest()
         if self.is_closed and not session.log.readers:
-            session.broker.closed(session)
+            session.broker.asleep.closed(session)
 
     def end(self) -> None:
         """Nothing more is to come."""

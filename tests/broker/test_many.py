@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from acp_broker.broker import broker
-from acp_broker.broker.broker import DOZE_EVERY_S
+from acp_broker.broker import asleep
+from acp_broker.broker.asleep import DOZE_EVERY_S
 from acp_broker.broker.runtime import REAP_AFTER_S
 from acp_broker.broker.terms import Terms
 from tests.support.harness import house
@@ -127,10 +127,10 @@ async def test_an_idle_session_holds_no_descriptor(tmp_path):
         sessions = await talked(editor, 5)
         before = open_logs(tmp_path)
         await home.clock.advance(REAP_AFTER_S + DOZE_EVERY_S)
-        asleep = open_logs(tmp_path)
+        later = open_logs(tmp_path)
         turn = await editor.prompt(sessions[0], "again")
 
-    assert (5, 0, ["say again"]) == (before, asleep, turn.words)
+    assert (5, 0, ["say again"]) == (before, later, turn.words)
 
 
 async def test_an_idle_session_costs_little_memory(tmp_path):
@@ -185,7 +185,7 @@ async def test_only_sessions_with_a_prompt_are_looked_at_for_a_cancel(tmp_path):
 
 async def test_of_many_closed_sessions_the_oldest_are_on_the_disk_alone(tmp_path, monkeypatch):
     """A bridge that opens and closes one for each chat must not fill the memory in a year."""
-    monkeypatch.setattr(broker, "MOST_CLOSED", 2)
+    monkeypatch.setattr(asleep, "MOST_CLOSED", 2)
     async with house(tmp_path, primary=ECHO) as home:
         editor = await home.editor(terms=BRIDGE)
         sessions = await talked(editor, 3)
@@ -199,7 +199,7 @@ async def test_of_many_closed_sessions_the_oldest_are_on_the_disk_alone(tmp_path
 
 async def test_a_closed_session_that_was_taken_up_again_is_not_forgotten(tmp_path, monkeypatch):
     """It is open, though its client was lost just now."""
-    monkeypatch.setattr(broker, "MOST_CLOSED", 1)
+    monkeypatch.setattr(asleep, "MOST_CLOSED", 1)
     async with house(tmp_path, primary=ECHO) as home:
         editor, other = await home.editor(terms=BRIDGE), await home.editor(terms=BRIDGE)
         first, second = await talked(editor, 2)
