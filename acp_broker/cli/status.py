@@ -132,7 +132,8 @@ def _turns(turns: Sequence[Turn]) -> Group:
 def _sessions(sessions: Sequence[Session]) -> Group:
     def row(one: Session) -> Row:
         opened = ", ".join(one.open) or ("closed" if one.is_closed else "")
-        return one.id, one.cwd, opened, str(one.queued or ""), one.client or "gone"
+        shown: str | Text = opened if one.fault is None else Text(f"{opened} {one.fault}".lstrip(), "red")
+        return one.id, one.cwd, shown, str(one.queued or ""), one.client or "gone"
 
     return _table("sessions", ("id", "folder", "open", "waiting", "client"), list(map(row, sessions)))
 

@@ -113,6 +113,13 @@ pid  backend  session
     assert expected == seen(busy).partition("codex   acp   ready        0")[2].strip()
 
 
+def test_a_session_that_cannot_be_written_says_why() -> None:
+    """Its next prompt will be refused."""
+    session = Session("s-1", "/w", "claude", "unix 1", 0, ("claude",), is_closed=False, fault="the disk is full")
+
+    assert "s-1  /w      claude the disk is full" in seen(msgspec.structs.replace(IDLE, sessions=(session,)))
+
+
 def test_more_than_a_person_reads_is_counted() -> None:
     """Two thousand sessions are for programs."""
     many = tuple(Process(pid, "claude", None) for pid in range(status.MOST_ROWS + 5))
