@@ -26,7 +26,7 @@ def stopping() -> RpcError:
 async def drain(broker: "Broker", limit_s: float, at_once: Event | None) -> None:
     """Returns when no turn runs; what still runs after the limit, or once `at_once` is set, is interrupted."""
     for session in broker.sessions.values():
-        session.refuse_waiting(stopping())
+        session.prompts.refuse(stopping())
     with within(broker.clock, limit_s):
         async with create_task_group() as waiting:
             if at_once is not None:

@@ -124,7 +124,7 @@ class Fitting:
                 outcome.append(await guarded(_answered(work), self._session.trace))
             self._under_way -= 1
             done.set()
-            self._session.next()
+            self._session.prompts.next()
 
         async def wait() -> Raw:
             await done.wait()

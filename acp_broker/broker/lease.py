@@ -66,8 +66,8 @@ class Lease:
         self.is_awaited = False
         if fault is not None:
             why = fault if isinstance(fault, RpcError) else session.broker.reply_to_failure(fault)
-            session.refuse_waiting(why)
-        session.next()
+            session.prompts.refuse(why)
+        session.prompts.next()
         if session.turn is None:
             self.let_go()
 
@@ -87,7 +87,7 @@ class Lease:
         """Wait for the lease. Raises SessionInUse once that takes too long, StoreError."""
         session, pause = self._session, SOON_S
         until = session.clock.now() + session.broker.policy.session_busy_s
-        while session.queued or session.log.is_pending:
+        while session.prompts.waiting or session.log.is_pending:
             await session.clock.sleep(pause)
             try:
                 return session.log.hold()

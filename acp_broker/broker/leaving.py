@@ -18,7 +18,7 @@ async def leave(broker: "Broker", frontend: "Frontend") -> None:
     ending: list[tuple[Session, Turn]] = []
     if not frontend.terms.turns_go_on:
         for session in tuple(broker.busy.values()):
-            turn = session.cancel_of(frontend.number)
+            turn = session.prompts.cancel_of(frontend.number)
             ending += [] if turn is None else [(session, turn)]
     broker.asks.left(frontend.number)
     with within(broker.clock, broker.policy.leave_s):

@@ -151,7 +151,7 @@ def prompt(frontend: "Frontend", request: Request) -> None:
     key = Key(name, digest(params.prompt)) if name is not None else None
     order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, kinds, rest, key)
     frontend.attend(session)
-    session.prompt(order)
+    session.prompts.accept(order)
 
 
 def set_mode(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
@@ -197,14 +197,14 @@ def _extension_notification(frontend: "Frontend", notification: Notification) ->
 
 def cancel(frontend: "Frontend", notification: Notification) -> None:
     params = msgspec.json.decode(notification.params or EMPTY, type=shapes.OfSession)
-    _session(frontend, params.session).cancel()
+    _session(frontend, params.session).prompts.cancel()
 
 
 def cancel_request(frontend: "Frontend", notification: Notification) -> None:
     """ACP v1, cancellation: of a prompt, it is a cancel of that prompt; anything else runs to its end."""
     request = msgspec.json.decode(notification.params or EMPTY, type=shapes.Cancelled).request
     for session in tuple(frontend.broker.busy.values()):
-        session.cancel_of(frontend.number, jsonrpc.same_id(request))
+        session.prompts.cancel_of(frontend.number, jsonrpc.same_id(request))
 
 
 REQUESTS: dict[str, Handler] = {

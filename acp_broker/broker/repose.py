@@ -39,7 +39,7 @@ class Repose:
 
         A prompt that comes meanwhile is none of it: it waits for the end, and takes the session up again.
         """
-        self._session.cancel()
+        self._session.prompts.cancel()
         self.is_closed = True
         if self._under_way is None:
             self._under_way = Event()
@@ -97,11 +97,11 @@ class Repose:
             session.warm()
         elif not session.log.readers:
             self.sleep()
-        session.next()
+        session.prompts.next()
 
     def _close_if_unattended(self) -> None:
         self._timer = None
         session = self._session
-        if not session.log.readers and session.turn is None and not session.queued and not self.is_closed:
+        if not session.log.readers and session.turn is None and not session.prompts.waiting and not self.is_closed:
             session.trace("session_unattended_closed", session=session.id)
             self.begin()

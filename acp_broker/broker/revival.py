@@ -86,7 +86,7 @@ class Revival:
         if known.chosen is not None:
             session.selection.restore(known.chosen, primary.modes)
         session.memory.turns, session.memory.kept = known.turns, known.kept
-        session.keys.restore(known.keyed)
+        session.prompts.keys.restore(known.keyed)
         session.is_announced = True
         if is_free:
             self._begin_again(session, known)

@@ -291,7 +291,7 @@ class Turn:
         """The one reply, in the log and on its way to the frontend."""
         self._is_answered = True
         self.watch.stop()
-        self.session.answer(self.order, outcome)
+        self.session.prompts.answer(self.order, outcome)
         self.session.turn_over(self, stop_reason)
 
     def _count_miss(self, now: float) -> None:

@@ -134,7 +134,7 @@ def _session(broker: "Broker", session: "of.Session") -> Session:
         cwd=session.setup.cwd,
         selected=session.settings.backend,
         client=_name(broker, session.frontend),
-        queued=session.queued,
+        queued=session.prompts.waiting,
         open=tuple(one.runtime.candidate.backend for one in session.standbys if one.backend is not None),
         is_closed=session.repose.is_closed,
         attended_by=session.log.readers,
