@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.broker import agent, chain
 from tests.support.daemon import WEBSOCKET, Daemon
-from tests.support.processes import guardians_of
+from tests.support.processes import GONE_WITHIN_S, guardians_of, wait_gone
 from tests.support.talk import Talk
 
 INTERRUPTED, BUSY = -33005, -33003
@@ -125,6 +126,37 @@ def test_a_turn_of_a_bridge_goes_on_without_it(tmp_path: Path) -> None:
         over = daemon.until_logged("turn_over")
 
     assert "end_turn" == over["stop_reason"]
+
+
+def test_a_bridge_that_comes_back_is_asked_what_waited_for_it(tmp_path: Path) -> None:
+    """Its connection was gone for a moment; the person behind it was not."""
+    with Daemon(tmp_path, chain(primary=WAITS, frontends=WEBSOCKET)) as daemon:
+        lost = daemon.websocket()
+        session = lost.open()
+        lost.start(session)
+        lost.until_method("session/request_permission")
+        lost.close()
+        bridge = daemon.websocket()
+        bridge.initialize()
+        bridge.request("session/load", sessionId=session, cwd=str(daemon.work), mcpServers=[])
+        bridge.answer(
+            bridge.until_method("session/request_permission"), {"outcome": {"outcome": "selected", "optionId": "allow"}}
+        )
+        over = daemon.until_logged("turn_over")
+
+    assert "end_turn" == over["stop_reason"]
+
+
+def test_a_closed_editor_window_leaves_no_agent(tmp_path: Path) -> None:
+    """The daemon goes on; its process would be the memory of a chat that nobody has."""
+    with Daemon(tmp_path, chain(primary={})) as daemon:
+        editor = daemon.unix()
+        editor.prompt(editor.open())
+        (one,) = daemon.agents("primary")
+        editor.leave()
+        daemon.until_logged("session_unattended_closed")
+
+        assert wait_gone(one, time.monotonic() + GONE_WITHIN_S)
 
 
 # --- SIGTERM

@@ -221,5 +221,9 @@ class Editor(Talk):
         except ConnectionResetError:
             return b""
 
+    def leave(self) -> None:
+        """Close its side, as an editor does; what is still sent is read."""
+        self.line.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self.line.close()
