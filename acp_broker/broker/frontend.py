@@ -112,7 +112,7 @@ class Frontend:
         """See that what this session shows reaches this connection, from now on if it does not yet."""
         if not self.outbox.is_attached(session.id):
             self.claim(session.id)
-            self.outbox.attach(session.id, session.log, session.log.end)
+            self.outbox.attach(session.id, session.log, session.log.shown)
             self.broker.asks.attended(session.id, self.number)
 
     def claim(self, session: SessionId) -> None:

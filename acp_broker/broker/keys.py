@@ -51,7 +51,12 @@ class Keys:
         """What the log says of prompts in an earlier life of the session."""
         for name, asked in list(known.items())[-MOST:]:
             outcome = _outcome(asked.frame) if asked.frame is not None else None
-            self._known[name] = Keyed(asked.digest, outcome if outcome is not None else _INTERRUPTED)
+            waiting = self._known.get(name)
+            answer = outcome if outcome is not None else _INTERRUPTED
+            self._known[name] = Keyed(asked.digest, answer)
+            # It waited here as well, until now.
+            for frontend, request_id in waiting.joined if waiting is not None else ():
+                self._reply(frontend, request_id, answer)
 
     def asked_again(self, key: Key, frontend: int, request_id: Raw) -> bool:
         """Whether the prompt was here before: then it is answered by what became of it, now or when it is over.

@@ -67,7 +67,7 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     frontend.claim(setup.session)
     session = frontend.broker.new_session(frontend, setup)
     # Updates that come before this answer are in the log: the frontend is shown them after it.
-    start = session.log.end
+    start = session.log.shown
 
     async def opened() -> Then:
         result = await frontend.broker.opened(session)

@@ -47,9 +47,10 @@ class Outbox:
 
     def hold(self, session: SessionId, log: SessionLog) -> int:
         """Show nothing of this log until `release`; returns the position that the frontend has been shown it up to."""
+        log.commit()
         cursor = self._cursors.get(session)
         if cursor is None:
-            self.attach(session, log, log.end)
+            self.attach(session, log, log.shown)
             cursor = self._cursors[session]
         cursor.is_held = True
         return cursor.position
@@ -74,7 +75,7 @@ class Outbox:
         cursors = [cursor for name, cursor in self._cursors.items() if session in (None, name)]
         for cursor in cursors:
             self._advance(cursor)  # past records that show nothing: nobody was told of them
-        return sum(cursor.log.end - cursor.position for cursor in cursors)
+        return sum(cursor.log.shown - cursor.position for cursor in cursors)
 
     def detach(self, session: SessionId) -> None:
         cursor = self._cursors.pop(session, None)

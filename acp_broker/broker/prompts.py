@@ -4,6 +4,7 @@ accepted --> waits, in a bounded queue --> begun: in the log, a turn of its own 
                  '--cancelled, refused--> answered beside the log: of what was never begun, nothing is in it
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -15,6 +16,7 @@ from acp_broker.broker.replay import prompt_params
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.errors import BUSY, RpcError, StoreError
 from acp_broker.store import records
+from acp_broker.store.past import Asked
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
 
@@ -59,6 +61,20 @@ class Prompts:
         session.broker.busy[session.id] = session
         if key is not None:
             self.keys.accepted(key)
+
+    def restore(self, asked: Mapping[str, Asked]) -> None:
+        """What was asked with a key in another process, or an earlier one: that is not run here as well."""
+        self.keys.restore(asked)
+        waiting, self._queue = self._queue, []
+        for order in waiting:
+            if order.key is None or order.key.name not in asked:
+                self._queue.append(order)
+                continue
+            try:
+                self.keys.asked_again(order.key, order.frontend, order.request_id)
+            except RpcError as error:
+                self._say(order, error)
+        self._settle()
 
     def cancel(self) -> None:
         """ACP `session/cancel`: the running prompt and all that wait end `cancelled`."""

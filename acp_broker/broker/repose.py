@@ -60,7 +60,7 @@ class Repose:
     def doze(self) -> None:
         """Keep of an idle session what it needs to go on, and no more."""
         session = self._session
-        if session.turn is not None or session.log.is_at_rest:
+        if session.turn is not None or session.prompts.lease.is_awaited or session.log.is_at_rest:
             return
         if all(standby.is_shut for standby in session.standbys):
             self.sleep()
@@ -72,7 +72,8 @@ class Repose:
         session = self._session
         session.attempts.stop()
         session.last = None
-        session.log.rest()
+        if not session.prompts.lease.is_awaited:  # what was written elsewhere is being read under it
+            session.log.rest()
         if self.is_closed and not session.log.readers:
             session.broker.asleep.closed(session)
 

@@ -88,6 +88,8 @@ class Revival:
         session.memory.turns, session.memory.kept = known.turns, known.kept
         session.prompts.keys.restore(known.keyed)
         session.is_announced = True
+        # A turn that runs in another process ends, or dies, unseen: the next one here begins with a look.
+        log.is_behind = not is_free
         if is_free:
             self._begin_again(session, known)
         broker.sessions[session.id] = session

@@ -111,7 +111,8 @@ class Session:
         """Take up what another process has done in the session: its turns, its ids, the user's choices."""
         self.memory.turns = past.turns
         self.ids.taken(past.ids)
-        self.prompts.keys.restore(past.keyed)
+        self.prompts.restore(past.keyed)
+        self.log.is_behind = False
         if past.chosen is not None and past.chosen != self._kept:
             self._kept = past.chosen
             self.selection.restore(past.chosen, self.policy.runtimes[self.settings.backend].modes)

@@ -42,7 +42,11 @@ class SessionLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end = 0
+        # Where what readers may have by now ends: what was appended and waits for a write is behind it.
+        self.shown = 0
         self.fault: str | None = None
+        # Another process has written what nobody here has read; whoever reads it says so.
+        self.is_behind = False
         self._fd = -1
         self.is_at_rest = False
         self._is_held = False
@@ -74,23 +78,26 @@ class SessionLog:
         self._on_write = on_write
         self.is_at_rest = True
         try:
-            self._written = self.end = owned.whole_records(self._opened())
+            self._written = self.end = self.shown = owned.whole_records(self._opened())
         except OSError as error:
             raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
 
     def hold(self) -> bool:
-        """Have the lease on the file until `let_go`; whether another process has written to it since we had it.
+        """Have the lease on the file until `let_go`; whether we are behind what is in it.
 
-        Raises StoreError; SessionInUse while another process has it.
+        Raises StoreError, also while a disk that has failed still does; SessionInUse while another process has it.
         """
-        if self._is_held:
-            return False
-        before = self._written
-        try:
-            self._hold()
-        except OSError as error:
-            raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
-        return self._written > before
+        if not self._is_held:
+            try:
+                self._hold()
+            except OSError as error:
+                raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
+            try:
+                self.recover()
+            except StoreError:
+                self._release()
+                raise
+        return self.is_behind
 
     def let_go(self) -> None:
         """Write what is pending, and let other processes have the lease."""
@@ -116,6 +123,7 @@ class SessionLog:
             return
         data = self._lines[0] if len(self._lines) == 1 else b"".join(self._lines)
         self._lines.clear()
+        self.shown = self.end
         if self.fault is None:
             self._write(data)
         if self._is_held and not is_ours:
@@ -141,7 +149,8 @@ class SessionLog:
             raise StoreError(self.fault)
         self.fault = None
         lost = self.end - self._position(self._written)
-        self._written = owned.whole(self._fd, self._written)
+        before, self._written = self._written, owned.whole(self._fd, self._written)
+        self.is_behind |= self._written > before
         self._stretches.append((self.end, self._written))
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
@@ -171,7 +180,7 @@ class SessionLog:
         From memory while it reaches back that far, else one stretch of the file. Returns the same position when
         there is nothing more.
         """
-        if position >= self.end:
+        if position >= self.shown:
             return position, b""
         tail = self._tail
         remembered = tail[0].start if tail else self._position(self._written)
@@ -184,9 +193,9 @@ class SessionLog:
             if entry.to is None or records.is_for(entry.to, reader):
                 fresh.append(entry.frames)
         if len(fresh) == 1:
-            return self.end, fresh[0]
+            return self.shown, fresh[0]
         fresh.reverse()
-        return self.end, b"".join(fresh)
+        return self.shown, b"".join(fresh)
 
     def records(self, until: int | None = None) -> Iterator[records.Record]:
         """Every whole record in the file, from its beginning, or those before position `until`."""
@@ -254,7 +263,9 @@ class SessionLog:
             return
         # What is remembered stands before it: whoever has not had that reads the file.
         self._tail, self._tail_bytes = _NOTHING, 0
+        self.is_behind = True
         self.end += growth
+        self.shown += growth
         for entry in self._fresh:
             entry.start += growth
             entry.end += growth

@@ -1,0 +1,123 @@
+"""What other processes do to a session between two turns of ours, and what becomes of it."""
+
+import pytest
+
+from acp_broker.store import owned
+from acp_broker.wire.acp import message
+from tests.broker.test_handoff import Recorder, said
+from tests.broker.test_keys import accepted, keyed
+from tests.broker.test_revival import reopen
+from tests.broker.test_shared import HOLDS, SAYS
+from tests.support.clock import settled
+from tests.support.harness import House, house
+
+pytestmark = pytest.mark.anyio
+
+LATE = message("late", messageId="late")
+
+
+def dies(home: House, session: str) -> None:
+    """As after kill -9: it writes nothing more, and its lease is free."""
+    log = home.session(session).log
+    log.fault = "dead"
+    owned.let_go(log._fd)
+
+
+async def test_words_between_turns_hide_no_turn_of_another_process(tmp_path):
+    """They are written behind it, by a process that has not read it yet: its agent must be told all the same."""
+    a, b = Recorder("a"), Recorder("b")
+    async with house(tmp_path, agent=a.open) as home, house(tmp_path, agent=b.open) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.prompt(session, "two")
+        home.session(session).show([LATE], 0)
+        await editor.prompt(session, "three")
+
+    assert ["[user]", "two", "[answer of agent]", "b answers"] == said(a.prompts[1][0])
+
+
+async def test_a_turn_that_ran_elsewhere_when_the_session_was_loaded_and_died_is_interrupted(tmp_path):
+    """Nothing was written since it was loaded, and yet something has happened."""
+    async with house(tmp_path, a=HOLDS, is_whole=False) as home, house(tmp_path, a=SAYS, is_whole=False) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.prompt(session, "long")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        dies(home, session)
+        turn = await elsewhere.prompt(session, "next")
+        kinds = [
+            record["record"] for record in other.records(session) if record["record"] in ("accepted", "interrupted")
+        ]
+
+    assert ("end_turn", ["accepted", "interrupted", "accepted"]) == (turn.outcome, kinds)
+
+
+async def test_a_log_that_could_not_be_read_is_read_again_for_the_next_prompt(tmp_path, monkeypatch):
+    """A turn that begins without what was said elsewhere would begin with a stale history."""
+    a, b = Recorder("a"), Recorder("b")
+    async with house(tmp_path, agent=a.open) as home, house(tmp_path, agent=b.open) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.prompt(session, "two")
+        path = home.session(session).log.path
+        path.chmod(0)
+        monkeypatch.setattr("acp_broker.broker.lease.past", _unreadable)
+        refused = await editor.prompt(session, "three")
+        monkeypatch.undo()
+        path.chmod(0o600)
+        await editor.prompt(session, "four")
+
+    assert (-33004, ["[user]", "two", "[answer of agent]", "b answers"]) == (refused.outcome, said(a.prompts[1][0]))
+
+
+async def test_what_waited_for_the_lease_is_shown_once_and_whole(tmp_path):
+    """A frontend that came meanwhile gets what the other process wrote, and then what waited behind it."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        other.session(session).show([LATE], 0)
+        third = await other.editor()
+        await third.result("session/load", **reopen(tmp_path, session))
+        await home.clock.advance(1)
+        await settled()
+        await elsewhere.prompt(session, "next")
+
+    assert ["say half", "say whole", "say late", "say one"] == [word for word in third.words if word.startswith("say")]
+
+
+async def test_a_prompt_sent_again_to_another_process_is_run_once(tmp_path):
+    """Its first turn still runs there: whoever asks here waits for that one's answer, and so do those who joined."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, **keyed("k"))
+        again = [await elsewhere.prompt(session, **keyed("k")) for _ in range(2)]
+        before = [turn.is_answered for turn in again]
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+        count = accepted(other, session)
+
+    assert (1, [False] * 2, ["end_turn"] * 2) == (count, before, [turn.outcome for turn in again])
+
+
+async def test_another_prompt_under_a_key_that_was_used_elsewhere_is_an_error(tmp_path):
+    """As within one process."""
+    async with house(tmp_path, a=SAYS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "this", **keyed("k"))
+        turn = await elsewhere.prompt(session, "that", **keyed("k"))
+
+    assert -32602 == turn.outcome
+
+
+def _unreadable(path):
+    raise PermissionError(13, "Permission denied", str(path))
