@@ -98,12 +98,14 @@ def test_a_person_is_told_in_words(tmp_path: Path) -> None:
     )
     os.close(theirs)
     said = b""
-    while b"ready: " not in said or not said.endswith(b"\n"):
-        assert select.select([ours], [], [], 30)[0], said
-        said += os.read(ours, 4096)
-    process.terminate()
-    process.wait(30)
-    os.close(ours)
+    try:
+        while b"ready: " not in said or not said.endswith(b"\n"):
+            assert select.select([ours], [], [], DEADLINE_S)[0], said
+            said += os.read(ours, 4096)
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_S)
+        os.close(ours)
     line = next(line for line in said.decode().splitlines() if line.startswith("ready: "))
 
     assert "bridges connect to ws://127.0.0.1:" in line

@@ -62,9 +62,10 @@ class Daemon(Run):
             if kind is None and not self._is_over:
                 self.stop()
         finally:
-            for guest in self.guests:
-                guest.close()
-            self.clean_up()
+            with ExitStack() as leaving:
+                leaving.callback(self.clean_up)
+                for guest in self.guests:
+                    leaving.callback(guest.close)
 
     @property
     def url(self) -> str:
