@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 async def leave(broker: "Broker", frontend: "Frontend") -> None:
     """Cancel its prompts, unless its turns go on, and wait `leave_s` for their end; others answer what it owed."""
     frontend.has_left = True
+    working = [str(session.id) for session in broker.busy.values() if session.frontend == frontend.number]
+    if working:
+        broker.log("frontend_left", frontend=frontend.name, sessions=working)
     ending: list[tuple[Session, Turn]] = []
     if not frontend.terms.turns_go_on:
         for session in tuple(broker.busy.values()):

@@ -90,8 +90,12 @@ def _stdio(config: Path | None, words: list[str]) -> int:
 def _serve(config: Path | None, words: list[str]) -> int:
     if words:
         return _wrong(f"serve takes no arguments, got {' '.join(words)!r}")
+    # As for stdio; and what is looked through grows with the sessions alone, so what they leave is found the sooner.
+    gc.disable()
     from acp_broker.cli import serve  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     return serve.run(config, os.environ)
 
 

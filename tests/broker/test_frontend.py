@@ -335,3 +335,16 @@ def open_files(folder: Path) -> int:
     """How many files below this folder are open."""
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return sum(link.readlink().is_relative_to(folder) for link in links)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_turn_is_in_the_log(tmp_path):
+    """Whoever wonders why a turn was cancelled, or why one runs that nobody hears, finds it there."""
+    async with house(tmp_path, primary={"turns": [[{"do": "say", "text": "x"}, {"do": "waitCancel"}]]}) as home:
+        idle, editor = await home.editor(), await home.editor()
+        await idle.new()
+        session = await editor.new()
+        await editor.prompt(session)
+        await idle.leave()
+        await editor.leave()
+
+        assert [[session]] == [line["sessions"] for line in home.log.of("frontend_left")]

@@ -85,3 +85,9 @@ def _environment(pid: int) -> frozenset[bytes]:
         return frozenset(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     except OSError:
         return frozenset()
+
+
+def memory_kb(pid: int) -> int:
+    """Its proportional share of memory (PSS)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
