@@ -15,6 +15,7 @@ from acp_broker.broker.asleep import Asleep
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.health_file import HealthFile
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
@@ -29,6 +30,7 @@ from acp_broker.broker.warming import Warming
 from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason, TurnId
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.edge.channel import Channel
@@ -67,7 +69,8 @@ class Broker:
         self.busy: dict[SessionId, Session] = {}
         self.asleep = Asleep(self)
         self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
-        self.chain = Chain(policy, clock)
+        self._health = HealthFile(folder, log)
+        self.chain = Chain(policy, clock, self._health.read(policy.fingerprints), self._learnt)
         self.reception = Reception(self)
         self.revival = Revival(self)
         self.warming = Warming(self)
@@ -128,6 +131,11 @@ class Broker:
         while True:
             await self.folder.sync_is_due()
             await self._sync()
+
+    def _learnt(self, before: Health, after: Health) -> None:
+        """Something has become known of a backend: other brokers of this state folder need not find it out."""
+        if self._health.changed(before, after):
+            self.tasks.start_soon(self._health.save, after, self.policy.fingerprints)
 
     async def _sync(self) -> None:
         """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""

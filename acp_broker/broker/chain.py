@@ -26,10 +26,21 @@ Known = Callable[[BackendId], agent.Initialized | None]
 class Chain:
     """One health for all sessions: a backend that failed for one rests for all."""
 
-    def __init__(self, policy: Policy, clock: Clock) -> None:
+    def __init__(self, policy: Policy, clock: Clock, known: Health, learnt: Callable[[Health, Health], None]) -> None:
         self._clock = clock
-        self._health = Health()
+        self._known = known
+        self._learnt = learnt
         self._decided(policy)
+
+    @property
+    def _health(self) -> Health:
+        return self._known
+
+    @_health.setter
+    def _health(self, health: Health) -> None:
+        before, self._known = self._known, health
+        if health != before:
+            self._learnt(before, health)
 
     def adopt(self, policy: Policy) -> None:
         """Plan by this policy from now on. What is known of a backend's health stays, unless the backend has changed:

@@ -28,3 +28,7 @@ class Policy(Struct, frozen=True):
     # How long a prompt waits for a turn that another process runs in its session.
     session_busy_s: float = 60.0
     unattended_s: float = 60.0
+
+    @property
+    def fingerprints(self) -> dict[BackendId, str]:
+        return {name: runtime.fingerprint for name, runtime in self.runtimes.items()}

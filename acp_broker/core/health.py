@@ -10,8 +10,6 @@ What rests is what the failure speaks of: an account (rejected login, empty purs
 candidate (a model's limit, a crash). A wait that the provider asks for is the rest, even below the first rung: it
 knows. If the turn after it fails as well, it did not know, and the ladder's rung before is the least. A failure during
 a rest (all rested, so it was tried) may prolong the rest and does not climb: turns that fail at once are one failure.
-
-Not seen: that a rest was cleared in another process. `merge` keeps it to its end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +65,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
 
 
 class Health(Struct, frozen=True, omit_defaults=True):
-    """One record per scope that failed since it last served, in a fixed order. JSON of it can be stored and merged."""
+    """One record per scope that failed since it last served, in a fixed order. JSON of it can be stored."""
 
     records: tuple[Record, ...] = ()
 

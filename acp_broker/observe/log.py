@@ -41,6 +41,7 @@ _LEVELS: Mapping[str, Level] = {
     "guardian.died": "warning",
     "guardian.failed": "warning",
     "log_lines_lost": "warning",
+    "health_not_kept": "warning",
     "not_learnt": "warning",
     "not_synced": "warning",
     "opened_without_primary": "warning",

@@ -219,13 +219,15 @@ async def test_three_turns_three_brokers_two_backends(tmp_path):
     """A fallback answers the second; the third returns to the primary: each is given what it had missed."""
     a, b = Recorder("a", comes_back=True), Recorder("b", comes_back=True)
     session = ""
-    for text in ("one", "two", "three"):
+    for number, text in enumerate(("one", "two", "three")):
         a.is_down = text == "two"
         async with house(tmp_path, a=a.open, b=b.open) as home:
             editor = await home.editor()
             if session:
                 await editor.result("session/load", **reopen(tmp_path, session))
             session = session or await editor.new()
+            # The one that was down in the broker before rests for a while in this one, too.
+            await home.clock.advance(60 * number)
             await editor.prompt(session, text)
 
     first = ["[user]", "one", "[answer of a]", "a answers"]

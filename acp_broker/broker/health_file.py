@@ -1,0 +1,80 @@
+"""What the brokers of a state folder have found out about backends, for the next one and for those that start beside.
+
+A client that starts a broker for each prompt would pay for a dead primary each time. Read once, at the start; written
+in a thread when something has changed, so that a healthy turn never touches it. Of two that know different things of
+one backend, the last one to learn is right. Losing the file costs one failed attempt, never more.
+"""
+
+from collections.abc import Mapping
+
+import anyio.to_thread
+import msgspec
+from anyio import Lock
+from msgspec import Struct
+
+from acp_broker.core.health import Health, Key, Login, Profile, Scope
+from acp_broker.core.names import BackendId
+from acp_broker.errors import StoreError
+from acp_broker.observe.log import Log
+from acp_broker.store.files import StateFolder
+
+FILE = "health.json"
+
+
+class _Kept(Struct):
+    """`fingerprints`: of the backends as they were. One that was changed since has another health."""
+
+    health: Health = Health()
+    fingerprints: dict[BackendId, str] = {}
+
+
+class HealthFile:
+    def __init__(self, folder: StateFolder, log: Log) -> None:
+        self._folder = folder
+        self._log = log
+        # What this process has learnt, or seen repaired: of all else the file is right.
+        self._touched: set[Scope] = set()
+        self._writing = Lock()
+
+    def read(self, fingerprints: Mapping[BackendId, str]) -> Health:
+        """What is known of backends with these fingerprints."""
+        kept = self._read()
+        ours = [record for record in kept.health.records if _is_of(record.scope, kept.fingerprints, fingerprints)]
+        return Health(tuple(ours))
+
+    def changed(self, before: Health, after: Health) -> bool:
+        """Note what is news; whether anything is, and `save` is due."""
+        old, new = set(before.records), set(after.records)
+        touched = {record.scope for record in old ^ new}
+        self._touched |= touched
+        return bool(touched)
+
+    async def save(self, health: Health, fingerprints: Mapping[BackendId, str]) -> None:
+        """Write the file, in a thread. A failure is logged: the next broker finds out for itself."""
+        async with self._writing:
+            try:
+                await anyio.to_thread.run_sync(self._write, health, fingerprints)
+            except StoreError as error:
+                self._log("health_not_kept", why=str(error))
+
+    def _write(self, health: Health, fingerprints: Mapping[BackendId, str]) -> None:
+        theirs = [record for record in self.read(fingerprints).records if record.scope not in self._touched]
+        ours = [record for record in health.records if record.scope in self._touched]
+        kept = _Kept(Health((*theirs, *ours)), dict(fingerprints))
+        self._folder.write_small(FILE, msgspec.json.encode(kept))
+
+    def _read(self) -> _Kept:
+        data = self._folder.read_small(FILE)
+        try:
+            return msgspec.json.decode(data, type=_Kept) if data else _Kept()
+        except msgspec.DecodeError as error:
+            self._log("health_not_kept", why=f"{FILE}: {error}; it will be written anew")
+            return _Kept()
+
+
+def _is_of(scope: Scope, then: Mapping[BackendId, str], now: Mapping[BackendId, str]) -> bool:
+    match scope:
+        case Key(backend) | Login(backend):
+            return backend in now and then.get(backend) == now[backend]
+        case Profile():
+            return True
