@@ -215,6 +215,7 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
                 daemon.limits,
                 daemon.seats,
                 broker.log,
+                partial(guarded, log=broker.log),
                 about=about,
                 clock=broker.clock,
             )
@@ -251,4 +252,5 @@ def _way(websocket: WebSocketConfig, daemon: Daemon) -> WebSocketWay:
 
 
 def _is_same_file(named: str, source: Path) -> bool:
-    return named == str(source) or Path(named).resolve() == source.resolve()
+    # Not Path.resolve: that raises for a link that leads to itself.
+    return named == str(source) or os.path.realpath(named) == os.path.realpath(source)

@@ -36,6 +36,8 @@ END_S = 10.0
 
 
 Log = Callable[..., None]
+# Awaits it; what it raises is logged, and raised no further.
+Guarded = Callable[[Awaitable[None]], Awaitable[object]]
 
 
 class Hello(Struct, frozen=True):
@@ -59,6 +61,7 @@ async def unix_listener(
     limits: Callable[[], PeerLimits],
     seats: Seats,
     log: Log,
+    guarded: Guarded,
     *,
     about: Mapping[str, str] | None = None,
     clock: Clock | None = None,
@@ -67,13 +70,14 @@ async def unix_listener(
 
     `answer` gives the one line for a client that is not served (`refusal(...)`, a status), or None: then `serve` has
     it until it returns. `about` is what daemon.json says of us beside socket and pid. At the end every channel is
-    closed, and `serve` has END_S to return. Raises UsageError when another daemon owns the state folder.
+    closed, and `serve` has END_S to return. `guarded` has each connection to itself: a fault in one ends no other.
+    Raises UsageError when another daemon owns the state folder.
     """
     clock = clock or SystemClock()
     with ownership.owned(home, about or {}, os.environ) as listening:
         tasks = await create_task_group().__aenter__()
         sparing = SparingLog(log, clock)
-        door = _Door(answer, serve, limits, seats, clock, sparing, tasks)
+        door = _Door(answer, serve, limits, seats, clock, sparing, guarded, tasks)
         accepting = CancelScope()
         tasks.start_soon(door.accept, listening, accepting)
         try:
@@ -110,6 +114,7 @@ class _Door:
         seats: Seats,
         clock: Clock,
         log: Log,
+        guarded: Guarded,
         tasks: TaskGroup,
     ) -> None:
         self._answer = answer
@@ -118,6 +123,7 @@ class _Door:
         self._seats = seats
         self._clock = clock
         self._log = log
+        self._guarded = guarded
         self._tasks = tasks
         self._unheard = Semaphore(UNHEARD)
         self._channels: set[UnixChannel] = set()
@@ -127,7 +133,7 @@ class _Door:
         with until:
             while True:
                 await self._unheard.acquire()
-                self._tasks.start_soon(self._receive, await self._next(listening))
+                self._tasks.start_soon(self._guard, await self._next(listening))
 
     async def _next(self, listening: socket.socket) -> socket.socket:
         while True:
@@ -149,6 +155,9 @@ class _Door:
             while self._channels:
                 self._empty = anyio.Event()
                 await self._empty.wait()
+
+    async def _guard(self, sock: socket.socket) -> None:
+        await self._guarded(self._receive(sock))
 
     async def _receive(self, sock: socket.socket) -> None:
         with sock:

@@ -298,6 +298,15 @@ def test_a_relay_may_reach_the_same_config_by_another_name(tmp_path: Path) -> No
     assert {"welcome": True} == greeting
 
 
+def test_a_config_that_is_a_link_to_itself_is_another_one(tmp_path: Path) -> None:
+    """A slip of one editor's setup, which the daemon and everybody else in it must survive."""
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    with Daemon(tmp_path, config()) as daemon:
+        greeting = daemon.greeted(config=str(tmp_path / "loop.json"))
+
+    assert {"refused": f"acp-broker serve runs with another config: {daemon.config}"} == greeting
+
+
 def test_a_rotated_token_holds_at_once(tmp_path: Path) -> None:
     """Who came by the old one is cut off within a second or so, and does not come back with it."""
     with Daemon(tmp_path, chain(primary=SCRIPTED, frontends=WEBSOCKET)) as daemon:

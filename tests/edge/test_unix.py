@@ -1,5 +1,6 @@
 """The daemon's unix socket: who is let in, what is told to those who are not, and what is left behind."""
 
+import errno
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from acp_broker.broker.guard import guarded
 from acp_broker.edge import meeting, unix
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.unix import Hello, allowed, refusal, unix_listener
@@ -65,11 +67,14 @@ class Listening:
         self.logged.append((event, fields.get("why")))
         self.has_logged.set()
 
+    async def guarded(self, work: Awaitable[None]) -> None:
+        await guarded(work, self.log)
+
     @asynccontextmanager
     async def at(self, home: Path) -> AsyncIterator["Listening"]:
         seats = Seats(lambda: self.most)
         async with unix_listener(
-            home, self.answers, self.serve, PeerLimits, seats, self.log, about={"version": "1"}
+            home, self.answers, self.serve, PeerLimits, seats, self.log, self.guarded, about={"version": "1"}
         ) as path:
             self.path = path
             with anyio.fail_after(DEADLINE_S):
@@ -300,6 +305,31 @@ async def test_a_full_table_of_descriptors_is_waited_out(
             )
 
 
+async def test_a_fault_in_one_connection_ends_no_other(
+    tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Say that the last free descriptor went to its socket, and none was left for what writes to it."""
+    async with listening.at(tmp_path):
+        sock, _ = await met(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(unix, "UnixChannel", _no_descriptor_left)
+            refused = await said(listening.path, HELLO)
+        with sock:
+            sock.sendall(b"still here\n")
+            sock.setblocking(False)
+            await anyio.wait_readable(sock)
+
+            assert (b"", b"still here\n", ["broker_fault"]) == (
+                refused,
+                sock.recv(100),
+                [event for event, _ in listening.logged],
+            )
+
+
+def _no_descriptor_left(*_: object) -> UnixChannel:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 # --- a connection
 
 
@@ -426,7 +456,7 @@ from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.unix import unix_listener
 
 async def main():
-    async with unix_listener(Path(sys.argv[1]), None, None, PeerLimits, Seats(lambda: 1), None):
+    async with unix_listener(Path(sys.argv[1]), None, None, PeerLimits, Seats(lambda: 1), None, None):
         print(flush=True)
         await anyio.sleep_forever()
 
