@@ -1,4 +1,4 @@
-"""`scripts/bench [--turns N] [--flood N] [--rounds N] [--starts N]`: measure, and print the table."""
+"""`scripts/bench [--turns N] [--flood N] [--rounds N] [--starts N] [--sessions N]`: measure, and print the table."""
 
 import argparse
 import signal
@@ -24,6 +24,7 @@ def main() -> None:
             *table.first_output(measures.first_output(place, options.turns)),
             *table.flow(measures.flow(place, options.rounds)),
             *table.memory(measures.memory(place)),
+            *table.idle(measures.idle(place, options.sessions)),
             *table.start(measures.start(place, options.starts)),
         ]
     sys.stdout.write(table.text(rows) + "\n")
@@ -34,6 +35,7 @@ class Options(argparse.Namespace):
     flood: int
     rounds: int
     starts: int
+    sessions: int
 
 
 def _options() -> Options:
@@ -44,6 +46,7 @@ def _options() -> Options:
     parser.add_argument("--flood", type=int, default=300_000, help="updates in one flood")
     parser.add_argument("--rounds", type=int, default=3, help="floods for each way to the agent")
     parser.add_argument("--starts", type=int, default=15, help="process starts of each sort")
+    parser.add_argument("--sessions", type=int, default=2000, help="sessions that are opened, prompted and closed")
     return parser.parse_args(namespace=Options())
 
 

@@ -1,4 +1,4 @@
-"""The four measurements. What is compared takes turns, so that a busy machine is busy for all of it alike."""
+"""The measurements. What is compared takes turns, so that a busy machine is busy for all of it alike."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ class Spread(Struct, frozen=True):
 
 
 class Flow(Struct, frozen=True):
-    """Updates per second, and CPU seconds per update of the process that the client talks to."""
+    """Updates per second, and CPU seconds per update of the processes between client and agent."""
 
     per_s: float
     cpu_s: float | None
@@ -39,14 +39,21 @@ class Memory(Struct, frozen=True):
     guardian: float | None
 
 
+class Idle(Struct, frozen=True):
+    """KB per session: attended by its client; closed after a turn."""
+
+    attended: float | None
+    closed: float | None
+
+
 def first_output(place: Place, turns: int) -> dict[str, Spread]:
-    """From the prompt's first byte written to the first byte of an update read. The first block is not counted."""
+    """From the prompt's first byte written to the first update read. The first block is not counted."""
     with ExitStack() as stack:
         peers = _opened(place, stack)
         took: dict[str, list[float]] = {name: [] for name in peers}
         for done in range(-BLOCK, turns, BLOCK):
             for name, peer in peers.items():
-                block = [peer.prompt(FIRST, lines=2).first_s for _ in range(min(BLOCK, turns - done))]
+                block = [peer.prompt(FIRST, messages=2).first_s for _ in range(min(BLOCK, turns - done))]
                 took[name] += block if done >= 0 else []
     return {name: Spread(median(times), quantiles(times, n=100)[98]) for name, times in took.items()}
 
@@ -68,32 +75,47 @@ def flow(place: Place, rounds: int) -> dict[str, Flow]:
 def memory(place: Place) -> Memory:
     """Idle, without the agent: PSS, in MB."""
     with place.broker() as broker:
+        (pid,) = broker.pids
         broker.initialize()
-        initialized = proc.memory_mb(broker.pid)
+        initialized = proc.memory_mb(pid)
         broker.open(str(place.folder))
-        guardian = proc.child(broker.pid, "guardian.py")
-        return Memory(initialized, proc.memory_mb(broker.pid), guardian and proc.memory_mb(guardian))
+        guardian = proc.child(pid, "guardian.py")
+        return Memory(initialized, proc.memory_mb(pid), guardian and proc.memory_mb(guardian))
+
+
+def idle(place: Place, sessions: int) -> Idle:
+    """KB that the daemon holds for a session on top of so many, without its agent: PSS."""
+    return Idle(_each(place, "agentless.json", sessions, _attend), _each(place, "many.json", sessions, _close))
 
 
 def start(place: Place, starts: int) -> dict[str, float]:
     """Seconds from the start of a process to its answer to `initialize`; medians."""
-    ways: dict[str, Callable[[int], float]] = {
-        "python": lambda _: _python(place.environ),
-        "direct": lambda _: _initialized(place.direct()),
-        "learnt": lambda _: _initialized(place.broker()),
-        "unlearnt": lambda number: _initialized(place.broker(f"fresh-{number}")),
-    }
-    for way in ways.values():
-        way(-1)
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(starts):
-        for name, way in ways.items():
-            took[name].append(way(number))
+    with place.daemon() as daemon:
+        ways: dict[str, Callable[[int], float]] = {
+            "python": lambda _: _python(place.environ),
+            "direct": lambda _: _initialized(place.direct),
+            "stdio": lambda _: _initialized(place.broker),
+            "unlearnt": lambda number: _initialized(lambda: place.broker(f"fresh-{number}")),
+            "relay": lambda _: _initialized(lambda: place.relay(daemon)),
+        }
+        for way in ways.values():
+            way(-1)
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(starts):
+            for name, way in ways.items():
+                took[name].append(way(number))
     return {name: median(times) for name, times in took.items()}
 
 
 def _opened(place: Place, stack: ExitStack) -> dict[str, Peer]:
-    peers = {"direct": place.direct(), "splice": place.splice(), "broker": place.broker()}
+    daemon = stack.enter_context(place.daemon())
+    peers = {
+        "direct": place.direct(),
+        "splice": place.splice(),
+        "stdio": place.broker(),
+        "relay": place.relay(daemon),
+        "websocket": place.websocket(daemon),
+    }
     for peer in peers.values():
         stack.enter_context(peer)
         peer.initialize()
@@ -102,16 +124,42 @@ def _opened(place: Place, stack: ExitStack) -> dict[str, Peer]:
 
 
 def _flooded(peer: Peer, count: int) -> Flow:
-    before = proc.cpu_s(peer.pid)
-    took = peer.prompt(FLOOD, lines=count + 2)
-    after = proc.cpu_s(peer.pid)
+    before = proc.cpu_s(*peer.pids)
+    took = peer.prompt(FLOOD, messages=count + 2)
+    after = proc.cpu_s(*peer.pids)
     cpu_s = None if before is None or after is None else (after - before) / count
     return Flow(count / (took.all_s - took.first_s), cpu_s)
 
 
-def _initialized(peer: Peer) -> float:
-    with peer:
-        return peer.initialize()
+def _each(place: Place, config: str, sessions: int, live: Callable[[Place, Peer], None]) -> float | None:
+    with place.daemon(config) as daemon, place.websocket(daemon) as peer:
+        peer.initialize()
+        for _ in range(sessions // 20):
+            live(place, peer)
+        before = proc.memory_mb(daemon.pid)
+        for _ in range(sessions):
+            live(place, peer)
+        after = proc.memory_mb(daemon.pid)
+    return None if before is None or after is None else (after - before) * 1024 / sessions
+
+
+def _attend(place: Place, peer: Peer) -> None:
+    """Open a session whose agent is not there, and stay."""
+    peer.open(str(place.folder))
+
+
+def _close(place: Place, peer: Peer) -> None:
+    """Open a session, run a turn, and close it: its agent goes, it can be loaded again."""
+    peer.open(str(place.folder))
+    peer.prompt(FIRST, messages=2)
+    peer.ask("session/close", {"sessionId": peer.session})
+
+
+def _initialized(way: Callable[[], Peer]) -> float:
+    began = perf_counter()
+    with way() as peer:
+        peer.initialize()
+        return perf_counter() - began
 
 
 def _python(environ: dict[str, str]) -> float:

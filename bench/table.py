@@ -1,47 +1,50 @@
-"""The measurements as one table: each way to the agent, the broker beside the direct one, and the targets."""
+"""The measurements as one table: each way to the agent, what it adds to the direct one, and the targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from bench.measures import Flow, Memory, Spread
+from bench.measures import Flow, Idle, Memory, Spread
 
-HEAD = ("", "direct", "splice", "broker", "ratio", "target", "")
+WAYS = ("direct", "splice", "stdio", "relay", "websocket")
 
-ADDED_MS = 0.15
-PER_S = 200_000
+ADDED_MS = {"stdio": 0.15, "relay": 0.2, "websocket": 0.4}
+PER_S = {"stdio": 200_000, "websocket": 60_000}
 MEMORY_MB = 50
-LEARNT_MS = 150
+IDLE_KB = 32
+START_MS = {"stdio": 150, "relay": 60}
 
 
 class Row(Struct, frozen=True):
+    """A cell for each way that has something to say."""
+
     what: str
-    direct: str = ""
-    splice: str = ""
-    broker: str = ""
-    ratio: str = ""
-    target: str = ""
-    verdict: str = ""
+    cells: Mapping[str, str]
 
 
-def first_output(spread: dict[str, Spread]) -> list[Row]:
+def first_output(spread: Mapping[str, Spread]) -> list[Row]:
     p50 = {name: one.p50 * 1000 for name, one in spread.items()}
     p99 = {name: one.p99 * 1000 for name, one in spread.items()}
-    added = p50["broker"] - p50["direct"]
+    added = _added(p50)
     return [
-        Row("first output, p50 ms", *_ways(p50, "{:.3f}"), _ratio(p50)),
-        Row("  p50 added to direct", *_added(p50), target=f"< +{ADDED_MS}", verdict=_verdict(added < ADDED_MS)),
-        Row("first output, p99 ms", *_ways(p99, "{:.3f}"), _ratio(p99)),
-        Row("  p99 added to direct", *_added(p99)),
+        Row("first output, p50 ms", _shaped("{:.3f}", p50)),
+        Row("  added to direct", _shaped("{:+.3f}", added)),
+        _target("< +{}", ADDED_MS, {name: added[name] < most for name, most in ADDED_MS.items()}),
+        Row("first output, p99 ms", _shaped("{:.3f}", p99)),
+        Row("  added to direct", _shaped("{:+.3f}", _added(p99))),
     ]
 
 
-def flow(flows: dict[str, Flow]) -> list[Row]:
+def flow(flows: Mapping[str, Flow]) -> list[Row]:
     per_s = {name: one.per_s for name, one in flows.items()}
     cpu = {name: one.cpu_s * 1e6 for name, one in flows.items() if one.cpu_s is not None}
-    is_met = per_s["broker"] >= PER_S
-    rows = [Row("updates per second", *_ways(per_s, "{:,.0f}"), _ratio(per_s), f"> {PER_S:,}", _verdict(is_met))]
-    return [*rows, Row("CPU per update, us", *_ways(cpu, "{:.2f}"), _ratio(cpu))] if cpu else rows
+    ratio = {name: value / per_s["direct"] for name, value in per_s.items() if name != "direct"}
+    rows = [
+        Row("updates per second", _shaped("{:,.0f}", per_s)),
+        Row("  times direct", _shaped("{:.2f}", ratio)),
+        _target("> {:,}", PER_S, {name: per_s[name] > least for name, least in PER_S.items()}),
+    ]
+    return [*rows, Row("CPU per update, us", _shaped("{:.2f}", cpu))] if cpu else rows
 
 
 def memory(idle: Memory) -> list[Row]:
@@ -49,27 +52,37 @@ def memory(idle: Memory) -> list[Row]:
         return []
     is_met = idle.opened + (idle.guardian or 0) < MEMORY_MB
     return [
-        Row("memory, initialized, MB", broker=f"{idle.initialized:.1f}"),
-        Row("memory, session open, MB", broker=f"{idle.opened:.1f}", target=f"< {MEMORY_MB}", verdict=_verdict(is_met)),
-        Row("  its guardian, MB", broker=f"{idle.guardian:.1f}" if idle.guardian is not None else "none"),
+        Row("memory, initialized, MB", {"stdio": f"{idle.initialized:.1f}"}),
+        Row("memory, session open, MB", {"stdio": f"{idle.opened:.1f}"}),
+        Row("  its guardian, MB", {"stdio": f"{idle.guardian:.1f}" if idle.guardian is not None else "none"}),
+        _target("< {}", {"stdio": MEMORY_MB}, {"stdio": is_met}),
     ]
 
 
-def start(took: dict[str, float]) -> list[Row]:
-    ms = {name: f"{s * 1000:.0f}" for name, s in took.items()}
-    ratio = f"{took['learnt'] / took['direct']:.1f} x"
-    is_met = took["learnt"] * 1000 < LEARNT_MS
+def idle(kb: Idle) -> list[Row]:
+    if kb.attended is None or kb.closed is None:
+        return []
     return [
-        Row("start to initialize, ms", ms["direct"], "", ms["learnt"], ratio, f"< {LEARNT_MS}", _verdict(is_met)),
-        Row("  nothing learnt yet", "", "", ms["unlearnt"]),
-        Row("  Python alone, for scale", ms["python"]),
+        Row("memory per idle session, KB", {"websocket": f"{kb.attended:.1f}"}),
+        _target("< {}", {"websocket": IDLE_KB}, {"websocket": kb.attended < IDLE_KB}),
+        Row("  closed after a turn", {"websocket": f"{kb.closed:.1f}"}),
+    ]
+
+
+def start(took: Mapping[str, float]) -> list[Row]:
+    ms = {name: s * 1000 for name, s in took.items()}
+    return [
+        Row("start to initialize, ms", _shaped("{:.0f}", {name: ms[name] for name in ("direct", "stdio", "relay")})),
+        _target("< {}", START_MS, {name: ms[name] < most for name, most in START_MS.items()}),
+        Row("  nothing learnt yet", _shaped("{:.0f}", {"stdio": ms["unlearnt"]})),
+        Row("  Python alone, for scale", _shaped("{:.0f}", {"direct": ms["python"]})),
     ]
 
 
 def text(rows: Sequence[Row]) -> str:
     """The rows as columns, the first to the left, the others to the right."""
-    cells = [HEAD, *(tuple(getattr(row, field) for field in Row.__struct_fields__) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    cells = [("", *WAYS), *((row.what, *(row.cells.get(way, "") for way in WAYS)) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(WAYS) + 1)]
     lines = [
         "  ".join(
             cell.rjust(width) if column else cell.ljust(width)
@@ -80,17 +93,14 @@ def text(rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _ways(values: dict[str, float], shape: str) -> tuple[str, str, str]:
-    return shape.format(values["direct"]), shape.format(values["splice"]), shape.format(values["broker"])
+def _added(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value - values["direct"] for name, value in values.items() if name != "direct"}
 
 
-def _added(values: dict[str, float]) -> tuple[str, str, str]:
-    return "", f"{values['splice'] - values['direct']:+.3f}", f"{values['broker'] - values['direct']:+.3f}"
+def _shaped(shape: str, values: Mapping[str, float]) -> dict[str, str]:
+    return {name: shape.format(value) for name, value in values.items()}
 
 
-def _ratio(values: dict[str, float]) -> str:
-    return f"{values['broker'] / values['direct']:.2f} x" if values["direct"] else ""
-
-
-def _verdict(is_met: bool) -> str:  # noqa: FBT001 - the one thing it tells
-    return "met" if is_met else "missed"
+def _target(shape: str, limits: Mapping[str, float], is_met: Mapping[str, bool]) -> Row:
+    verdicts = {True: "met", False: "missed"}
+    return Row("  target", {name: f"{shape.format(limit)} {verdicts[is_met[name]]}" for name, limit in limits.items()})
