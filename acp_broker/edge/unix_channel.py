@@ -9,7 +9,7 @@ from acp_broker.clock import Clock, Timer
 from acp_broker.edge.channel import OnLines
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.pipes import OwnPipe, Reader, Writer
-from acp_broker.edge.throttle import Progress, Throttle
+from acp_broker.edge.throttle import Progress, Throttle, weight
 
 # So much is handed over at once; then others have their turn.
 MOST_AT_ONCE = 256
@@ -101,7 +101,7 @@ class UnixChannel:
             return
         lines, self._unread = self._unread[:MOST_AT_ONCE], self._unread[MOST_AT_ONCE:]
         now = self._clock.now()
-        wait_s = self._throttle.take(len(lines), limits.messages_per_s, now)
+        wait_s = self._throttle.take(weight(len(lines), lines), limits.messages_per_s, now)
         if lines:
             self._on_lines(lines)
         if wait_s > 0:

@@ -89,6 +89,15 @@ async def test_a_flood_waits_unread(connection: Connection) -> None:
     assert (100, [("frontend_throttled", {"frontend": "unix 7", "messages_per_s": 10})]) == (before, connection.logged)
 
 
+async def test_a_long_message_counts_for_many(connection: Connection) -> None:
+    """A few that are as long as they may be are as much work as a flood of short ones."""
+    connection.limits = PeerLimits(messages_per_s=1)
+    connection.peer.send(b"x" * 100_000 + b"\n")
+    await connection.until(1)
+
+    assert ["frontend_throttled"] == [event for event, _ in connection.logged]
+
+
 async def test_much_at_once_is_handed_over_in_pieces(connection: Connection) -> None:
     """Sixty thousand bytes may be thirty thousand messages: others have their turn in between."""
     connection.peer.send(b"x\n" * 600)
