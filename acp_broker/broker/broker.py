@@ -29,23 +29,11 @@ from acp_broker.broker.terms import Terms
 from acp_broker.broker.warming import Warming
 from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import Failure
 from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason, TurnId
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.edge.channel import Channel
-from acp_broker.errors import (
-    AUTH_REQUIRED,
-    BROKER_FAULT,
-    BUSY,
-    EXHAUSTED,
-    INTERNAL_ERROR,
-    BackendFailure,
-    BrokerError,
-    RpcError,
-    SessionInUse,
-    StoreError,
-)
 from acp_broker.observe.log import Log
 from acp_broker.store import records
 from acp_broker.store.files import StateFolder
@@ -282,28 +270,3 @@ class Broker:
 
     def standby(self, runtime: Runtime, setup: SessionSetup | None, whom: Whom) -> Standby:
         return Standby(runtime, setup, whom, self.tasks, self.clock, self.log)
-
-    # --- errors
-
-    def reply_to(self, error: BrokerError) -> RpcError:
-        """The JSON-RPC reply that one of our exceptions becomes."""
-        match error:
-            case RpcError():
-                return error
-            case BackendFailure(failure=failure):
-                return self.reply_to_failure(failure)
-            case SessionInUse():
-                return RpcError(BUSY, str(error))
-            case StoreError():
-                return RpcError(BROKER_FAULT, str(error))
-            case _:
-                return RpcError(INTERNAL_ERROR, str(error))
-
-    def reply_to_failure(self, failure: Failure) -> RpcError:
-        match failure.kind:
-            case FailureKind.BROKER_FAULT:
-                return RpcError(BROKER_FAULT, failure.text)
-            case FailureKind.AUTH_MISSING | FailureKind.AUTH_REJECTED:
-                return RpcError(AUTH_REQUIRED, failure.text)
-            case _:
-                return RpcError(EXHAUSTED, failure.text)

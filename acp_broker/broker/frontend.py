@@ -17,6 +17,7 @@ from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.limit import within
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
+from acp_broker.broker.replies import reply_to, reply_to_failure
 from acp_broker.broker.standby import Whom
 from acp_broker.broker.terms import Terms
 from acp_broker.core.failures import Failure
@@ -154,7 +155,7 @@ class Frontend:
                 case Request() as request:
                     fault = call(self.broker.log, self._on_request, request)
                     if fault is not None:
-                        self.answer(request, self.broker.reply_to_failure(fault))
+                        self.answer(request, reply_to_failure(fault))
                 case Notification() as notification:
                     call(self.broker.log, self._on_notification, notification)
                 case Response(id, outcome):
@@ -176,7 +177,7 @@ class Frontend:
                 raise RpcError(METHOD_NOT_FOUND, f"{request.method}: this agent has no such method")
             outcome = handler(self, request)
         except BrokerError as error:
-            self.answer(request, self.broker.reply_to(error))
+            self.answer(request, reply_to(error))
         except msgspec.DecodeError as error:
             self.answer(request, RpcError(INVALID_PARAMS, f"{request.method}: {error}"))
         else:
@@ -193,7 +194,7 @@ class Frontend:
         finally:  # cut off, it is answered too
             self._open -= 1
             if isinstance(outcome, Failure):
-                outcome = self.broker.reply_to_failure(outcome)
+                outcome = reply_to_failure(outcome)
             self.answer(request, outcome.result if isinstance(outcome, methods.Then) else outcome)
         if isinstance(outcome, methods.Then):
             outcome.then()
@@ -202,7 +203,7 @@ class Frontend:
         try:
             return await work
         except (RpcError, SessionInUse) as error:
-            return self.broker.reply_to(error)
+            return reply_to(error)
 
     def answer(self, request: Request, outcome: Answer) -> None:
         self.reply(request.id, outcome)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.replies import reply_to_failure
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import TurnId
 from acp_broker.errors import BUSY, RpcError, SessionInUse
@@ -65,7 +66,7 @@ class Lease:
         fault = await guarded(self._ready(has_lease), session.trace)
         self.is_awaited = False
         if fault is not None:
-            why = fault if isinstance(fault, RpcError) else session.broker.reply_to_failure(fault)
+            why = fault if isinstance(fault, RpcError) else reply_to_failure(fault)
             session.prompts.refuse(why)
         session.prompts.next()
         if session.turn is None:

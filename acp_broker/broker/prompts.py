@@ -13,6 +13,7 @@ from acp_broker.broker.asks import send
 from acp_broker.broker.keys import Keys
 from acp_broker.broker.lease import Lease
 from acp_broker.broker.replay import prompt_params
+from acp_broker.broker.replies import reply_to
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.errors import BUSY, RpcError, StoreError
 from acp_broker.store import records
@@ -137,14 +138,14 @@ class Prompts:
         try:
             return self.lease.taken()
         except StoreError as error:
-            self.refuse(self._session.broker.reply_to(error))
+            self.refuse(reply_to(error))
             return False
 
     def _begin_or_refuse(self, order: Order) -> None:
         try:
             self._begin(order)
         except (RpcError, StoreError) as error:
-            self._refuse(order, self._session.broker.reply_to(error))
+            self._refuse(order, reply_to(error))
 
     def _begin(self, order: Order) -> None:
         session = self._session
