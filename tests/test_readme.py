@@ -86,7 +86,11 @@ def test_every_script_that_is_named_can_be_run() -> None:
     named = {name for name in named | set(re.findall(r"`((?:scripts|\.ci)/\w+)`", README)) if "/" in name}
     runnable = {name for name in named if (TOP / name).stat().st_mode & stat.S_IXUSR}
 
-    assert {"scripts/run", "scripts/test", "scripts/check", "scripts/bench", ".ci/run"} == named == runnable
+    assert (
+        {"scripts/run", "scripts/test", "scripts/check", "scripts/bench", "scripts/torture", ".ci/run"}
+        == named
+        == runnable
+    )
 
 
 def test_every_error_code_of_ours_is_explained() -> None:

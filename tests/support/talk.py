@@ -16,11 +16,15 @@ CAPABILITIES = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal":
 
 
 class Talk:
-    """`heard` keeps every message that came; `answers`, by method, are given as soon as a request is read."""
+    """`heard` keeps every message that came, `raw` its bytes.
+
+    `answers`, by method, are given as soon as a request is read.
+    """
 
     def __init__(self, work: Path, capabilities: Mapping[str, object] = CAPABILITIES) -> None:
         self.work = work
         self.heard: list[dict] = []
+        self.raw: list[bytes] = []
         self.answers: dict[str, object] = {}
         self.sessions: list[str] = []
         self._capabilities = capabilities
@@ -74,6 +78,7 @@ class Talk:
             return None
         message = json.loads(line)
         self.heard.append(message)
+        self.raw.append(line)
         if "id" in message and message.get("method") in self.answers:
             self.answer(message, self.answers[message["method"]])
         return message
