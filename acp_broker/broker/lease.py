@@ -81,6 +81,8 @@ class Lease:
             except SessionInUse as error:
                 return RpcError(BUSY, str(error))
         if has_grown:
+            # What was set here while the other process had it is later than all that it wrote.
+            session.log.commit()
             session.absorb(await anyio.to_thread.run_sync(partial(past, session.log.path)))
         return None
 

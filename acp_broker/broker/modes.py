@@ -124,6 +124,13 @@ class Boundary:
         self.chosen = {}
         return self.leaving
 
+    def restore(self, chosen: Mapping[str, object]) -> dict[str, object]:
+        """The user has chosen these elsewhere; as `go_home`. A way back that nobody knows is not taken: it stays."""
+        kept = {way: mode for way, mode in self.chosen.items() if way not in self._default}
+        left = self.go_home()
+        self.chosen = kept | dict(chosen)
+        return {way: mode for way, mode in left.items() if way not in self.chosen}
+
     def opened(self, ways: Mapping[str, object], known: Mapping[str, object]) -> None:
         """The backend opened in these modes, and can be asked in the `known` ways. What was chosen stays chosen."""
         self.leaving = {way: mode for way, mode in self.leaving.items() if way in known}

@@ -83,10 +83,10 @@ class Revival:
         session.ids.taken(known.ids)
         primary = broker.policy.runtimes[session.settings.backend]
         session.settings.opened(broker.reception.learnt_opening(primary, frontend.whom))
-        if known.chosen is not None:
-            session.selection.restore(known.chosen, primary.modes)
+        session.restore_choices(known)
         session.memory.turns, session.memory.kept = known.turns, known.kept
-        session.prompts.keys.restore(known.keyed)
+        # One that runs in another process is not interrupted: whoever sends it again here waits for its end.
+        session.prompts.restore({key: one for key, one in known.keyed.items() if is_free or one.frame is not None})
         session.is_announced = True
         # A turn that runs in another process ends, or dies, unseen: the next one here begins with a look.
         log.is_behind = not is_free

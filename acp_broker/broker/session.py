@@ -113,11 +113,15 @@ class Session:
         self.ids.taken(past.ids)
         self.prompts.restore(past.keyed)
         self.log.is_behind = False
+        self.restore_choices(past)
+        interrupted(self, past.unanswered)
+
+    def restore_choices(self, past: Past) -> None:
+        """Follow what the log says that the user has set, where that is news."""
         if past.chosen is not None and past.chosen != self._kept:
             self._kept = past.chosen
             self.selection.restore(past.chosen, self.policy.runtimes[self.settings.backend].modes)
             self.fitting.forget()
-        interrupted(self, past.unanswered)
 
     # --- backends
 

@@ -149,10 +149,12 @@ class Settings(Shown):
         return Choices(self._boundary.chosen, self._wanted, self.backend, self._intended)
 
     def restore(self, chosen: Choices) -> None:
-        self._boundary.chosen, self._wanted = chosen.modes, chosen.options
+        """What `choices` gave, in an earlier life or in another process, which may have left modes of ours."""
+        self.held = self._intended = None
+        left, self._wanted = self._boundary.restore(chosen.modes), chosen.options
         if chosen.intended is not None:
             self.go_to(chosen.intended)
-        for way, mode in chosen.modes.items():
+        for way, mode in {**left, **chosen.modes}.items():
             self._show(way, jsonrpc.encode(mode))
         for option, value in chosen.options.items():
             self._show(option, value)

@@ -48,8 +48,9 @@ class Past(Struct):
     chosen: Raw | None = None
     keyed: dict[str, Asked] = field(default_factory=dict)
     kept: dict[BackendId, Kept] = field(default_factory=dict)
-    # Who was started last in the latest turn.
+    # Who was started last in the latest turn, and whether it may have read the prompt.
     by: BackendId | None = None
+    is_submitted: bool = False
 
 
 class Listed(Struct, frozen=True):
@@ -99,7 +100,7 @@ def _learn(found: Past, record: Record) -> None:
         case "accepted" if record.turn is not UNSET:
             _accepted(found, TurnId(record.turn), record)
         case "step" if record.commands is not UNSET:
-            found.by = started(record.commands) or found.by
+            _stepped(found, record, started(record.commands))
         case "remembered" if record.backend is not UNSET and record.fingerprint is not UNSET:
             session = record.runtime_session if record.runtime_session is not UNSET else None
             found.kept[BackendId(record.backend)] = Kept(record.fingerprint, session)
@@ -111,6 +112,13 @@ def _learn(found: Past, record: Record) -> None:
             found.chosen = record.chosen
     for params in record.updates or ():
         _look(found, params)
+
+
+def _stepped(found: Past, record: Record, by: BackendId | None) -> None:
+    if by is not None:
+        found.by, found.is_submitted = by, False
+    event = bytes(record.event) if record.event is not UNSET else b""
+    found.is_submitted |= bool(record.updates) or b'"submitted"' in event
 
 
 def _accepted(found: Past, turn: TurnId, record: Record) -> None:
@@ -126,7 +134,7 @@ def _answered(found: Past, turn: TurnId, record: Record) -> None:
     asked = next((one for one in reversed(found.keyed.values()) if one.turn == turn), None)
     if asked is not None and record.frame is not UNSET:
         asked.frame = record.frame
-    if found.by in found.kept and ended(record.frame) != "failed":
+    if found.by in found.kept and found.is_submitted and ended(record.frame) != "failed":
         found.kept[found.by].turns = len(found.turns)
 
 

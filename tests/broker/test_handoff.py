@@ -238,6 +238,31 @@ async def test_three_turns_three_brokers_two_backends(tmp_path):
     )
 
 
+async def test_who_was_cancelled_before_it_had_the_prompt_has_missed_what_was_before(tmp_path):
+    """In the next broker too: it was about to be told of the second turn, and never was."""
+    a, b = Recorder("a", comes_back=True), Recorder("b")
+    session = ""
+    for number, text in enumerate(("one", "two", "three", "four")):
+        a.is_down = text == "two"
+        async with house(tmp_path, a=_never_opens if text == "three" else a.open, b=b.open) as home:
+            editor = await home.editor()
+            if session:
+                editor.request("session/load", **reopen(tmp_path, session))
+            session = session or await editor.new()
+            await home.clock.advance(60 * number)
+            await editor.prompt(session, text)
+            editor.cancel(session)
+            await home.clock.advance(10)
+
+    assert ["[user]", "two", "[answer of b]", "b answers"] == said(a.prompts[-1][0])
+
+
+@asynccontextmanager
+async def _never_opens(_tools: Tools) -> AsyncIterator[Recorder]:
+    await sleep_forever()
+    yield Recorder("")
+
+
 async def test_a_changed_backend_is_told_everything(tmp_path):
     """Another model under the same name has not seen what the one before it did."""
     a = Recorder("a", comes_back=True)

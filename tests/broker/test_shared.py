@@ -1,18 +1,35 @@
 """Many brokers work in the same sessions, one turn at a time: nothing is lost, doubled or stale."""
 
+import json
 from contextlib import AsyncExitStack
 from random import Random
 
 import pytest
+from msgspec import Raw
 
+from acp_broker.contract import About
 from tests.broker.test_handoff import Recorder, said
-from tests.broker.test_revival import reopen
+from tests.broker.test_keys import keyed
+from tests.broker.test_revival import MODES, reopen
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
 
 SAYS = {"turns": [[{"do": "say", "text": "one"}]]}
 HOLDS = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall", "ms": 1000}, {"do": "say", "text": "whole"}]]}
+
+
+class Moded(Recorder):
+    """`modes` are those that it was asked to be in; it opens in `code`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.about = About(opened=Raw(json.dumps({"modes": MODES}).encode()))
+        self.modes: list[str] = []
+
+    async def call(self, method: str, params: dict[str, Raw]) -> Raw:
+        self.modes.append(json.loads(bytes(params["modeId"])))
+        return Raw(b"{}")
 
 
 async def test_a_session_that_is_idle_in_one_broker_can_be_loaded_by_another(tmp_path):
@@ -114,6 +131,68 @@ async def test_a_turn_that_runs_keeps_its_session_from_being_deleted_elsewhere(t
         answer = await elsewhere.call("session/delete", sessionId=session)
 
     assert -33003 == answer["error"]["code"]
+
+
+async def test_a_mode_that_was_left_in_another_broker_is_left_here(tmp_path):
+    """A mode is a permission boundary: the agent here is still in it, and nobody would know."""
+    a, b = Moded("a"), Moded("b")
+    async with house(tmp_path, agent=a.open) as home, house(tmp_path, agent=b.open) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="plan")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.result("session/set_mode", sessionId=session, modeId="code")
+        await editor.prompt(session)
+
+    assert ["plan", "code"] == a.modes
+
+
+async def test_a_mode_that_was_left_in_a_later_broker_stays_left(tmp_path):
+    """The one after it must not be given again what its user took away."""
+    agent, session = Moded("agent"), ""
+    for mode in ("plan", "code"):
+        async with house(tmp_path, agent=agent.open) as home:
+            editor = await home.editor()
+            if session:
+                await editor.result("session/load", **reopen(tmp_path, session))
+            session = session or await editor.new()
+            await editor.result("session/set_mode", sessionId=session, modeId=mode)
+    async with house(tmp_path, agent=agent.open) as home:
+        editor = await home.editor()
+        loaded = await editor.result("session/load", **reopen(tmp_path, session))
+
+    assert "code" == loaded["modes"]["currentModeId"]
+
+
+async def test_a_mode_that_is_set_during_the_turn_of_another_broker_holds(tmp_path):
+    """It is later than what that one wrote, though it cannot be written until then."""
+    a = Moded("a")
+    async with house(tmp_path, agent=a.open) as home, house(tmp_path, agent={**HOLDS, "modes": MODES}) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.result("session/set_mode", sessionId=session, modeId="plan")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.prompt(session)
+        await editor.result("session/set_mode", sessionId=session, modeId="code")
+        turn = await editor.prompt(session)
+        await other.clock.advance(1)
+        await home.clock.advance(1)
+
+    assert ("end_turn", "code") == (turn.outcome, a.modes[-1])
+
+
+async def test_a_prompt_that_runs_in_another_broker_is_not_interrupted(tmp_path):
+    """Sent again to one that loaded the session meanwhile, it gets the answer once there is one."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        first = await editor.prompt(session, **keyed("k"))
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        again = await elsewhere.prompt(session, **keyed("k"))
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+
+    assert first.reply["result"] == again.reply["result"]
 
 
 @pytest.mark.parametrize("seed", range(5))
