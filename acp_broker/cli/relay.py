@@ -81,7 +81,9 @@ class _Relay:
 
     def _forth(self) -> bool:
         """Whether the editor was through first: stdin ended, or a signal came."""
-        while _wait(self._read_fd, select.POLLIN, self._told):
+        # Made once: a prompt should not wait for it.
+        more = _Wait(self._read_fd, select.POLLIN, self._told)
+        while more.is_ready():
             try:
                 chunk = os.read(self._read_fd, CHUNK_BYTES)
             except BlockingIOError:  # somebody else who has it took what there was
@@ -103,7 +105,7 @@ class _Relay:
             try:
                 rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                if not _wait(self._socket.fileno(), select.POLLOUT, self._told):
+                if not _Wait(self._socket.fileno(), select.POLLOUT, self._told).is_ready():
                     return False
         return True
 
@@ -147,17 +149,22 @@ class _Relay:
             try:
                 rest = rest[os.write(self._write_fd, rest) :]
             except BlockingIOError:  # our parent has made it so
-                _wait(self._write_fd, select.POLLOUT)
+                _Wait(self._write_fd, select.POLLOUT).is_ready()
 
 
-def _wait(fd: int, event: int, told: socket.socket | None = None) -> bool:
-    """Wait until the descriptor is ready, or gone; False when we are told to end first."""
-    poll = select.poll()
-    poll.register(fd, event)
-    if told is not None:
-        poll.register(told, select.POLLIN)
-    ready = {found for found, _ in poll.poll()}
-    return told is None or told.fileno() not in ready
+class _Wait:
+    """Waits until a descriptor is ready, or gone, or until we are told to end."""
+
+    def __init__(self, fd: int, event: int, told: socket.socket | None = None) -> None:
+        self._told = -1 if told is None else told.fileno()
+        self._poll = select.poll()
+        self._poll.register(fd, event)
+        if told is not None:
+            self._poll.register(told, select.POLLIN)
+
+    def is_ready(self) -> bool:
+        """False when we are told to end first."""
+        return all(found != self._told for found, _ in self._poll.poll())
 
 
 def _say(text: str) -> None:
