@@ -1,16 +1,14 @@
 """How fast a client may speak, and whether it still takes what it is told: arithmetic on a time that is passed in."""
 
-from collections.abc import Sequence
-
 # A client that was quiet may send so many seconds' worth at once: an editor that comes back has much to ask.
 BURST_S = 3.0
 # So many bytes count as one message more: a few that are as long as they may be are as much work as a flood.
 WEIGHT_BYTES = 16 * 1024
 
 
-def weight(count: int, lines: Sequence[bytes]) -> int:
-    """What `count` messages count for in a Throttle, of which `lines` were worth handing over."""
-    return count + sum(map(len, lines)) // WEIGHT_BYTES
+def weight(count: int, size: int) -> int:
+    """What `count` messages of `size` bytes together count for in a Throttle."""
+    return count + size // WEIGHT_BYTES
 
 
 class Throttle:

@@ -101,7 +101,7 @@ class UnixChannel:
             return
         lines, self._unread = self._unread[:MOST_AT_ONCE], self._unread[MOST_AT_ONCE:]
         now = self._clock.now()
-        wait_s = self._throttle.take(weight(len(lines), lines), limits.messages_per_s, now)
+        wait_s = self._throttle.take(weight(len(lines), sum(map(len, lines))), limits.messages_per_s, now)
         if lines:
             self._on_lines(lines)
         if wait_s > 0:

@@ -25,6 +25,8 @@ PING_S = 30.0
 GONE_S = 60.0
 # So much is handed over at once; then others have their turn.
 MOST_AT_ONCE = 256
+# And so much is unpacked: of what is compressed, a few bytes may be a megabyte.
+MOST_BYTES_AT_ONCE = 1024 * 1024
 # Parsed at once: no more tiny messages than about MOST_AT_ONCE.
 PIECE_BYTES = 2048
 THROTTLED_EVERY_S = 60.0
@@ -134,9 +136,9 @@ class WebSocketChannel:
         if self._link.pending > limits.queued_bytes:
             self._link.pause()  # until it is drained
             return
-        lines, count = self._some_lines()
+        lines, cost = self._some_lines()
         now = self._clock.now()
-        wait = self._throttle.take(weight(count, lines), limits.messages_per_s, now)
+        wait = self._throttle.take(cost, limits.messages_per_s, now)
         if lines:
             self._on_lines(lines)
         if self._core.state is not State.OPEN:
@@ -153,16 +155,18 @@ class WebSocketChannel:
             self._link.resume()
 
     def _some_lines(self) -> tuple[list[bytes], int]:
-        """The next messages, and how many frames they were read from: each of them is work, control frames too."""
+        """The next messages, and the weight of the frames that they were read from: each of these is work, also a
+        control frame, and one that nobody is handed."""
         lines: list[bytes] = []
-        count = at = 0
+        count = size = at = 0
         core, unread = self._core, self._unread
-        while at < len(unread) and count < MOST_AT_ONCE and core.state is State.OPEN:
+        while at < len(unread) and core.state is State.OPEN and count < MOST_AT_ONCE and size < MOST_BYTES_AT_ONCE:
             core.receive_data(unread[at : at + PIECE_BYTES])
             at += PIECE_BYTES
             for frame in core.events_received():
                 count += 1
                 assert isinstance(frame, Frame), "a server gets one Request, and that was before"
+                size += len(frame.data)
                 try:
                     line = self._messages.add(frame)
                 except UnicodeDecodeError as error:
@@ -175,7 +179,7 @@ class WebSocketChannel:
         if self._messages.had_binary and not self._has_logged_binary:
             self._has_logged_binary = True
             self._say("websocket_binary_ignored")
-        return lines, count
+        return lines, weight(count, size)
 
     # --- what the peer is sent
 

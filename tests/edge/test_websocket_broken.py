@@ -231,6 +231,33 @@ async def test_long_messages_count_for_more_than_one() -> None:
     assert 1 == before
 
 
+@pytest.mark.parametrize("message", [bytes(8 * MEGABYTE), " " * 8 * MEGABYTE], ids=["binary", "blank"])
+async def test_long_messages_that_say_nothing_count_too(message: bytes | str) -> None:
+    """Compressed they are nothing to send, and as much work as any to unpack."""
+    async with open_door() as door:
+        door.limits = PeerLimits(messages_per_s=100)
+        async with client(door) as peer:
+            await peer.send(message)
+            await until(lambda: bool(door.events("frontend_throttled")))
+
+    assert [] == door.lines
+
+
+async def test_what_unpacks_to_much_is_unpacked_in_parts() -> None:
+    """Others have their turn in between."""
+    deflate = zlib.compressobj(wbits=-12)
+    line = deflate.compress(b"x" * MEGABYTE) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    async with open_door() as door, raw(door) as peer:
+        door.limits = PeerLimits(messages_per_s=10**9)
+        peer.send(request(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits"))
+        await peer.head()
+        # RFC 7692, section 7.2.1: a message is sent without its last four bytes.
+        peer.send(frame(line[:-4], first=0xC0) * 8)
+        await until(lambda: len(door.lines) == 8)
+
+    assert max(map(len, door.batches)) < 4
+
+
 @pytest.mark.parametrize("seed", range(30))
 async def test_any_bytes_end_one_connection_at_most(seed: int) -> None:
     """Whatever comes, it is refused, and nothing but that connection ends."""
