@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -10,6 +10,7 @@ import anyio
 from acp_broker.app import kinds, running_and_following
 from acp_broker.broker.terms import Terms
 from acp_broker.config import Config, load
+from acp_broker.edge.signals import caught
 from acp_broker.edge.stdio import StdioChannel
 from acp_broker.errors import BrokerError
 
@@ -30,17 +31,13 @@ def run(path: Path | None, environ: Mapping[str, str], read_fd: int, write_fd: i
 
 async def _serve(config: Config, environ: Mapping[str, str], read_fd: int, write_fd: int) -> None:
     channel = StdioChannel(read_fd, write_fd, config.limits.max_message_bytes)
-    # Caught to the very end: a second signal, or one behind the end of stdin, must not keep us from ending our agents.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        follows = running_and_following(config, environ, fixed=_FIXED)
-        async with follows as following, anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on_signal, signals, channel)
+
+    def leave(_number: signal.Signals) -> None:
+        """SIGTERM and its like are the frontend's way of closing its side."""
+        channel.close("the broker was told to stop")
+
+    # To the very end: a second signal, or one behind the end of stdin, must not keep us from ending our agents.
+    with caught(leave, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        async with running_and_following(config, environ, fixed=_FIXED) as following:
             await following.broker.serve(channel, Terms("stdio", environ))
             await channel.drained()
-            tasks.cancel_scope.cancel()
-
-
-async def _stop_on_signal(signals: AsyncIterator[signal.Signals], channel: StdioChannel) -> None:
-    """SIGTERM and SIGINT are the frontend's way of closing its side."""
-    async for _ in signals:
-        channel.close("the broker was told to stop")

@@ -186,10 +186,13 @@ class Reader:
         self._lines = Lines(max_line_bytes)
         self._ended: asyncio.Future[None] | None = None
         self._on_lines: OnLines
+        self._is_stopped = False
         self.is_paused = False
 
     async def run(self, on_lines: OnLines) -> None:
         """Returns at the end of input; a last line without its newline is handed over too."""
+        if self._is_stopped:
+            return
         self._on_lines = on_lines
         self._ended = asyncio.get_running_loop().create_future()
         if not self.is_paused:
@@ -200,7 +203,8 @@ class Reader:
             asyncio.get_running_loop().remove_reader(self._fd)
 
     def stop(self) -> None:
-        """End `run` as if the input had ended here."""
+        """End `run` as if the input had ended here; before it began, too."""
+        self._is_stopped = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 

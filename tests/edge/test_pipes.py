@@ -141,6 +141,14 @@ async def test_lines_are_handed_over_by_reads_and_the_last_one_without_its_newli
     assert [[b"one", b"two"], [b"three"]] == heard
 
 
+async def test_a_reader_that_was_stopped_before_it_began_reads_nothing(pair: Pair) -> None:
+    """A signal may come while the broker is still starting."""
+    reader = Reader(pair[0], MAX_LINE_BYTES)
+    reader.stop()
+    with anyio.fail_after(5):
+        await reader.run(lambda _: pytest.fail("it read"))
+
+
 async def test_a_stopped_reader_leaves_the_rest_unread(pair: Pair) -> None:
     """A signal ends the conversation as if the other side had; run returns."""
     listen, speak = pair
