@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from acp_broker.broker.session import Session
 
 # How soon it is looked again whether the other process has let go: at first, and at most.
-SOON_S, LATE_S = 0.02, 0.5
+SOON_S, LATE_S = 0.02, 0.1
 
 
 class Lease:

@@ -129,11 +129,7 @@ class _Life:
         """Hold what was replayed against what was known, and keep what was told for the next time."""
         told = [claim for witness in witnesses for claim in witness.claims()]
         for session, claim, is_whole in told:
-            if is_whole:
-                self._hold(session, claim.replayed)
-            else:
-                for known in self.claims.get(session, ()):
-                    _alike(session, claim.replayed, known.replayed[: len(claim.replayed)])
+            self._hold(session, claim.replayed, is_whole=is_whole)
         for session in {session for session, _, is_whole in told if is_whole}:
             self.claims[session] = [claim for name, claim, is_whole in told if name == session and is_whole]
         for witness in witnesses:
@@ -141,12 +137,12 @@ class _Life:
             self.heard += sum(b'"session/update"' in line for line in witness.talk.raw)
             self.answers += [line for line in witness.talk.raw if _answers(json.loads(line), witness.asked)]
 
-    def _hold(self, session: str, replay: list[bytes]) -> None:
+    def _hold(self, session: str, replay: list[bytes], *, is_whole: bool = True) -> None:
         for claim in self.claims.get(session, ()):
             known = len(claim.replayed)
-            _alike(session, claim.replayed, replay[:known])
-            shown = _told(claim.shown)
-            _alike(session, shown, _told(replay[known:])[: len(shown)])
+            shown, after = _told(claim.shown), _told(replay[known:])
+            told, again = claim.replayed + shown, replay[:known] + after[: len(shown)]
+            _alike(session, told if is_whole else told[: len(again)], again)
 
     def _tear(self) -> None:
         """Now and then the kill had come within a write: of a record that nobody was shown."""
