@@ -15,8 +15,8 @@ from acp_broker.broker.slash import slash_command
 from acp_broker.core.handoff import Handoff, Missed, compose
 from acp_broker.core.names import BackendId, TurnId
 from acp_broker.errors import StoreError
-from acp_broker.store.log import read_records
 from acp_broker.store.past import Kept
+from acp_broker.store.reading import read_records
 from acp_broker.store.told import told
 from acp_broker.wire import jsonrpc
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from acp_broker.core.handoff import Said
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from acp_broker.store.records import Record
 from acp_broker.store.told import told
 

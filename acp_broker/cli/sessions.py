@@ -21,8 +21,8 @@ from acp_broker.errors import BrokerError, UsageError
 from acp_broker.store import owned
 from acp_broker.store.files import StateFolder
 from acp_broker.store.index import Index
-from acp_broker.store.log import read_records
 from acp_broker.store.past import Listed
+from acp_broker.store.reading import read_records
 from acp_broker.store.told import told
 
 _DAY_S = 86_400

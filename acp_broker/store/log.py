@@ -6,16 +6,15 @@ running turn can finish, and whoever starts the next one asks `fault` first.
 """
 
 import os
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from acp_broker.errors import SessionInUse, StoreError
-from acp_broker.store import owned, records
+from acp_broker.store import owned, reading, records
+from acp_broker.store.stretches import Stretches
 
 # What is kept in memory for readers that keep up; one that falls further behind reads the file.
 TAIL_BYTES = 1024 * 1024
@@ -51,13 +50,15 @@ class SessionLog:
         self.is_at_rest = False
         self._is_held = False
         self._written = 0
-        # (position, file offset) of each stretch that is in the file without a gap; a failed write makes a new one.
-        self._stretches: list[tuple[int, int]] = [(0, 0)]
+        self._stretches = Stretches()
         self._lines: list[bytes] = []
         self._fresh: list[Entry] = []
         self._tail = _NOTHING
         self._tail_bytes = 0
         self._readers: list[Callable[[], None]] = []
+        # Readers of whole records, and the lines that they can read nowhere else, each with its position.
+        self._watchers: list[Callable[[], None]] = []
+        self._unwritten: list[tuple[int, bytes]] = []
         self._on_write: Callable[[], None] | None = None
 
     def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
@@ -137,6 +138,11 @@ class SessionLog:
             for reader in self._readers:
                 reader()
             self._trim()
+        if self._watchers:
+            if self.fault is not None:
+                self._unwritten.append((self.shown - len(data), data))
+            for watcher in self._watchers:
+                watcher()
 
     def recover(self) -> None:
         """Try the disk again after a fault. Raises StoreError, with the new fault's text, while it still fails.
@@ -148,14 +154,14 @@ class SessionLog:
         if owned.is_deleted(self._fd):
             raise StoreError(self.fault)
         self.fault = None
-        lost = self.end - self._position(self._written)
+        lost = self.end - self._stretches.position(self._written)
         before, self._written = self._written, owned.whole(self._fd, self._written)
         self.is_behind |= self._written > before
-        self._stretches.append((self.end, self._written))
+        self._stretches.begin(self.end, self._written)
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
         if self.fault is not None:
-            self._stretches.pop()
+            self._stretches.take_back()
             raise StoreError(self.fault)
 
     @property
@@ -166,13 +172,14 @@ class SessionLog:
     @property
     def readers(self) -> int:
         """How many are attached."""
-        return len(self._readers)
+        return len(self._readers) + len(self._watchers)
 
-    def attach(self, reader: Callable[[], None]) -> None:
-        self._readers.append(reader)
+    def attach(self, reader: Callable[[], None], *, of_records: bool = False) -> None:
+        """Have it called after each write that shows something; `of_records`: after each write."""
+        (self._watchers if of_records else self._readers).append(reader)
 
     def detach(self, reader: Callable[[], None]) -> None:
-        self._readers.remove(reader)
+        (self._watchers if reader in self._watchers else self._readers).remove(reader)
 
     def read(self, position: int, reader: int) -> tuple[int, bytes]:
         """The frames for frontend `reader` from `position` on, and the position after them.
@@ -183,7 +190,7 @@ class SessionLog:
         if position >= self.shown:
             return position, b""
         tail = self._tail
-        remembered = tail[0].start if tail else self._position(self._written)
+        remembered = tail[0].start if tail else self._stretches.position(self._written)
         if position < remembered:
             return self._read_file(position, remembered, reader)
         fresh: list[bytes] = []
@@ -199,13 +206,52 @@ class SessionLog:
 
     def records(self, until: int | None = None) -> Iterator[records.Record]:
         """Every whole record in the file, from its beginning, or those before position `until`."""
-        return read_records(self.path, None if until is None else self._offset(until))
+        return reading.read_records(self.path, None if until is None else self.offset(until))
+
+    # --- by numbers
+
+    def offset(self, position: int) -> int:
+        """Where in the file that position is; for one that a failed write left out, where the next one is."""
+        return self._stretches.offset(position, self._written)
+
+    def position_of(self, number: int) -> int | None:
+        """Where the record begins that has this number in it; None behind the end of the file. Raises StoreError.
+
+        It may be behind our end: another process has written it, and we have yet to read that.
+        """
+        try:
+            fd = self._reading()
+            try:
+                start = owned.record_with(fd, number)
+            finally:
+                self._read_it(fd)
+        except OSError as error:
+            raise StoreError(f"cannot read the session log {self.path}: {error.strerror}") from error
+        return None if start is None else self._stretches.found(start)
+
+    def read_numbered(self, position: int) -> tuple[int, list[reading.Numbered]]:
+        """Some records from `position` on, and the position after them; the same one when there is nothing more.
+
+        From the file, which a system remembers well; from memory what the file has not.
+        """
+        if position >= self.shown:
+            return position, []
+        offset, left, after = self._stretches.place(position, self._written)
+        if left > 0:
+            lines = self._lines_at(offset, min(READ_BYTES, left))
+            return position + len(lines), reading.split(lines, offset)
+        end = self.shown if after is None else after
+        for start, lines in self._unwritten:
+            if position <= start < end:
+                return start + len(lines), reading.split(lines, None)
+        return end, []
 
     def forget(self) -> None:
         """Keep no words in memory: a reader that has not had them reads the file."""
         self.commit()
         if self.fault is None:
             self._tail, self._tail_bytes = _NOTHING, 0
+            self._unwritten.clear()
 
     def rest(self) -> None:
         """Keep no descriptor either until it is next written; from then on another process may go on with it."""
@@ -287,32 +333,22 @@ class SessionLog:
 
     def _trim(self) -> None:
         # Unwritten entries can be read nowhere else: while the disk fails, the tail keeps them all.
-        written_to = self._position(self._written)
+        written_to = self._stretches.position(self._written)
         while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1 and self._tail[0].end <= written_to:
             self._tail_bytes -= len(self._tail.popleft().frames)
 
-    def _position(self, offset: int) -> int:
-        start, base = self._stretches[-1]
-        return start + offset - base
-
-    def _offset(self, position: int) -> int:
-        """Where in the file that position is; for one that a failed write left out, where the next one is."""
-        index = bisect_right(self._stretches, position, key=lambda stretch: stretch[0]) - 1
-        start, base = self._stretches[index]
-        after = self._stretches[index + 1][1] if index + 1 < len(self._stretches) else self._written
-        return min(base + position - start, after)
-
     def _read_file(self, position: int, limit: int, reader: int) -> tuple[int, bytes]:
-        index = bisect_right(self._stretches, position, key=lambda stretch: stretch[0]) - 1
-        start, base = self._stretches[index]
-        if index + 1 < len(self._stretches):
-            after, end = self._stretches[index + 1]
-            if position - start >= end - base:  # in what a failed write left out
-                return min(after, limit), b""
-            limit = min(limit, start + end - base)
-        offset = base + position - start
-        size = min(READ_BYTES, limit - position)
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self.is_at_rest else self._fd
+        offset, left, after = self._stretches.place(position, self._written)
+        if left <= 0:  # in what a failed write left out
+            return limit if after is None else min(after, limit), b""
+        lines = self._lines_at(offset, min(READ_BYTES, left, limit - position))
+        shown = [records.frames(record) for _, record in reading.split(lines, offset)]
+        parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
+        return position + len(lines), b"".join(parts)
+
+    def _lines_at(self, offset: int, size: int) -> bytes:
+        """Whole lines of the file, about so many bytes of them."""
+        fd = self._reading()
         chunk = os.pread(fd, size, offset)
         end = chunk.rfind(b"\n")
         # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
@@ -320,13 +356,16 @@ class SessionLog:
             size *= 2
             chunk = os.pread(fd, size, offset)
             end = chunk.find(b"\n")
+        self._read_it(fd)
+        return chunk[: end + 1]
+
+    def _reading(self) -> int:
+        """A descriptor to read from, until `_read_it`: reading wakes no log that is at rest. Raises OSError."""
+        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self.is_at_rest else self._fd
+
+    def _read_it(self, fd: int) -> None:
         if fd != self._fd:
             os.close(fd)
-        whole = chunk[: end + 1]
-        # Not splitlines: raw JSON may hold a carriage return between two tokens.
-        shown = [records.frames(records.read(line)) for line in whole.split(b"\n") if line]
-        parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
-        return position + len(whole), b"".join(parts)
 
 
 def _cut(fd: int, size: int) -> None:
@@ -334,30 +373,3 @@ def _cut(fd: int, size: int) -> None:
         os.ftruncate(fd, size)
     except OSError:  # read-only by now: a torn last record is cut off by whoever reads the log
         return
-
-
-def read_records(path: Path, size: int | None = None) -> Iterator[records.Record]:
-    """Every whole record of a log file, in order, or of its first `size` bytes. A torn last line is left out.
-
-    Raises StoreError for a file that cannot be read, a format that is newer than ours, and a line in the middle that
-    is no record.
-    """
-    try:
-        opened = path.open("rb")
-    except OSError as error:
-        raise StoreError(f"cannot read the session log {path}: {error.strerror}") from error
-    with opened as file:
-        read = 0
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n") or (size is not None and read >= size):
-                return
-            read += len(line)
-            try:
-                record = records.read(line)
-            except msgspec.DecodeError as error:
-                if not file.read(1):
-                    return
-                raise StoreError(f"{path}, line {number}: no record of a session log: {error}") from error
-            if isinstance(record.format, int) and record.format > records.FORMAT:
-                raise StoreError(f"{path} was written by a newer acp-broker (format {record.format}); update this one")
-            yield record

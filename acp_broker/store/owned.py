@@ -64,6 +64,11 @@ def whole_records(fd: int) -> int:
     return _end(fd, os.fstat(fd).st_size, 0)
 
 
+def record_with(fd: int, offset: int) -> int | None:
+    """Where the record begins that has this offset in it; None where no whole record has. Raises OSError."""
+    return _end(fd, offset, 0) if 0 <= offset < whole_records(fd) else None
+
+
 def is_deleted(fd: int) -> bool:
     return os.fstat(fd).st_nlink == 0
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from acp_broker.core.names import BackendId, SessionId, TurnId
 from acp_broker.errors import StoreError
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from acp_broker.store.records import Record
 from acp_broker.store.told import ended, started
 

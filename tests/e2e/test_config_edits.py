@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from tests.support.broker import agent
 from tests.support.daemon import WEBSOCKET, Bridge, Daemon
 from tests.support.heard import Turn

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from tests.support.broker import BrokerProcess, chain
 from tests.support.heard import shown
 from tests.support.session_logs import check_logs

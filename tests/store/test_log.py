@@ -9,7 +9,8 @@ import pytest
 from acp_broker.errors import StoreError
 from acp_broker.store import log as module
 from acp_broker.store import records
-from acp_broker.store.log import SessionLog, read_records
+from acp_broker.store.log import SessionLog
+from acp_broker.store.reading import read_records
 from tests.support.disk import Disk
 
 ME, OTHER = 1, 2
@@ -475,3 +476,149 @@ def test_a_log_at_rest_whose_file_is_gone_says_so(log, path):
 def open_files() -> list[str]:
     folder = Path("/proc/self/fd")
     return [str(link.readlink()) for link in folder.iterdir() if link.is_symlink()]
+
+
+# --- by numbers
+
+
+def read_numbered(log: SessionLog, position: int = 0) -> list[tuple[int | None, str]]:
+    """Everything that is said from there on, with its number."""
+    got: list[tuple[int | None, str]] = []
+    while True:
+        after, found = log.read_numbered(position)
+        got += [(number, json.loads(bytes(one))["text"]) for number, record in found for one in record.updates or ()]
+        if after == position:
+            return got
+        position = after
+
+
+def numbers(path: Path) -> list[tuple[int, str]]:
+    """What the file says, and where."""
+    found, start = [], 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        found += [(start, one["text"]) for one in json.loads(line).get("updates", ())]
+        start += len(line)
+    return found
+
+
+def test_a_records_number_is_where_it_stands_in_the_file(log, path):
+    """Whoever reads the file finds the same."""
+    for text in ("a", "b", "c"):
+        say(log, text)
+
+    assert numbers(path) == read_numbered(log)
+
+
+def test_numbers_are_read_in_pieces(log, path, monkeypatch):
+    """A reader that is far behind must not hold everybody up, and a long record comes whole."""
+    monkeypatch.setattr(module, "READ_BYTES", 64)
+    for text in ("a", "b" * 500, "c"):
+        say(log, text)
+
+    assert numbers(path) == read_numbered(log)
+
+
+def test_whoever_reads_records_is_told_of_each_write(log):
+    """Also of one that shows nothing to others: that a turn was accepted."""
+    told: list[str] = []
+    log.attach(lambda: told.append("frames"))
+    log.attach(lambda: told.append("records"), of_records=True)
+    log.append(b'{"record":"accepted"}\n')
+    log.commit()
+
+    assert ["records"] == told
+
+
+def test_what_the_disk_did_not_take_has_no_number(log, path, disk):
+    """It is shown all the same, and the rest has the numbers of the file."""
+    log.attach(lambda: None, of_records=True)
+    say(log, "a")
+    disk.room = 0
+    say(log, "lost")
+    disk.room = None
+    log.recover()
+    say(log, "b")
+    before, after = numbers(path)
+
+    assert [before, (None, "lost"), after] == read_numbered(log)
+
+
+def test_what_was_lost_stands_where_the_next_will(log, path, disk):
+    """Who has seen it has seen the file up to there."""
+    disk.room = 0
+    say(log, "lost")
+
+    assert path.stat().st_size == log.offset(log.shown)
+
+
+def test_who_reads_records_from_the_middle_of_what_was_lost_goes_on_there(log, disk):
+    """It was shown the first half of it."""
+    log.attach(lambda: None, of_records=True)
+    disk.room = 0
+    say(log, "lost")
+    position = log.shown
+    say(log, "as well")
+
+    assert [(None, "as well")] == read_numbered(log, position)
+
+
+def test_what_nobody_read_when_it_was_lost_is_passed_over(log, path, disk):
+    """It is nowhere any more; the next is read."""
+    say(log, "a")
+    disk.room = 0
+    say(log, "lost")
+    log.attach(lambda: None, of_records=True)
+    say(log, "seen")
+
+    assert [*numbers(path), (None, "seen")] == read_numbered(log)
+
+
+def test_a_reader_is_not_stuck_before_what_was_lost(log, disk):
+    """What was lost first showed nothing, and memory was empty: the words behind it are shown all the same."""
+    log.forget()
+    position = log.shown
+    disk.room = 0
+    log.append(b'{"record":"step"}\n')
+    log.commit()
+    said = say(log, "lost")
+
+    assert said == read_all(log, position)
+
+
+def test_every_number_in_a_record_leads_to_its_beginning(log):
+    """A client says the number of the last thing that it saw of it."""
+    start = log.end
+    say(log, "a")
+    end = log.end
+    say(log, "b")
+
+    assert {start} == {log.position_of(number) for number in range(start, end)}
+
+
+def test_a_number_behind_the_end_leads_nowhere(log):
+    """The log was cut, or is another one."""
+    say(log, "a")
+
+    assert [None, None] == [log.position_of(log.end), log.position_of(-1)]
+
+
+def test_a_number_behind_what_was_lost_leads_behind_it(log, path, disk):
+    """The file has no gap where the positions have one."""
+    disk.room = 0
+    say(log, "lost")
+    disk.room = None
+    log.recover()
+    position = log.end
+    say(log, "b")
+    [(number, _)] = numbers(path)
+
+    assert (position, number) == (log.position_of(number), log.offset(position))
+
+
+def test_a_log_at_rest_is_read_by_numbers_without_waking_it(log, path):
+    """As by frames."""
+    say(log, "a")
+    log.rest()
+    found = read_numbered(log), log.position_of(numbers(path)[0][0])
+
+    assert (numbers(path), numbers(path)[0][0], False) == (*found, str(path) in open_files())

@@ -8,7 +8,7 @@ import msgspec
 from acp_broker.core.replay import replay
 from acp_broker.core.turnrules import Rules
 from acp_broker.core.turnwords import Command, Event
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 
 
 class Played(NamedTuple):
