@@ -16,7 +16,9 @@ from msgspec import Raw
 from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.limit import within
+from acp_broker.broker.numbers import Seen
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
+from acp_broker.broker.params import Then
 from acp_broker.broker.replies import reply_to, reply_to_failure
 from acp_broker.broker.standby import Whom
 from acp_broker.broker.terms import Terms
@@ -109,12 +111,18 @@ class Frontend:
             if count > MOST_COMPLAINTS:
                 self.broker.log("more_of_it", frontend=self.name, what=event, count=count - MOST_COMPLAINTS)
 
-    def attend(self, session: "Session") -> None:
-        """See that what this session shows reaches this connection, from now on if it does not yet."""
+    def attend(self, session: "Session", seen: Seen | None = None, *, is_back: bool = False) -> None:
+        """See that what this session shows reaches this connection, from now on if it does not yet.
+
+        `seen`: what was shown behind that reaches it as well; `is_back`: so does the beginning of the running turn.
+        """
         if not self.outbox.is_attached(session.id):
             self.claim(session.id)
-            self.outbox.attach(session.id, session.log, session.log.shown)
+            here = seen or Seen(-1, session.log.shown)
+            self.outbox.attach(session.id, session.log, here.position, here.number)
             self.broker.asks.attended(session.id, self.number)
+            if self.can.numbers:
+                session.prompts.tell(self, running=not is_back)
 
     def claim(self, session: SessionId) -> None:
         """Count a session among those it has open. Raises RpcError when it has as many as it may."""
@@ -187,19 +195,19 @@ class Frontend:
                 self._open += 1
                 self._tasks.start_soon(self._answer_later, request, outcome)
 
-    async def _answer_later(self, request: Request, work: Awaitable["Raw | methods.Then"]) -> None:
-        outcome: Raw | methods.Then | RpcError | Failure = RpcError(REQUEST_CANCELLED, "the client has left")
+    async def _answer_later(self, request: Request, work: Awaitable["Raw | Then"]) -> None:
+        outcome: Raw | Then | RpcError | Failure = RpcError(REQUEST_CANCELLED, "the client has left")
         try:
             outcome = await guarded(self._replied(work), self.broker.log)
         finally:  # cut off, it is answered too
             self._open -= 1
             if isinstance(outcome, Failure):
                 outcome = reply_to_failure(outcome)
-            self.answer(request, outcome.result if isinstance(outcome, methods.Then) else outcome)
-        if isinstance(outcome, methods.Then):
+            self.answer(request, outcome.result if isinstance(outcome, Then) else outcome)
+        if isinstance(outcome, Then):
             outcome.then()
 
-    async def _replied(self, work: Awaitable["Raw | methods.Then"]) -> "Raw | methods.Then | RpcError":
+    async def _replied(self, work: Awaitable["Raw | Then"]) -> "Raw | Then | RpcError":
         try:
             return await work
         except (RpcError, SessionInUse) as error:
@@ -210,6 +218,10 @@ class Frontend:
 
     def reply(self, request_id: Raw, outcome: Answer) -> None:
         self._channel.write(jsonrpc.answer(request_id, outcome))
+
+    def tell(self, method: str, params: object) -> None:
+        """Send a notification that is in no log."""
+        self._channel.write(jsonrpc.notification(method, params))
 
     def _on_notification(self, notification: Notification) -> None:
         # JSON-RPC 2.0: a notification is never answered, whatever is wrong with it.

@@ -76,6 +76,11 @@ class Keys:
             self._reply(frontend, request_id, keyed.answer)
         return True
 
+    def outcome(self, key: Key) -> Answer | None:
+        """The answer that is known of a prompt, if any."""
+        keyed = self._known.get(key.name)
+        return keyed.answer if keyed is not None else None
+
     def accepted(self, key: Key) -> None:
         self._known.setdefault(key.name, Keyed(key.digest))
         while len(self._known) > MOST:

@@ -105,5 +105,5 @@ def interrupted(session: "Session", turns: Iterable[TurnId]) -> None:
     """Turns without an answer, and nobody has the lease but we: their process has died, and nothing runs them again."""
     at = session.clock.wall()
     for turn in turns:
-        session.log.append(records.line("interrupted", turn=turn, at=at))
+        session.log.append(records.line("interrupted", turn=turn, at=at, over=True))
     session.log.commit()

@@ -6,6 +6,7 @@ keeps up and in the file when it does not.
 
 from collections.abc import Callable
 
+from acp_broker.broker.numbers import View
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import Channel
 from acp_broker.store.log import SessionLog
@@ -15,10 +16,11 @@ FULL_BYTES = 256 * 1024
 
 
 class _Cursor:
-    def __init__(self, log: SessionLog, position: int, advance: Callable[[], None]) -> None:
+    def __init__(self, log: SessionLog, position: int, advance: Callable[[], None], view: View | None) -> None:
         self.log = log
         self.position = position
         self.advance = advance
+        self.view = view
         self.is_held = False
 
 
@@ -28,31 +30,42 @@ class Outbox:
     def __init__(self, channel: Channel, reader: int) -> None:
         self._channel = channel
         self._reader = reader
+        # Whether what it shows is numbered.
+        self.numbers = False
         self._cursors: dict[SessionId, _Cursor] = {}
         # Those that have to wait for the channel: a client may attend a thousand sessions.
         self._waiting: dict[_Cursor, None] = {}
         channel.when_drained(self._drained)
 
-    def attach(self, session: SessionId, log: SessionLog, position: int) -> None:
-        """Show everything of this log from `position` on; attaching again moves the cursor."""
+    def attach(self, session: SessionId, log: SessionLog, position: int, after: int = -1) -> None:
+        """Show everything of this log from `position` on; attaching again moves the cursor.
+
+        `after`: what has a number up to that is known.
+        """
         self.detach(session)
 
         def advance() -> None:
             self._advance(cursor)
 
-        cursor = _Cursor(log, position, advance)
+        view = View(session, self._reader, after, log.shown) if self.numbers else None
+        cursor = _Cursor(log, position, advance, view)
         self._cursors[session] = cursor
-        log.attach(advance)
+        log.attach(advance, of_records=self.numbers)
         advance()
 
-    def hold(self, session: SessionId, log: SessionLog) -> int:
-        """Show nothing of this log until `release`; returns the position that the frontend has been shown it up to."""
+    def hold(self, session: SessionId, log: SessionLog, after: int = -1) -> int:
+        """Show nothing of this log until `release`; returns the position that the frontend has been shown it up to.
+
+        `after`: what has a number up to that is known.
+        """
         log.commit()
         cursor = self._cursors.get(session)
         if cursor is None:
             self.attach(session, log, log.shown)
             cursor = self._cursors[session]
         cursor.is_held = True
+        if cursor.view is not None:
+            cursor.view.after = after
         return cursor.position
 
     def release(self, session: SessionId) -> None:
@@ -67,6 +80,11 @@ class Outbox:
         """The sessions whose logs it shows."""
         return tuple(self._cursors)
 
+    def position(self, session: SessionId) -> int | None:
+        """Up to where a log was shown; None for one that is not attached."""
+        cursor = self._cursors.get(session)
+        return None if cursor is None else cursor.position
+
     def is_attached(self, session: SessionId) -> bool:
         return session in self._cursors
 
@@ -75,7 +93,8 @@ class Outbox:
         cursors = [cursor for name, cursor in self._cursors.items() if session in (None, name)]
         for cursor in cursors:
             self._advance(cursor)  # past records that show nothing: nobody was told of them
-        return sum(cursor.log.shown - cursor.position for cursor in cursors)
+        # A cursor may be ahead of a log that has yet to see what another process has written.
+        return sum(max(0, cursor.log.shown - cursor.position) for cursor in cursors)
 
     def detach(self, session: SessionId) -> None:
         cursor = self._cursors.pop(session, None)
@@ -99,7 +118,10 @@ class Outbox:
             if channel.pending > FULL_BYTES:
                 self._waiting[cursor] = None
                 return
-            position, frames = cursor.log.read(cursor.position, self._reader)
+            if cursor.view is None:
+                position, frames = cursor.log.read(cursor.position, self._reader)
+            else:
+                position, frames = cursor.view.read(cursor.log, cursor.position)
             if position == cursor.position:
                 return
             cursor.position = position

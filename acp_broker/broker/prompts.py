@@ -12,6 +12,7 @@ from msgspec import Raw
 from acp_broker.broker.asks import send
 from acp_broker.broker.keys import Keys
 from acp_broker.broker.lease import Lease
+from acp_broker.broker.news import News
 from acp_broker.broker.replay import prompt_params
 from acp_broker.broker.replies import reply_to
 from acp_broker.broker.runner import Order, Turn
@@ -22,6 +23,7 @@ from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
 
 if TYPE_CHECKING:
+    from acp_broker.broker.frontend import Frontend
     from acp_broker.broker.session import Session
 
 # ACP v1, prompt-turn, "Cancellation": however a prompt is cancelled, and whether it waits or runs.
@@ -37,6 +39,7 @@ class Prompts:
         self._session = session
         self._log = session.log
         self._queue: list[Order] = []
+        self._news = News(session)
         self._is_beginning = False
 
     @property
@@ -62,6 +65,11 @@ class Prompts:
         session.broker.busy[session.id] = session
         if key is not None:
             self.keys.accepted(key)
+        self._news.queue(self._queue)
+
+    def tell(self, frontend: "Frontend", *, running: bool) -> None:
+        """Tell a client that has come now who waits; `running`: what runs, too."""
+        self._news.tell_all(frontend, self._queue, running=running)
 
     def restore(self, asked: Mapping[str, Asked]) -> None:
         """What was asked with a key in another process, or an earlier one: that is not run here as well."""
@@ -75,6 +83,8 @@ class Prompts:
                 self.keys.asked_again(order.key, order.frontend, order.request_id)
             except RpcError as error:
                 self._say(order, error)
+            else:
+                self._news.never_begun(order, self.keys.outcome(order.key))
         self._settle()
 
     def cancel(self) -> None:
@@ -107,6 +117,7 @@ class Prompts:
         waiting, self._queue = self._queue, []
         for order in waiting:
             self._refuse(order, why)
+        self._news.queue(self._queue)
 
     def next(self) -> None:
         """Begin the prompt that has waited longest, if nothing holds it up."""
@@ -127,6 +138,7 @@ class Prompts:
         session = self._session
         if session.turn is None and not self._queue:
             session.broker.busy.pop(session.id, None)
+        self._news.queue(self._queue)
 
     @property
     def _is_held_up(self) -> bool:
@@ -165,6 +177,7 @@ class Prompts:
             records.line(
                 "accepted",
                 turn=order.turn,
+                by=order.frontend,
                 at=session.clock.wall(),
                 prompt=order.prompt,
                 rest=order.rest,
@@ -217,6 +230,7 @@ class Prompts:
         """Of a prompt that was never begun nothing is in the log, which another process may be writing just now."""
         session = self._session
         session.trace("prompt_not_begun", session=session.id, turn=order.turn, why=_why(outcome))
+        self._news.never_begun(order, outcome)
         frontend = session.broker.frontends.get(order.frontend)
         if frontend is not None:
             frontend.reply(order.request_id, outcome)

@@ -22,7 +22,7 @@ def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator
         if isinstance(record.prompt, Raw):
             yield records.update_frames(prompt_params(session, str(record.turn), record.prompt))
         elif record.record == "interrupted":
-            yield records.update_frames([_interrupted(session, record)])
+            yield records.update_frames([interruption(session, str(record.turn))])
         elif record.updates and record.record != "echo":
             yield records.update_frames([bytes(params) for params in record.updates])
 
@@ -37,6 +37,7 @@ def prompt_params(session: SessionId, turn: str, prompt: Raw) -> list[bytes]:
     ]
 
 
-def _interrupted(session: SessionId, record: records.Record) -> bytes:
-    update = acp.message(_INTERRUPTED, messageId=f"interrupted-{record.turn}")
+def interruption(session: SessionId, turn: str) -> bytes:
+    """Words of ours about a turn that a broker's end has interrupted, as params."""
+    update = acp.message(_INTERRUPTED, messageId=f"interrupted-{turn}")
     return msgspec.json.encode({"sessionId": session, **update.params})

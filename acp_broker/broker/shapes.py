@@ -65,13 +65,14 @@ class Cancelled(Struct):
 
 class _Ours(Struct):
     key: Annotated[str, Meta(min_length=1, max_length=256)] | None = field(name="idempotencyKey", default=None)
+    after: Annotated[int, Meta(ge=0)] | None = None
 
 
-class _PromptMeta(Struct):
+class _Meta(Struct):
     ours: _Ours | None = field(name="acp-broker", default=None)
 
 
-_meta = msgspec.json.Decoder(_PromptMeta).decode
+_meta = msgspec.json.Decoder(_Meta).decode
 
 
 def idempotency_key(meta: Raw) -> str | None:
@@ -80,3 +81,11 @@ def idempotency_key(meta: Raw) -> str | None:
         return None
     ours = _meta(meta).ours
     return ours.key if ours is not None else None
+
+
+def after(meta: Raw) -> int | None:
+    """The number up to which a client has seen a session. Raises msgspec.DecodeError for one that is no number."""
+    if b'"after"' not in bytes(meta):
+        return None
+    ours = _meta(meta).ours
+    return ours.after if ours is not None else None

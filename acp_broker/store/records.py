@@ -5,14 +5,16 @@ frames are made from records and from nothing else, so that a cursor may read th
 
     opened    format, session, cwd, directories, broker: always the first line; `format` is what a reader must know.
               A later one: another process goes on with the session, or a full disk had room again
-    accepted  turn, at, prompt, rest [, key, digest], rules: the prompt that was taken, and the rules that its machine
-              steps by; `key` and `digest`: the frontend's own name for it, and what tells it from another prompt
+    accepted  turn, by, at, prompt, rest [, key, digest], rules: the prompt that was taken, from which frontend, and the
+              rules that its machine steps by; `key` and `digest`: the frontend's own name for it, and what tells it
+              from another prompt
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
     echo      but, updates: a prompt, for those who attended the session but `but`, who had sent it
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
-    interrupted  turn, at: the broker was stopped, or killed, while this turn ran; steps that follow end it
+    interrupted  turn, at [, over]: the broker was stopped while this turn ran, and steps that follow end it; `over`:
+              it was killed, and nothing follows
     chosen    chosen: the modes and options that the user has set, all of them
     remembered  backend, fingerprint, runtime_session: under which id a runtime has begun a memory of its own of this
               session, with none of its turns in it
@@ -47,6 +49,8 @@ class Record(Struct):
     fingerprint: str | UnsetType = UNSET
     runtime_session: str | UnsetType | None = UNSET
     turn: str | UnsetType = UNSET
+    by: int | UnsetType = UNSET
+    over: bool | UnsetType = UNSET
     now: float | UnsetType = UNSET
     prompt: Raw | UnsetType = UNSET
     key: str | UnsetType = UNSET

@@ -26,12 +26,21 @@ class _Session(Struct):
     options: _Options | None = msgspec.field(name="configOptions", default=None)
 
 
+class _Ours(Struct):
+    seq: bool | None = None
+
+
+class _Meta(Struct):
+    ours: _Ours | None = msgspec.field(name="acp-broker", default=None)
+
+
 class _Capabilities(Struct):
     fs: _Fs | None = None
     terminal: bool | None = None
     elicitation: _Elicitation | None = None
     auth: _Auth | None = None
     session: _Session | None = None
+    meta: _Meta | None = msgspec.field(name="_meta", default=None)
 
 
 class Can(Struct, frozen=True):
@@ -44,6 +53,8 @@ class Can(Struct, frozen=True):
     url: bool = False
     terminal_login: bool = False
     boolean_options: bool = False
+    # It wants what it is shown numbered.
+    numbers: bool = False
 
     def method(self, method: str) -> bool:
         """Whether an agent may call this client method; elicitation is looked at by mode."""
@@ -76,4 +87,13 @@ def declared(capabilities: Raw) -> Can:
         url=elicitation.url is not None,
         terminal_login=bool(said.auth is not None and said.auth.terminal),
         boolean_options=options.boolean is not None,
+        numbers=bool(((said.meta or _Meta()).ours or _Ours()).seq),
     )
+
+
+def for_agents(capabilities: Raw) -> Raw:
+    """The capabilities without what is between the client and us: an agent fits all clients with the same rest."""
+    members = msgspec.json.decode(capabilities, type=dict[str, Raw])
+    meta = msgspec.json.decode(members.pop("_meta", Raw(b"{}")), type=dict[str, Raw] | None) or {}
+    meta.pop("acp-broker", None)
+    return Raw(msgspec.json.encode({**members, "_meta": meta} if meta else members))  # written alike for all

@@ -1,5 +1,6 @@
 """One frontend's side of the logs: a cursor per session, as fast as the frontend reads."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -228,3 +229,29 @@ def test_one_commit_is_one_write(logs):
     logs[A].commit()
 
     assert 1 == channel.writes
+
+
+def test_who_has_seen_more_than_a_log_has_waits_for_nothing(logs):
+    """Another process has written it, and this one has yet to read that."""
+    outbox = Outbox(SlowChannel(), ME)
+    outbox.numbers = True
+    outbox.attach(A, logs[A], logs[A].end + 100, 10**6)
+
+    assert 0 == outbox.unsent()
+
+
+def test_a_frontend_with_numbers_gets_no_more_than_it_takes_and_everything_in_the_end(logs):
+    """As without: it is the same log, read from the file."""
+    channel = SlowChannel(fast=False)
+    outbox = Outbox(channel, ME)
+    outbox.numbers = True
+    outbox.attach(A, logs[A], logs[A].end)
+    say_much(logs[A], 60)
+    first = len(channel.got)
+    while channel.pending:
+        channel.drain()
+
+    assert (True, list(range(60))) == (
+        first < 3 * FULL_BYTES,
+        [json.loads(line)["params"]["n"] for line in channel.got.splitlines()],
+    )
