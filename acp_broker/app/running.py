@@ -22,7 +22,7 @@ from acp_broker.store.files import StateFolder
 async def running(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Broker]:
     """A broker of this config, in this process; ended, with all its agents, on the way out. Raises StoreError."""
     async with _broker(config, environ, SystemClock()) as (broker, _):
-        broker.tasks.start_soon(keep_within, broker.folder, lambda: config, broker.clock, broker.log)
+        broker.tasks.start_soon(keep_within, broker, lambda: config)
         yield broker
 
 
@@ -42,7 +42,7 @@ async def running_and_following(
     async with _broker(config, environ, clock or SystemClock(), log_to_stderr=log_to_stderr) as (broker, decide):
         following = Following(config, environ, decide, broker, fixed)
         broker.tasks.start_soon(following.run)
-        broker.tasks.start_soon(keep_within, broker.folder, lambda: following.config, broker.clock, broker.log)
+        broker.tasks.start_soon(keep_within, broker, lambda: following.config)
         try:
             yield following
         finally:

@@ -2,17 +2,15 @@
 
 from asyncio import Queue
 
-from anyio.abc import TaskGroup
-
 from acp_broker.broker.attempt import Attempt
-from acp_broker.broker.guard import guarded
+from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.observe.log import Log
 
 
 class Attempts:
     """Runs each attempt to its very end before the next. To wake a task costs a fifth of starting another."""
 
-    def __init__(self, tasks: TaskGroup, log: Log) -> None:
+    def __init__(self, tasks: Tasks, log: Log) -> None:
         self._tasks = tasks
         self._log = log
         # A session without a turn needs neither task nor queue.

@@ -14,7 +14,7 @@ from acp_broker.broker.asks import Asks
 from acp_broker.broker.asleep import Asleep
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
-from acp_broker.broker.guard import guarded
+from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.broker.health_file import HealthFile
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
@@ -35,7 +35,7 @@ from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason, T
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.edge.channel import Channel
 from acp_broker.observe.log import Log
-from acp_broker.store import records
+from acp_broker.store import owned, records
 from acp_broker.store.files import StateFolder
 from acp_broker.wire import jsonrpc
 
@@ -62,7 +62,9 @@ class Broker:
         self.reception = Reception(self)
         self.revival = Revival(self)
         self.warming = Warming(self)
-        self.tasks: TaskGroup
+        # What goes on beside all turns and connections.
+        self.tasks: Tasks
+        self._group: TaskGroup
         # Nothing new begins any more.
         self.is_stopping = False
         # Frontends are numbered: not from 1, so that what a log has for one of another process reaches none of ours.
@@ -86,7 +88,8 @@ class Broker:
 
     async def __aenter__(self) -> "Broker":
         self.folder.prepare()
-        self.tasks = await create_task_group().__aenter__()
+        self._group = await create_task_group().__aenter__()
+        self.tasks = Tasks(self._group, self.log)
         self.tasks.start_soon(self._keep_synced)
         self.tasks.start_soon(self.asleep.let_doze)
         return self
@@ -94,13 +97,14 @@ class Broker:
     async def __aexit__(self, *exc: object) -> None:
         with CancelScope(shield=True):
             with within(self.clock, END_S):
-                async with create_task_group() as ending:
+                async with create_task_group() as group:
+                    ending = Tasks(group, self.log)
                     ending.start_soon(self.reception.end)
                     for session in self.sessions.values():
                         ending.start_soon(session.end)
             await self._sync()
-        self.tasks.cancel_scope.cancel()
-        await self.tasks.__aexit__(None, None, None)
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
 
     def check_open(self) -> None:
         """Raises RpcError once it drains."""
@@ -203,19 +207,27 @@ class Broker:
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
 
     async def delete(self, session: Session) -> None:
-        """Nobody finds it from now on; what runs in it is answered before its log goes."""
+        """Nobody finds it from now on; what runs in it is answered before its log goes.
+
+        Raises StoreError where that cannot be deleted; SessionInUse while a turn of another process runs in it.
+        """
         self.sessions.pop(session.id, None)
         with CancelScope(shield=True):
-            await session.repose.begin().wait()
-            for frontend in tuple(self.frontends.values()):
-                if frontend.outbox.is_attached(session.id):
-                    await frontend.caught_up(session.id)
-            await session.end()
-            for frontend in self.frontends.values():
-                frontend.outbox.detach(session.id)
-            # It takes a file system milliseconds to let go of what was just synced, and longer the longer the log.
-            await to_thread.run_sync(partial(session.log.path.unlink, missing_ok=True))
-        self.revival.going.discard(session.id)
+            try:
+                await self._delete(session)
+            finally:
+                self.revival.going.discard(session.id)
+
+    async def _delete(self, session: Session) -> None:
+        await session.repose.begin().wait()
+        for frontend in tuple(self.frontends.values()):
+            if frontend.outbox.is_attached(session.id):
+                await frontend.caught_up(session.id)
+        await session.end()
+        for frontend in self.frontends.values():
+            frontend.outbox.detach(session.id)
+        # It takes a file system milliseconds to let go of what was just synced, and longer the longer the log.
+        await to_thread.run_sync(owned.remove, session.log.path)
 
     # --- turns
 

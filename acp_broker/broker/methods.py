@@ -57,7 +57,7 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
     params = msgspec.json.decode(params_of(request), type=shapes.Open)
     rest = others(request, "cwd", "mcpServers", "additionalDirectories")
     setup = SessionSetup(frontend.broker.new_id(), *checked(params), params.mcp_servers, rest)
-    if not Path(params.cwd).is_dir():
+    if not _is_folder(params.cwd):
         raise RpcError(INVALID_PARAMS, f"there is no folder {params.cwd!r}")
     frontend.claim(setup.session)
     session = frontend.broker.new_session(frontend, setup)
@@ -195,3 +195,10 @@ NOTIFICATIONS: dict[str, Listener] = {
     "session/cancel": cancel,
     "$/cancel_request": cancel_request,
 }
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # its name is too long, or what it is in is closed to us
+        return False

@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from anyio import create_task_group
-from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from acp_broker.broker.asks import unattended_answer
-from acp_broker.broker.guard import guarded
+from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.broker.memory import Knows
 from acp_broker.broker.opening import Opening, OpeningTools
 from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
@@ -70,7 +69,7 @@ class Standby:
     """Opens, keeps and closes one runtime for one session. `life` is the number of its latest opening."""
 
     def __init__(
-        self, runtime: Runtime, setup: SessionSetup | None, whom: Whom, tasks: TaskGroup, clock: Clock, log: Log
+        self, runtime: Runtime, setup: SessionSetup | None, whom: Whom, tasks: Tasks, clock: Clock, log: Log
     ) -> None:
         self.runtime = runtime
         self.setup = setup

@@ -85,7 +85,7 @@ def _show(path: Path) -> int:
         console.print(Text(f"\n> {plain(turn.prompt)}", style="bold"))
         for tool in turn.tools:
             where = f" ({', '.join(tool.paths)})" if tool.paths else ""
-            console.print(Text(f"[{plain(tool.title + where)}: {tool.status or 'status unknown'}]", style="cyan"))
+            console.print(Text(plain(f"[{tool.title}{where}: {tool.status or 'status unknown'}]"), style="cyan"))
         console.print(Text(plain(turn.answer)))
         end = "" if turn.end == "end_turn" else f", {turn.end}"
         console.print(Text(f"{turn.by or 'nobody'}{end}", style="dim"))
@@ -97,10 +97,8 @@ def _delete(folder: StateFolder, names: Iterable[str]) -> int:
     failed = False
     for name in names:
         try:
-            path = _log(folder, name)
-            # Whoever holds it writes on in a file without a name.
-            owned.remove(path)
-        except (BrokerError, OSError) as error:
+            owned.remove(_log(folder, name))
+        except BrokerError as error:
             failed = True
             print(f"acp-broker: {name}: {error}", file=sys.stderr)
         else:

@@ -8,7 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from acp_broker.errors import SessionInUse
+from acp_broker.errors import SessionInUse, StoreError
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 # One look backwards for the end of the last record.
@@ -38,13 +38,18 @@ def let_go(fd: int) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file that no turn is running in. Raises OSError, and SessionInUse."""
-    fd = open_(path)
+    """Delete a session's log; one that is gone already is fine. Raises StoreError; SessionInUse while a turn runs."""
     try:
-        hold(fd, path)
-        path.unlink()
-    finally:
-        os.close(fd)
+        fd = open_(path)
+        try:
+            hold(fd, path)
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot delete the session log {path}: {error.strerror}") from error
 
 
 def whole(fd: int, known: int) -> int:

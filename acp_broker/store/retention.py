@@ -1,6 +1,6 @@
 """Which kept sessions are to go: by age, and the oldest ones first where all together are too large. Blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -28,10 +28,16 @@ def due(sessions: Sequence[Listed], keep: Keep, now: float) -> Iterator[Listed]:
             yield one
 
 
-def sweep(folder: StateFolder, keep: Keep, now: float) -> list[SessionId]:
-    """Delete what is due and not open in any process; what was deleted. Raises StoreError."""
+def sweep(
+    folder: StateFolder, keep: Keep, now: float, spared: Collection[SessionId] = ()
+) -> tuple[list[SessionId], list[str]]:
+    """Delete what is due, is not `spared`, and has no turn running in any process; what was deleted, and why others
+    could not be. Raises StoreError."""
     gone: list[SessionId] = []
+    faults: list[str] = []
     for one in due(folder.sessions(), keep, now):
+        if one.session in spared:
+            continue
         path = folder.log_path(one.session)
         if path is None:
             continue
@@ -39,7 +45,8 @@ def sweep(folder: StateFolder, keep: Keep, now: float) -> list[SessionId]:
             owned.remove(path)
         except SessionInUse:
             continue
-        except OSError as error:
-            raise StoreError(f"cannot delete the session log {path}: {error.strerror}") from error
-        gone.append(one.session)
-    return gone
+        except StoreError as error:
+            faults.append(str(error))
+        else:
+            gone.append(one.session)
+    return gone, faults

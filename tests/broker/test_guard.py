@@ -204,3 +204,19 @@ async def test_after_a_bug_in_an_attempt_the_next_one_is_run(tmp_path):
         turn = await editor.prompt(session)
 
     assert (["say spare"], 1) == (turn.words, len(home.log.of("broker_fault")))
+
+
+async def test_a_bug_beside_the_turns_ends_no_session(tmp_path, monkeypatch):
+    """One session's close goes wrong; whoever works in another must not notice."""
+    async with house(tmp_path, faulty_tasks=1, primary=SPARE) as home:
+        editor = await home.editor()
+        first, second = await editor.new(), await editor.new()
+        monkeypatch.setattr(home.session(first), "standbys_closed", _wrong)
+        editor.request("session/close", sessionId=first)
+        turn = await editor.prompt(second)
+
+    assert ["say spare"] == turn.words
+
+
+async def _wrong() -> None:
+    raise RuntimeError("nobody thought of this")

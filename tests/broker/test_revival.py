@@ -1,6 +1,8 @@
 """A session is taken up again by another broker: after a restart, after kill -9, beside one that still has it."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -264,6 +266,27 @@ async def test_a_session_of_an_earlier_broker_is_deleted(tmp_path):
         listed = await editor.result("session/list")
 
     assert ([], []) == (listed["sessions"], list((tmp_path / "state" / "sessions").iterdir()))
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_log_that_cannot_be_deleted_is_named(tmp_path, monkeypatch, is_open):
+    """And its session can be found again: it is still there."""
+    session = await said(tmp_path)
+    path = tmp_path / "state" / "sessions" / f"{session}.jsonl"
+    async with house(tmp_path, is_whole=False, primary=SAYS) as home:
+        editor = await home.editor()
+        if is_open:
+            await editor.result("session/load", **reopen(tmp_path, session))
+        monkeypatch.setattr(Path, "unlink", _read_only)
+        refused = await editor.call("session/delete", sessionId=session)
+        found = await editor.call("session/load", **reopen(tmp_path, session))
+
+    why = f"cannot delete the session log {path}: Read-only file system"
+    assert (why, True) == (refused["error"]["message"], "result" in found)
+
+
+def _read_only(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 async def test_two_loads_at_once_make_one_session(tmp_path):

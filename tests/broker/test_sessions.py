@@ -462,3 +462,13 @@ async def test_a_load_whose_log_is_gone_says_so(tmp_path):
 
     message = f"cannot read the session log {path}: No such file or directory"
     assert {"code": -33004, "message": message} == answer["error"]
+
+
+@pytest.mark.parametrize("cwd", ["/" + "x" * 5000, "/a\0b"], ids=["too long", "with a null"])
+async def test_a_folder_that_no_system_has_is_no_folder(tmp_path, cwd):
+    """A mistake of the client's is not a fault of ours."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        answer = await editor.call("session/new", cwd=cwd, mcpServers=[])
+
+    assert -32602 == answer["error"]["code"]

@@ -195,6 +195,23 @@ async def test_a_prompt_that_runs_in_another_broker_is_not_interrupted(tmp_path)
     assert first.reply["result"] == again.reply["result"]
 
 
+async def test_a_turn_that_runs_keeps_its_session_from_being_deleted_where_it_is_open(tmp_path):
+    """Idle there, but not here."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        turn = await editor.prompt(session)
+        answer = await elsewhere.call("session/delete", sessionId=session)
+        await home.clock.advance(1)
+
+    assert (-33003, "end_turn", True) == (
+        answer["error"]["code"],
+        turn.outcome,
+        home.broker.folder.log_path(session) is not None,
+    )
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_many_brokers_share_ten_sessions(tmp_path, seed):
     """No turn is lost or run twice, and no agent is given a stale history: it knows of every turn before its own."""

@@ -51,9 +51,24 @@ def test_a_session_with_a_turn_that_runs_stays(tmp_path: Path):
                 os.utime(home.session(session).log.path, (0, 0))
             return sweep(StateFolder(tmp_path / "state"), Keep(seconds=60), 1000), idle
 
-    gone, idle = anyio.run(play)
+    (gone, _), idle = anyio.run(play)
 
     assert [idle] == gone
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and what is behind it goes all the same."""
+    first, second = (tmp_path / "sessions" / f"acpb-{number:024x}.jsonl" for number in range(2))
+    first.parent.mkdir()
+    for path in (first, second):
+        path.write_text(f'{{"record":"opened","session":"{path.stem}","cwd":"/"}}\n')
+    folder = StateFolder(tmp_path)
+    stored = sorted(folder.sessions(), key=lambda one: one.session)
+    monkeypatch.setattr(folder, "sessions", lambda: stored)
+    monkeypatch.setattr(folder, "log_path", {first.stem: tmp_path / "sessions", second.stem: second}.get)
+    gone, faults = sweep(folder, Keep(size=0), 1e12)
+
+    assert ([second.stem], [f"cannot delete the session log {tmp_path / 'sessions'}: Is a directory"]) == (gone, faults)
 
 
 def test_other_files_stay(tmp_path: Path):

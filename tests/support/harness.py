@@ -326,11 +326,13 @@ async def house(
     policy: Mapping[str, object] | None = None,
     limits: Limits | None = None,
     is_whole: bool = True,
+    faulty_tasks: int = 0,
     **backends: object,
 ) -> AsyncIterator[House]:
     """A broker with these backends, the first of them the primary; its state folder is `path/state`.
 
-    On the way out every session log is played again by the turn machine alone, unless it cannot be whole.
+    On the way out every session log is played again by the turn machine alone, unless it cannot be whole, and so many
+    tasks have failed by a fault of ours.
     """
     clock, log = FakeClock(), Log()
     broker = Broker(decided(backends, policy, limits), StateFolder(path / "state"), clock, log)
@@ -341,6 +343,7 @@ async def house(
                 yield home
                 home.is_over = True
             tasks.cancel_scope.cancel()
+        assert faulty_tasks == len(log.of("task_failed")), log.lines
     if is_whole:
         check_logs(path / "state")
 
