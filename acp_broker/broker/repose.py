@@ -71,6 +71,7 @@ class Repose:
         """Keep nothing of a session that has no backend open: no task, no descriptor, no words. It wakes by itself."""
         session = self._session
         session.attempts.stop()
+        session.alarm.stop()
         session.last = None
         if not session.prompts.lease.is_awaited:  # what was written elsewhere is being read under it
             session.log.rest()

@@ -93,7 +93,7 @@ class Turn:
         self.rest = order.rest
         self.rules = rules
         self.log = session.trace
-        self.watch: Stopwatch = Stopwatch(session.clock)
+        self.watch: Stopwatch = Stopwatch(session.clock, session.alarm)
         self.state: State = Waiting()
         self.attempt: Attempt | None = None
         self.telling = Telling(order.turn, passed)
@@ -290,7 +290,7 @@ class Turn:
     def close(self, outcome: Raw | RpcError, stop_reason: StopReason | None) -> None:
         """The one reply, in the log and on its way to the frontend."""
         self._is_answered = True
-        self.watch.stop()
+        self.watch.disarm()
         self.session.prompts.answer(self.order, outcome)
         self.session.turn_over(self, stop_reason)
 

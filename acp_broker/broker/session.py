@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from acp_broker.broker import settings as setting
 from acp_broker.broker.adopting import adopt
+from acp_broker.broker.alarm import Alarm
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.attempts import Attempts
 from acp_broker.broker.desk import Desk
@@ -62,6 +63,8 @@ class Session:
         # The frontend that the session works for: the one that opened it, then the one that prompted last.
         self.frontend = frontend.number
         self.whom = frontend.whom
+        # Rings for the running turn.
+        self.alarm = Alarm(self.clock)
         self.turn: Turn | None = None
         self.last: Turn | None = None
         # Whose words a frontend saw last: a notice is due when it changes.
@@ -147,6 +150,7 @@ class Session:
         self.prompts.cancel()
         await self._standbys.end()
         self.attempts.stop()
+        self.alarm.stop()
         self.log.close()
 
     def reopen(self, frontend: "Frontend", setup: SessionSetup) -> None:

@@ -15,12 +15,13 @@ from anyio import create_task_group
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from acp_broker.broker.alarm import Alarm
 from acp_broker.broker.asks import unattended_answer
 from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.broker.memory import Knows
 from acp_broker.broker.opening import Opening, OpeningTools
 from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
-from acp_broker.clock import Clock, Timer
+from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Client, SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Phase
@@ -90,7 +91,10 @@ class Standby:
         self._tasks = tasks
         self._opening: Opening | None = None
         self._failure: Failure | None = None
-        self._timer: Timer | None = None
+        # Whether its runtime can take up its session in another life.
+        self._can_come_back = False
+        # Opens it again after a death, or closes it when it was idle for long.
+        self._alarm = Alarm(clock)
         self._deaths = 0
         self._ended = False
         self._is_asleep = True
@@ -101,7 +105,7 @@ class Standby:
         if self._opening is not None and self._opening.close.is_set():
             self._opening.opens_again = True
         elif self._opening is None and not self._ended:
-            self._cancel_timer()
+            self._alarm.put_off()
             self.life = next(_LIVES)
             if self.runtime_session is None:  # it has none that it could come back to
                 self.knows.forget()
@@ -110,7 +114,7 @@ class Standby:
 
     def take(self) -> Backend | None:
         """The backend, if it is open: from now on it is not idle."""
-        self._cancel_timer()
+        self._alarm.put_off()
         return self.backend
 
     async def join(self, attempt: Client) -> Backend:
@@ -167,7 +171,7 @@ class Standby:
 
     def close(self) -> None:
         """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""
-        self._cancel_timer()
+        self._alarm.stop()
         self._is_asleep = True
         opening = self._opening
         if opening is not None:
@@ -221,7 +225,7 @@ class Standby:
         """A turn is over: close it after the idle limit, if it can come back with what it knows."""
         if self.backend is not None:
             self._deaths = 0
-            self._close_when_idle(self.backend)
+            self._close_when_idle()
 
     async def _follow(self, opening: Opening, attempt: Client) -> None:
         """Wait for an opening, and tell `attempt` its phases. Raises BackendFailure."""
@@ -266,10 +270,11 @@ class Standby:
         reason: str | None = None
         async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
+            self._can_come_back = agent.initialized(backend.about.initialized).can_come_back
             if self.on_open is not None:
                 self.on_open(backend)
             if opening.listener is None:
-                self._close_when_idle(backend)
+                self._close_when_idle()
             opening.done.set()
 
             async def watch() -> None:
@@ -289,24 +294,18 @@ class Standby:
         pauses = self.runtime.restart_backoff_s
         pause = pauses[min(self._deaths, len(pauses) - 1)]
         self._deaths += 1
-        self._cancel_timer()
+        self._alarm.put_off()
         self.trace("backend_died", why=text, opens_again_in_s=None if self._ended else pause)
         if not self._ended:
-            self._timer = self.clock.call_at(self.clock.now() + pause, self.warm)
+            self._alarm.set(self.clock.now() + pause, self.warm)
 
-    def _close_when_idle(self, backend: Backend) -> None:
-        if agent.initialized(backend.about.initialized).can_come_back:
-            self._cancel_timer()
-            self._timer = self.clock.call_at(self.clock.now() + REAP_AFTER_S, self._reap)
+    def _close_when_idle(self) -> None:
+        if self._can_come_back:
+            self._alarm.set(self.clock.now() + REAP_AFTER_S, self._reap)
 
     def _reap(self) -> None:
         self.trace("backend_idle_closed")
         self.close()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def _nothing(_standby: Standby) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from acp_broker.broker.alarm import Alarm
 from acp_broker.broker.stopwatch import Stopwatch
 from tests.support.clock import FakeClock
 
@@ -12,7 +13,7 @@ async def test_it_counts_from_its_beginning():
     """A turn's limits are its own, whenever it began."""
     clock = FakeClock()
     await clock.advance(5)
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     await clock.advance(2)
 
     assert 2.0 == watch.now()
@@ -21,7 +22,7 @@ async def test_it_counts_from_its_beginning():
 async def test_it_stands_still_while_an_answer_is_owed():
     """A person who reads a permission request for an hour spends nobody's time."""
     clock = FakeClock()
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     await clock.advance(1)
     watch.owe()
     await clock.advance(3600)
@@ -32,7 +33,7 @@ async def test_it_stands_still_while_an_answer_is_owed():
 async def test_it_goes_on_where_it_stood():
     """The agent has the rest of its limit."""
     clock = FakeClock()
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     await clock.advance(1)
     watch.owe()
     await clock.advance(3600)
@@ -45,7 +46,7 @@ async def test_it_goes_on_where_it_stood():
 async def test_it_stands_still_until_the_last_answer():
     """Two permission requests side by side."""
     clock = FakeClock()
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.owe()
     watch.owe()
     await clock.advance(10)
@@ -58,7 +59,7 @@ async def test_it_stands_still_until_the_last_answer():
 async def test_a_timer_rings_at_its_time():
     """Not before."""
     clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.arm(5, lambda: rung.append(watch.now()))
     await clock.advance(10)
 
@@ -68,7 +69,7 @@ async def test_a_timer_rings_at_its_time():
 async def test_a_timer_is_put_off_by_what_was_owed():
     """The limit is of the agent's time, not of the person's."""
     clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.arm(5, lambda: rung.append(clock.now() - 1000))
     await clock.advance(2)
     watch.owe()
@@ -82,7 +83,7 @@ async def test_a_timer_is_put_off_by_what_was_owed():
 async def test_a_timer_armed_while_an_answer_is_owed_begins_with_it():
     """A request may come in the very read that armed the timer."""
     clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.owe()
     watch.arm(5, lambda: rung.append(clock.now() - 1000))
     await clock.advance(100)
@@ -95,7 +96,7 @@ async def test_a_timer_armed_while_an_answer_is_owed_begins_with_it():
 async def test_a_timer_replaces_the_one_before():
     """The machine has one timer."""
     clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.arm(5, lambda: rung.append("first"))
     watch.arm(6, lambda: rung.append("second"))
     await clock.advance(10)
@@ -106,7 +107,7 @@ async def test_a_timer_replaces_the_one_before():
 async def test_a_timer_that_was_disarmed_never_rings():
     """Not even after an answer that was owed."""
     clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     watch.arm(5, lambda: rung.append(1))
     watch.owe()
     watch.disarm()
@@ -119,32 +120,7 @@ async def test_a_timer_that_was_disarmed_never_rings():
 async def test_it_shows_whole_microseconds():
     """As the log keeps them: the turn is played again from there."""
     clock = FakeClock()
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, Alarm(clock))
     await clock.advance(1 / 3)
 
     assert 0.333333 == watch.now()
-
-
-async def test_a_later_limit_costs_no_timer_of_its_own_and_rings_at_its_time():
-    """A turn arms one limit behind the other; the clock is asked once."""
-    clock, rung = FakeClock(), []
-    watch = Stopwatch(clock)
-    watch.arm(1.0, lambda: rung.append("first"))
-    watch.arm(5.0, lambda: rung.append(watch.now()))
-
-    assert 1 == len(clock.armed)
-    await clock.advance(4.9)
-    assert [] == rung
-    await clock.advance(0.2)
-    assert [5.0] == rung
-
-
-async def test_a_turn_that_is_over_leaves_nothing_with_the_clock():
-    """Its prompt would be kept in memory until the limit."""
-    clock = FakeClock()
-    watch = Stopwatch(clock)
-    watch.arm(120.0, lambda: None)
-    watch.disarm()
-    watch.stop()
-
-    assert [] == clock.armed
