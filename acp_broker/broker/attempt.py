@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 from msgspec import Raw, Struct
 
 from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer
-from acp_broker.broker.guard import guarded
 from acp_broker.broker.standby import Standby
 from acp_broker.contract import CancelAsked, Finished, TurnRequest
 from acp_broker.core import visible
@@ -60,9 +60,10 @@ class Attempt:
         self.open_tools: dict[str, None] = {}
         self._turn = turn
         self._cancel = CancelAsked()
-        self._scope = CancelScope()
+        self._scope: CancelScope | None = None
         self._is_heard = True
         self._is_running = False
+        self._is_broken_off = False
         self._is_killed = False
         # The runtime may have read the prompt: from here on it is never given to another life of it.
         self.is_submitted = False
@@ -71,20 +72,15 @@ class Attempt:
     def backend(self) -> str:
         return self.candidate.backend
 
-    async def run(self) -> None:
-        """The attempt's task, from `Start` to its very end."""
-        outcome: Finished | Failure | None = None
-        with self._scope:
-            outcome = await guarded(self._work(), self._turn.log)
-        if outcome is None and self._is_killed:
-            # Killed while its runtime was being opened: the opening must not outlive it.
-            with CancelScope(shield=True):
-                if not self._is_running:
-                    await self.standby.abandon()
-        self.is_over = True
-        self._turn.attempt_over(self, outcome)
+    async def run(self, scope: CancelScope) -> Finished:
+        """From `Start` to its end; then comes `over`, or, where it has cancelled `scope`, `broken_off`.
 
-    async def _work(self) -> Finished:
+        Raises BackendFailure.
+        """
+        self._scope = scope
+        if self._is_broken_off:  # before it began
+            scope.cancel()
+            await checkpoint()
         was_open = self.standby.backend is not None
         if not was_open:
             self._look()
@@ -97,6 +93,18 @@ class Attempt:
         self._is_running = False
         await self.standby.abandon()
         return await self._join_and_run()
+
+    def over(self, outcome: Finished | Failure | None) -> None:
+        """Nothing of it can act any more."""
+        self.is_over = True
+        self._turn.attempt_over(self, outcome)
+
+    async def broken_off(self, outcome: Finished | Failure | None) -> None:
+        """As `over`; killed while its runtime was being opened, it takes the opening with it."""
+        if outcome is None and self._is_killed and not self._is_running:
+            with CancelScope(shield=True):
+                await self.standby.abandon()
+        self.over(outcome)
 
     async def _join_and_run(self) -> Finished:
         turn = self._turn
@@ -120,7 +128,7 @@ class Attempt:
         """Ask the backend to end the turn; one that is still being opened is left to open."""
         self._cancel.set()
         if not self._is_running:
-            self._scope.cancel()
+            self._break_off()
 
     def stop(self, *, politely: bool) -> None:
         """Close its voice and end it; `Turn.attempt_over` follows."""
@@ -134,7 +142,12 @@ class Attempt:
     def kill(self) -> None:
         self._is_heard = False
         self._is_killed = True
-        self._scope.cancel()
+        self._break_off()
+
+    def _break_off(self) -> None:
+        self._is_broken_off = True
+        if self._scope is not None and not self.is_over:
+            self._scope.cancel()
 
     def note_tools(self, update: Update, call: str) -> None:
         """Keep count of the tool calls that are unfinished, by the id that frontends know."""

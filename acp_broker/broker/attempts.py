@@ -2,8 +2,12 @@
 
 from asyncio import Queue
 
+from anyio import CancelScope
+
 from acp_broker.broker.attempt import Attempt
-from acp_broker.broker.guard import Tasks, guarded
+from acp_broker.broker.guard import Tasks, call, guarded
+from acp_broker.contract import Finished
+from acp_broker.core.failures import Failure
 from acp_broker.observe.log import Log
 
 
@@ -29,5 +33,17 @@ class Attempts:
             self._queue = None
 
     async def _run(self, queue: "Queue[Attempt | None]") -> None:
-        while (attempt := await queue.get()) is not None:
-            await guarded(attempt.run(), self._log)
+        attempt: Attempt | None = None
+        outcome: Finished | Failure | None = None
+        while True:
+            # Shared by all attempts up to the first that is broken off: nearly none is, and a scope costs 30 calls.
+            with CancelScope() as scope:
+                while (attempt := await queue.get()) is not None:
+                    outcome = None  # and that it stays if it is broken off
+                    outcome = await guarded(attempt.run(scope), self._log)
+                    if scope.cancel_called:
+                        break
+                    call(self._log, attempt.over, outcome)
+            if attempt is None:
+                return
+            await guarded(attempt.broken_off(outcome), self._log)

@@ -194,8 +194,11 @@ async def test_after_a_bug_in_an_attempt_the_next_one_is_run(tmp_path):
     """One task runs all attempts of a session: it must not end with one of them."""
 
     class Broken:
-        async def run(self) -> None:
+        async def run(self, _scope) -> None:
             raise ValueError("nobody thought of this")
+
+        def over(self, _outcome) -> None:
+            raise ValueError("nor of that")
 
     async with house(tmp_path, primary=SPARE) as home:
         editor = await home.editor()
@@ -203,7 +206,7 @@ async def test_after_a_bug_in_an_attempt_the_next_one_is_run(tmp_path):
         home.session(session).attempts.put_nowait(Broken())
         turn = await editor.prompt(session)
 
-    assert (["say spare"], 1) == (turn.words, len(home.log.of("broker_fault")))
+    assert (["say spare"], 2) == (turn.words, len(home.log.of("broker_fault")))
 
 
 async def test_a_bug_beside_the_turns_ends_no_session(tmp_path, monkeypatch):
