@@ -1,5 +1,6 @@
 """The broker: who is connected, which sessions there are, and what all of them share."""
 
+import os
 import secrets
 from functools import partial
 
@@ -165,7 +166,7 @@ class Broker:
         return SessionId(f"acpb-{secrets.token_hex(12)}")
 
     def new_turn(self) -> TurnId:
-        return TurnId(f"t-{secrets.token_hex(6)}")
+        return TurnId(f"t-{os.urandom(6).hex()}")
 
     def new_session(self, frontend: Frontend, setup: SessionSetup) -> Session:
         """Open a session: its log first, then, in the background, its primary. Raises StoreError."""

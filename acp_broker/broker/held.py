@@ -39,6 +39,9 @@ class Held:
         self._items: list[Item] = []
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def add(self, items: Sequence[Item]) -> None:
         self._items.extend(items)
         self._bytes += sum(_size(item) for item in items)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from acp_broker.broker.frontend import Frontend
 
 _prompt = msgspec.json.Decoder(shapes.Prompt).decode
-_blocks = msgspec.json.Decoder(list[shapes.Block]).decode
 
 
 Handler = Callable[["Frontend", Request], "Raw | Awaitable[Raw | Then] | None"]
@@ -112,13 +111,14 @@ def prompt(frontend: "Frontend", request: Request) -> None:
     """The answer comes through the session's log, after everything that belongs before it."""
     frontend.broker.check_open()
     params = _prompt(params_of(request))
-    kinds = frozenset(block.type for block in _blocks(params.prompt))
+    kinds = frozenset([block.type for block in params.prompt])
     session = session_of(frontend, params.session)
-    rest = others(request, "sessionId", "prompt")
+    rest = others(request, "sessionId")
+    blocks = rest.pop("prompt")
     name = shapes.idempotency_key(rest["_meta"]) if "_meta" in rest else None
-    key = Key(name, digest(params.prompt)) if name is not None else None
+    key = Key(name, digest(blocks)) if name is not None else None
     known = seen(frontend, session, rest)
-    order = Order(frontend.broker.new_turn(), frontend.number, request.id, params.prompt, kinds, rest, key)
+    order = Order(frontend.broker.new_turn(), frontend.number, request.id, blocks, kinds, rest, key)
     frontend.attend(session, known, is_back=known is not None)
     session.prompts.accept(order)
 

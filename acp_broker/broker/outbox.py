@@ -114,7 +114,7 @@ class Outbox:
 
     def _advance(self, cursor: _Cursor) -> None:
         channel = self._channel
-        while not cursor.is_held:
+        while cursor.position < cursor.log.shown and not cursor.is_held:
             if channel.pending > FULL_BYTES:
                 self._waiting[cursor] = None
                 return

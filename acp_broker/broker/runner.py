@@ -51,6 +51,7 @@ from acp_broker.core.turnwords import (
     Spoke,
     State,
     Stopped,
+    Stopping,
     Trying,
     Waiting,
 )
@@ -208,7 +209,8 @@ class Turn:
         self.session.log.append(line, records.update_frames(shown) if shown else b"")
         if later:
             self._say_on(later)
-        self._count_miss(now)
+        if isinstance(self.state, Stopping):
+            self._count_miss(self.state, now)
         for command in commands:
             deed = DEEDS.get(type(command))
             if deed is not None:
@@ -243,9 +245,11 @@ class Turn:
                 case Hold():
                     self._held.add(updates)
                 case RelayHeld():
-                    held, more = first_updates(self._held.take())
-                    shown += self._notice() + self._voiced(held)
-                    later += more
+                    shown += self._notice()
+                    if self._held:
+                        held, more = first_updates(self._held.take())
+                        shown += self._voiced(held)
+                        later += more
                 case DropHeld():
                     self._held.take()
                     self.has_spoken = False
@@ -294,11 +298,9 @@ class Turn:
         self.session.prompts.answer(self.order, outcome)
         self.session.turn_over(self, stop_reason)
 
-    def _count_miss(self, now: float) -> None:
+    def _count_miss(self, state: Stopping, now: float) -> None:
         """Tell the session, its health and the log of a failure as soon as the machine has counted it."""
-        if self.attempt is None:
-            return
-        miss = self.telling.count(self.state, self.attempt, now)
+        miss = self.telling.count(state, self.current, now)
         if miss is not None:
-            self.attempt.standby.has_lost = True
-            self.session.missed(self, miss, follower(self.state))
+            self.current.standby.has_lost = True
+            self.session.missed(self, miss, follower(state))

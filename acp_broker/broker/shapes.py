@@ -18,7 +18,7 @@ class Block(Struct):
 
 class Prompt(Struct):
     session: str = field(name="sessionId")
-    prompt: Raw
+    prompt: list[Block]
 
 
 class Open(Struct):

@@ -7,7 +7,7 @@ from acp_broker.broker.story import Handed, Passed, Story, Tried
 from acp_broker.core.handoff import Handoff
 from acp_broker.core.names import Candidate, TurnId
 from acp_broker.core.turnrules import Miss
-from acp_broker.core.turnwords import Committed, Doubting, Next, Refusal, State, Stopping, Trying
+from acp_broker.core.turnwords import Cancelled, Next, Refusal, Stopping
 
 if TYPE_CHECKING:
     from acp_broker.broker.attempt import Attempt
@@ -22,8 +22,8 @@ class Telling:
         self._turn = turn
         self._tried: list[Tried] = []
 
-    def count(self, state: State, attempt: "Attempt", now: float) -> Miss | None:
-        """The miss that this state has counted and no state before it, or None."""
+    def count(self, state: Stopping, attempt: "Attempt", now: float) -> Miss | None:
+        """The miss that this state has counted and no state before it, or None. In no other state is one counted."""
         misses = _misses(state)
         if misses is None or len(misses) == len(self.misses):
             return None
@@ -54,9 +54,9 @@ class Telling:
         )
 
 
-def follower(state: State) -> Candidate | None:
+def follower(state: Stopping) -> Candidate | None:
     """Who is started once the attempt has stopped, or None."""
-    return state.then.candidate if isinstance(state, Stopping) and isinstance(state.then, Next) else None
+    return state.then.candidate if isinstance(state.then, Next) else None
 
 
 def _handed(handoff: Handoff | None) -> Handed | None:
@@ -67,11 +67,11 @@ def _ms(began_at: float, now: float) -> int:
     return round((now - began_at) * 1000)
 
 
-def _misses(state: State) -> tuple[Miss, ...] | None:
-    match state:
-        case Trying(run=run) | Doubting(run=run) | Stopping(then=Next(run=run)):
+def _misses(state: Stopping) -> tuple[Miss, ...] | None:
+    match state.then:
+        case Next(run=run):
             return run.misses
-        case Committed(misses=misses) | Stopping(then=Refusal(misses=misses)):
+        case Refusal(misses=misses):
             return misses
-        case _:
+        case Cancelled():
             return None

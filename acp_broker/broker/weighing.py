@@ -4,8 +4,6 @@ The patterns that tell a failure are loaded when they are first needed, best whi
 make `initialize` wait 15 ms.
 """
 
-from collections.abc import Iterator
-
 from msgspec import Raw
 
 from acp_broker.broker import story
@@ -21,23 +19,19 @@ async def load() -> None:
     import acp_broker.core.doubt  # noqa: F401, PLC0415
 
 
-def weighed(attempt: int, update: Update) -> Iterator[Event]:
+def weighed(attempt: int, update: Update) -> tuple[Event, ...]:
     """The events that one update before the commit point is; the update belongs to the last of them."""
     text = text_of(update) if update.kind in visible.CHUNKS else None
     if visible.voice(update.kind, text) is visible.Voice.NOTE:
-        yield Noted(attempt)
-        return
+        return (Noted(attempt),)
     if update.kind == "agent_message_chunk" and text is not None:
         from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see `load`
 
         if is_retry_notice(text):
-            yield Reached(attempt, "retrying")
-            yield Noted(attempt)
-            return
+            return Reached(attempt, "retrying"), Noted(attempt)
         if looks_like_failure(text):
-            yield Doubted(attempt)
-            return
-    yield Spoke(attempt)
+            return (Doubted(attempt),)
+    return (Spoke(attempt),)
 
 
 def judged(words: str, stop_reason: StopReason, answer: Raw) -> Failure | None:

@@ -26,7 +26,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._dirty: set[Path] = set()
+        self._dirty: set[str] = set()
         self._woken = anyio.Event()
 
     def prepare(self) -> None:
@@ -119,9 +119,11 @@ class StateFolder:
     def _mark(self, path: Path) -> Callable[[], None]:
         """What to call when this file was written; for a folder, when there is a new name in it."""
 
+        name = str(path)  # a path's hash is a call of Python, and this one is asked for at every write
+
         def written() -> None:
-            if path not in self._dirty:
-                self._dirty.add(path)
+            if name not in self._dirty:
+                self._dirty.add(name)
                 self._woken.set()
 
         return written
@@ -137,7 +139,7 @@ def _close_to_others(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _sync_all(paths: set[Path]) -> None:
+def _sync_all(paths: set[str]) -> None:
     faults: list[str] = []
     for path in paths:
         try:
@@ -150,7 +152,7 @@ def _sync_all(paths: set[Path]) -> None:
         raise StoreError(f"cannot bring to the disk: {', '.join(faults)}")
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

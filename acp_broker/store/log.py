@@ -132,12 +132,14 @@ class SessionLog:
         if self._fresh:
             if self._tail is _NOTHING:
                 self._tail = deque()
-            self._tail.extend(self._fresh)
-            self._tail_bytes += sum(len(entry.frames) for entry in self._fresh)
+            for entry in self._fresh:
+                self._tail.append(entry)
+                self._tail_bytes += len(entry.frames)
             self._fresh.clear()
             for reader in self._readers:
                 reader()
-            self._trim()
+            if self._tail_bytes > TAIL_BYTES:
+                self._trim()
         if self._watchers:
             if self.fault is not None:
                 self._unwritten.append((self.shown - len(data), data))
@@ -276,12 +278,12 @@ class SessionLog:
 
     def _hold(self) -> None:
         fd = self._opened()
-        owned.hold(fd, self.path)
+        seen = owned.hold(fd, self.path)
         self._is_held = True
-        if owned.is_deleted(fd):
+        if not seen.st_nlink:
             self._release()
             raise StoreError(f"the session log {self.path} was deleted; open a new session")
-        if self.fault is None:
+        if self.fault is None and seen.st_size != self._written:
             self._catch_up(owned.whole(fd, self._written))
 
     def _release(self) -> None:

@@ -25,12 +25,13 @@ def open_(path: Path) -> int:
     return os.open(path, _FLAGS)
 
 
-def hold(fd: int, path: Path) -> None:
-    """Take the lease. Raises SessionInUse while another process has it."""
+def hold(fd: int, path: Path) -> os.stat_result:
+    """Take the lease; how the file is then. Raises SessionInUse while another process has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise SessionInUse(f"a turn of this session runs in another process of acp-broker ({path})") from error
+    return os.fstat(fd)
 
 
 def let_go(fd: int) -> None:
