@@ -1,6 +1,5 @@
 """The broker: who is connected, which sessions there are, and what all of them share."""
 
-import os
 import secrets
 from functools import partial
 
@@ -166,7 +165,7 @@ class Broker:
         return SessionId(f"acpb-{secrets.token_hex(12)}")
 
     def new_turn(self) -> TurnId:
-        return TurnId(f"t-{os.urandom(6).hex()}")
+        return TurnId(f"t-{secrets.randbits(48):012x}")
 
     def new_session(self, frontend: Frontend, setup: SessionSetup) -> Session:
         """Open a session: its log first, then, in the background, its primary. Raises StoreError."""
