@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from acp_broker.store.told import told
 from tests.support import recorder
 from tests.support.broker import BrokerProcess

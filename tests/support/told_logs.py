@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from acp_broker.store.index import Index
-from acp_broker.store.log import read_records
+from acp_broker.store.reading import read_records
 from acp_broker.store.records import Record
 from tests.support.session_logs import check_logs
 
