@@ -79,6 +79,8 @@ class Life:
         self._phase: Phase = "starting"
         self._said = agent.Initialized()
         self._adapted: tuple[str, ...] = ()
+        # The agent owes the answer to a prompt: only then is there something to cancel.
+        self._is_prompted = False
         self._forget_cancel: Callable[[], None] | None = None
         # Its output has ended; `_is_ended` follows once all of it is gone.
         self._has_left = False
@@ -204,6 +206,7 @@ class Life:
             await self._is_ended.wait()
             raise BackendFailure(replace(self._end, seen_at="opening"))
         self._phase = "submitted"
+        self._is_prompted = True
         self._peer.listener = client
         client.reached("submitted")
         params = {**turn.rest, "sessionId": self._peer.session, "prompt": prompt}
@@ -229,12 +232,15 @@ class Life:
 
     def _hush(self) -> None:
         self._peer.listener = self._tools.between
+        self._is_prompted = False
         if self._forget_cancel is not None:  # said again now, it would end the next turn
             self._forget_cancel()
             self._forget_cancel = None
 
     def _cancel(self) -> None:
         """ACP v1, prompt-turn, "Cancellation"."""
+        if not self._is_prompted:  # the broker stops an attempt that has failed: said now, it would end the next turn
+            return
         params = {"sessionId": self._peer.session}
         self._peer.tell("session/cancel", params)
         clock = self._tools.clock

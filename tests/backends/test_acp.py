@@ -429,6 +429,19 @@ async def test_a_cancel_of_one_turn_does_not_end_the_next(tools, client):
     assert ("end_turn", ["a", "b"]) == (finished.stop_reason, client.texts)
 
 
+async def test_an_attempt_that_has_failed_is_cancelled_no_more(tools, client):
+    """The broker stops it all the same; the agent is idle by then, and would take that for the next prompt's."""
+    turns = [[{"do": "fail"}], [{"do": "stall", "ms": 200}, {"do": "say", "text": "b"}]]
+    asked = CancelAsked()
+    async with opened(scripted({"turns": turns}), tools) as backend:
+        with pytest.raises(BackendFailure):
+            await backend.run(turn(cancel_asked=asked), client)
+        asked.set()
+        finished = await backend.run(turn(), client)
+
+    assert ("end_turn", ["b"]) == (finished.stop_reason, client.texts)
+
+
 # --- coming back
 
 
