@@ -18,6 +18,9 @@ class CuttingProxy:
         self.cuts = 0
         self._behind: bytes | None = None
         self._before_next = False
+        # How many more bytes each side may send; None: as many as it likes.
+        self._client_may: int | None = None
+        self._server_may: int | None = None
         self._live: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
 
@@ -28,6 +31,10 @@ class CuttingProxy:
     def cut_before_next_word(self) -> None:
         """Lose the connection as soon as the client sends something; that is lost with it."""
         self._before_next = True
+
+    def cut_after(self, *, client: int | None = None, server: int | None = None) -> None:
+        """Lose the connection, this one or a later one, when either side has sent so many bytes more; once."""
+        self._client_may, self._server_may = client, server
 
     def __enter__(self) -> "CuttingProxy":
         self._threads[0].start()
@@ -72,14 +79,28 @@ class CuttingProxy:
 
     def _from_client(self, data: bytes) -> tuple[bytes, bool]:
         is_cut, self._before_next = self._before_next, False
-        return (b"", True) if is_cut else (data, False)
+        if is_cut:
+            return b"", True
+        if self._client_may is None:
+            return data, False
+        self._client_may -= len(data)
+        return self._cut_short(data, self._client_may)
 
     def _from_server(self, data: bytes) -> tuple[bytes, bool]:
+        if self._server_may is not None:
+            self._server_may -= len(data)
+            return self._cut_short(data, self._server_may)
         if self._behind is None or self._behind not in data:
             return data, False
         end = data.index(self._behind) + len(self._behind)
         self._behind = None
         return data[:end], True
+
+    def _cut_short(self, data: bytes, left: int) -> tuple[bytes, bool]:
+        if left > 0:
+            return data, False
+        self._client_may = self._server_may = None
+        return data[: len(data) + left], True
 
 
 def _end(one: socket.socket) -> None:
