@@ -52,6 +52,8 @@ MOST_COMPLAINTS = 20
 
 # A session's past is sent in pieces of this size: each holds the event loop for about a millisecond.
 REPLAY_BYTES = 64 * 1024
+# A record that shows nothing is read as well: it may be a file that an agent has written.
+HIDDEN_BYTES = 4 * 1024
 
 
 class Frontend:
@@ -140,13 +142,17 @@ class Frontend:
             raise RpcError(BUSY, text)
 
     async def replay(self, frames: Iterable[bytes]) -> None:
-        """Send a session's past as fast as the frontend reads it, in pieces that hold nobody up."""
+        """Send a session's past as fast as the frontend reads it, in pieces that hold nobody up.
+
+        A frame is empty for a record that shows nothing.
+        """
         written = 0
         # One at a time: each has a file open, and a client may ask for a thousand and read none of them.
         async with self._replaying:
             for frame in frames:
-                self._channel.write(frame)
-                written += len(frame)
+                if frame:
+                    self._channel.write(frame)
+                written += len(frame) or HIDDEN_BYTES
                 if written > REPLAY_BYTES:
                     written = 0
                     await checkpoint()

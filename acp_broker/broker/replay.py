@@ -25,6 +25,8 @@ def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator
             yield records.update_frames([interruption(session, str(record.turn))])
         elif record.updates and record.record != "echo":
             yield records.update_frames([bytes(params) for params in record.updates])
+        else:
+            yield b""
 
 
 def prompt_params(session: SessionId, turn: str, prompt: Raw) -> list[bytes]:

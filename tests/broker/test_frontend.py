@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from anyio.lowlevel import checkpoint
+from msgspec import Raw
 
 from acp_broker.broker import frontend
 from acp_broker.broker.outbox import FULL_BYTES
 from acp_broker.broker.terms import Terms
 from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.edge.memory import MemoryChannel
+from acp_broker.store import records
 from tests.support.clock import settled
 from tests.support.harness import Editor, house
 
@@ -348,3 +351,21 @@ async def test_a_client_that_leaves_in_the_middle_of_a_turn_is_in_the_log(tmp_pa
         await editor.leave()
 
         assert [[session]] == [line["sessions"] for line in home.log.of("frontend_left")]
+
+
+async def test_what_shows_nothing_is_not_replayed_in_one_go(tmp_path):
+    """Megabytes of files that an agent has written stand between two words: others have their turn meanwhile."""
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        log = home.session(session).log
+        for _ in range(1000):
+            log.append(records.line("sent", to=1, frame=Raw(b"{}")))
+        await editor.prompt(session)
+        load = editor.request("session/load", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        for _ in range(20):
+            await checkpoint()
+        replayed = editor.replies(load)
+        await settled()
+
+    assert ([], 1) == (replayed, len(editor.replies(load)))
