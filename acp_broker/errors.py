@@ -6,6 +6,7 @@
     |-- WireError            a peer broke the framing; its connection is spent
     |-- StoreError           our own disk: full, read-only, a log we cannot read. Never walks the chain
     |   `-- SessionInUse     another process has the session's log
+    |-- Unresolved           a secret cannot be had; the message says why, and never holds a secret
     |-- BackendFailure       an attempt failed; carries a core.failures.Failure
     `-- RpcError             an error reply, sent or received
 
@@ -73,6 +74,14 @@ class StoreError(BrokerError):
 
 class SessionInUse(StoreError):  # noqa: N818 - what it says, not what went wrong
     """Another process has the session's log open; it can be had when that one rests or ends."""
+
+
+class Unresolved(BrokerError):  # noqa: N818 - what it says, not what went wrong
+    """A secret cannot be had: one sentence on why, and on what to do. `is_late`: nobody answered in time."""
+
+    def __init__(self, why: str, *, is_late: bool = False) -> None:
+        self.is_late = is_late
+        super().__init__(why)
 
 
 class BackendFailure(BrokerError):  # noqa: N818 - design.md names it; it is an outcome as much as an error

@@ -10,17 +10,22 @@ import anyio
 import pytest
 
 from acp_broker import app
+from acp_broker.broker.runtime import Runtime
 from acp_broker.config import Config, load
 from acp_broker.contract import Child
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, ProfileId
-from acp_broker.errors import UsageError
+from acp_broker.errors import BackendFailure, UsageError
 from backends import scripted
+from backends.acp import environment as acp_environment
 from tests.support.clock import settled
 from tests.support.config import write
+from tests.support.vault import vault
 
 pytestmark = pytest.mark.anyio
 
 A, B = BackendId("a"), BackendId("b")
+KEYRING = {"source": "keyring", "id": "k"}
 
 
 async def no_child(*_: object, **__: object) -> Child:
@@ -38,7 +43,12 @@ def chain(**backends: object) -> dict:
 
 
 def policy(folder: Path, content: object):
-    return app.policy(loaded(folder, content), no_child)
+    return app.policy(loaded(folder, content), no_child, vault())
+
+
+async def environment_of(runtime: Runtime, users: dict[str, str]) -> dict[str, str]:
+    """Of its child, as it is when it is opened for such a user."""
+    return dict(runtime.environment(users, await runtime.lease(users)))
 
 
 def profiles(**named: str) -> dict:
@@ -122,14 +132,14 @@ async def test_a_child_is_given_its_profiles_credential(tmp_path):
     """In the variable that its runtime reads."""
     config = {**chain(a={"auth": "work"}), "auth": profiles(work="WORK_KEY")}
 
-    assert "w" == policy(tmp_path, config).runtimes[A].environment({"WORK_KEY": "w"})["ANTHROPIC_API_KEY"]
+    assert "w" == (await environment_of(policy(tmp_path, config).runtimes[A], {"WORK_KEY": "w"}))["ANTHROPIC_API_KEY"]
 
 
 async def test_a_child_is_not_given_anothers_credential(tmp_path):
     """Neither under the user's name for it, nor under the runtime's."""
     config = {**chain(a={"auth": "work"}, b={}), "auth": profiles(work="WORK_KEY")}
     users = {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "old", "PATH": "/bin"}
-    environment = policy(tmp_path, config).runtimes[B].environment(users)
+    environment = await environment_of(policy(tmp_path, config).runtimes[B], users)
 
     assert {"PATH": "/bin"} == environment
 
@@ -139,19 +149,61 @@ async def test_two_profiles_are_kept_apart(tmp_path):
     config = {**chain(a={"auth": "work"}, b={"auth": "home"}), "auth": profiles(work="WORK_KEY", home="HOME_KEY")}
     runtimes, users = policy(tmp_path, config).runtimes, {"WORK_KEY": "w", "HOME_KEY": "h"}
 
-    keys = [
-        {name: value for name, value in runtimes[one].environment(users).items() if "KEY" in name} for one in (A, B)
-    ]
-    assert [{"WORK_KEY": "w", "ANTHROPIC_API_KEY": "w"}, {"HOME_KEY": "h", "ANTHROPIC_API_KEY": "h"}] == keys
+    assert [
+        {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "w"},
+        {"HOME_KEY": "h", "ANTHROPIC_API_KEY": "h"},
+    ] == [await environment_of(runtimes[one], users) for one in (A, B)]
 
 
 async def test_a_credential_among_a_backends_own_variables_is_nobody_elses(tmp_path):
     """`env` may hold a key; other variables in it are no secrets."""
     config = chain(a={}, b={})
     config["backends"]["a"] = {"kind": "acp", "command": ["a"], "env": {"OPENAI_API_KEY": "k", "EDITOR": "vi"}}
-    environment = policy(tmp_path, config).runtimes[B].environment({"OPENAI_API_KEY": "users", "EDITOR": "ed"})
+    environment = await environment_of(
+        policy(tmp_path, config).runtimes[B], {"OPENAI_API_KEY": "users", "EDITOR": "ed"}
+    )
 
     assert {"EDITOR": "ed"} == environment
+
+
+async def test_a_strict_environment_holds_the_profiles_credential(tmp_path):
+    """`envPolicy: strict` keeps out what is the user's, not what config gives to this very backend."""
+    config = {**chain(a={}), "auth": profiles(work="WORK_KEY")}
+    config["backends"]["a"] = {"kind": "acp", "command": ["a"], "envPolicy": "strict", "auth": "work"}
+    [settings] = policy(tmp_path, config).runtimes[A].open.args
+
+    assert {"ANTHROPIC_API_KEY": "w"} == acp_environment(settings, {"ANTHROPIC_API_KEY": "w", "OTHER": "o"})
+
+
+async def test_a_credential_that_cannot_be_had_is_no_start(tmp_path):
+    """An agent without its key would only say that it is logged out, in its own way."""
+    config = {**chain(a={"auth": "work"}), "auth": profiles(work="WORK_KEY")}
+    with pytest.raises(BackendFailure) as raised:
+        await policy(tmp_path, config).runtimes[A].lease({"WORK_KEY": ""})
+
+    text = "profile work has no credential: $WORK_KEY: is empty in this environment"
+    assert Failure(FailureKind.AUTH_MISSING, text, seen_at="leasing") == raised.value.failure
+
+
+async def test_a_secret_that_no_variable_is_named_for_is_not_looked_up(tmp_path):
+    """config.load warns of it; the agent may have a login of its own."""
+    config = {**chain(a={"auth": "x"}), "auth": {"profiles": {"x": {"type": "token", "token": KEYRING}}}}
+
+    assert None is await policy(tmp_path, config).runtimes[A].lease({})
+
+
+async def test_the_fingerprint_changes_with_where_its_secret_is_kept(tmp_path):
+    """Another file, another key: the agent has the old one for life."""
+    token = {"type": "token", "token": {"source": "file", "provider": "f", "id": "/k"}, "env": "T"}
+    base = {**chain(a={"auth": "x"}), "auth": {"profiles": {"x": token}}}
+    before, after = (
+        policy(tmp_path, {**base, "secrets": {"providers": {"f": {"source": "file", "path": path}}}})
+        .runtimes[A]
+        .fingerprint
+        for path in ("/one", "/two")
+    )
+
+    assert before != after
 
 
 async def test_what_config_json_asks_in_vain_is_in_the_log(tmp_path):

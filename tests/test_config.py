@@ -131,14 +131,9 @@ def test_another_host_than_loopback_is_taken_with_tls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "path"),
     [
-        ({"secrets": {"providers": {"here": {"source": "env", "allowlist": ["A"]}}}}, "secrets"),
         ({"auth": {"profiles": {"x": {"type": "google"}}}}, "auth.profiles.x"),
         (
             {"auth": {"profiles": {"x": {"type": "oauth", "clientId": "c", "tokenUrl": "https://t"}}}},
-            "auth.profiles.x",
-        ),
-        (
-            {"auth": {"profiles": {"x": {"type": "token", "token": {"source": "keyring", "id": "k"}}}}},
             "auth.profiles.x",
         ),
     ],
@@ -148,6 +143,15 @@ def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path, sections: dict[str,
     [warning] = loaded(tmp_path, with_(**sections)).warnings
 
     assert (path, True) == (warning.path, warning.finding.startswith("has no effect yet: "))
+
+
+def test_a_secret_that_no_agent_is_given_is_warned_of(tmp_path: Path) -> None:
+    """A file or a keyring does not say what an agent calls its key."""
+    profile = {"type": "token", "token": {"source": "keyring", "id": "k"}}
+    config = loaded(tmp_path, with_(auth={"profiles": {"x": profile, "y": {**profile, "env": "A_TOKEN"}}}))
+
+    found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
+    assert (Problem("auth.profiles.x", found),) == config.warnings
 
 
 @pytest.mark.parametrize("profile", [{"type": "agent"}, {"type": "api_key", "key": "$KEY"}])

@@ -20,6 +20,7 @@ from acp_broker.errors import UsageError
 from acp_broker.store.files import StateFolder
 from tests.support.clock import WALL_AT_ZERO, FakeClock, settled
 from tests.support.harness import Log
+from tests.support.vault import vault
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,7 @@ async def no_child(*_: object, **__: object) -> Child:
 
 
 def decide(config: Config) -> Policy:
-    return app.policy(config, no_child)
+    return app.policy(config, no_child, vault())
 
 
 def chain(*names: str, **members: object) -> dict:
@@ -93,7 +94,7 @@ async def room(
     async with create_task_group() as tasks, Broker(decide(config), StateFolder(path / "state"), clock, log) as broker:
         if meanwhile is not None:
             write(file, meanwhile)
-        following = Following(config, {"HOME": "/home/u"}, decides, broker, ("log", "frontends.websocket"))
+        following = Following(config, {"HOME": "/home/u"}, decides, broker, ("log", "frontends.websocket"), vault())
         tasks.start_soon(following.run)
         await clock.advance(SOON_S)
         yield Room(following, file, clock, log)

@@ -3,23 +3,25 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct
-
+from acp_broker.app.references import shown
+from acp_broker.app.vault import Vault
 from acp_broker.auth.token import FIT, TokenFile, is_token
 from acp_broker.config import Config, EnvSecret, Secret, reference
-from acp_broker.errors import UsageError
+from acp_broker.errors import Unresolved, UsageError
 
 KEY = "frontends.websocket.token"
 
 
-class FromVariable(Struct, frozen=True):
-    """A token that config.json takes from the environment of `serve`."""
+class Configured:
+    """The token that config.json refers to, looked up at the start; `variable` is where it stands in the environment
+    of `serve`, if it does."""
 
-    variable: str
-    token: str
+    def __init__(self, token: str, variable: str | None) -> None:
+        self.variable = variable
+        self._token = token
 
     def read(self) -> str:
-        return self.token
+        return self._token
 
 
 def configured(config: Config) -> Secret | None:
@@ -28,22 +30,19 @@ def configured(config: Config) -> Secret | None:
     return websocket.token if websocket is not None else None
 
 
-def bearer(config: Config, home: Path, environ: Mapping[str, str]) -> FromVariable | TokenFile:
-    """Where the token is read, at each use. Raises UsageError for one that this version cannot look up.
+async def bearer(config: Config, home: Path, environ: Mapping[str, str], vault: Vault) -> Configured | TokenFile:
+    """Where the token is read, at each use. Raises UsageError for one that cannot be looked up.
 
     Never another one than config.json names: who wrote a reference must not find the door open to somebody else.
     """
     secret = configured(config)
     if secret is None:
         return TokenFile(home)
-    match reference(secret):
-        case EnvSecret(id=variable):
-            token = environ.get(variable, "")
-            if not token:
-                raise UsageError(f"{KEY} is ${variable}, which is not set in this environment")
-            if not is_token(token):
-                raise UsageError(f"{KEY} is ${variable}, whose value cannot be sent as a token; it takes {FIT}")
-            return FromVariable(variable, token)
-        case other:
-            source = str(other.__struct_config__.tag)
-            raise UsageError(f'{KEY} has source "{source}", which this version cannot look up; write "${{VARIABLE}}"')
+    wanted = reference(secret)
+    try:
+        token = await vault.resolve(config, wanted, environ)
+    except Unresolved as error:
+        raise UsageError(f"{KEY}: {error}") from None
+    if not is_token(token):
+        raise UsageError(f"{KEY}: {shown(config, wanted)}: it cannot be sent as a token, which takes {FIT}")
+    return Configured(token, wanted.id if isinstance(wanted, EnvSecret) else None)

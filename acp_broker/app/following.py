@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from acp_broker.app.kinds import kinds
 from acp_broker.app.status import ConfigState, Refused
+from acp_broker.app.vault import Vault
 from acp_broker.broker.broker import Broker
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.policy import Policy
@@ -33,9 +34,16 @@ class Following:
     """`config` is the one that holds. `fixed` are paths whose values are read at the start alone."""
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], decide: Decide, broker: Broker, fixed: Sequence[str]
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        decide: Decide,
+        broker: Broker,
+        fixed: Sequence[str],
+        vault: Vault,
     ) -> None:
         self.config = config
+        self.vault = vault
         self.broker = broker
         self.state = ConfigState(str(config.source), broker.clock.wall())
         self._first = config

@@ -7,12 +7,14 @@ from functools import partial
 
 import msgspec
 
+from acp_broker.app import references
 from acp_broker.app.kinds import kind
+from acp_broker.app.vault import Vault
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
-from acp_broker.config import ApiKeyProfile, Config, TokenProfile, child_variable, source_variable
+from acp_broker.config import Config, Profile, child_variable, source_variable
 from acp_broker.config import Limits as ConfigLimits
-from acp_broker.contract import PhaseLimits, Spawn
+from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turnrules import Limits
 from acp_broker.errors import Problem
@@ -25,13 +27,13 @@ _AGENT_KINDS = frozenset({"acp", "scripted"})
 _CREDENTIAL = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_FILE)?$")
 
 
-def policy(config: Config, spawn: Spawn) -> Policy:
+def policy(config: Config, spawn: Spawn, vault: Vault) -> Policy:
     """What the broker is run by. Raises UsageError for a kind that cannot be loaded."""
     limits = _limits(config.limits)
     order = (config.acp.backend, *config.acp.fallbacks)
     return Policy(
         order=order,
-        runtimes={name: _runtime(config, name, limits, spawn) for name in order},
+        runtimes={name: _runtime(config, name, limits, spawn, vault) for name in order},
         commit_point=config.acp.commit_point,
         notice=config.acp.notice,
         limits=limits,
@@ -44,22 +46,27 @@ def policy(config: Config, spawn: Spawn) -> Policy:
 
 
 def missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """What the chain's backends need and this machine lacks; nothing is started to find out."""
+    """What the chain's backends and references need and this machine lacks; nothing is started to find out."""
     for name in (config.acp.backend, *config.acp.fallbacks):
         settings = config.backends[name]
         found = kind(str(settings.__struct_config__.tag)).check(settings, _environment(config, name, environ))
         if found is not None:
             yield Problem(f"backends.{name}", found)
+    # A broker that runs has no use for it.
+    from acp_broker.app.sources import unresolvable  # noqa: PLC0415
+
+    yield from unresolvable(config, environ)
 
 
-def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn) -> Runtime:
-    settings = config.backends[name]
+def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vault: Vault) -> Runtime:
+    settings = _allowing(config.backends[name], child_variable(_profile(config, name)))
     tag = str(settings.__struct_config__.tag)
     module = kind(tag)
     return Runtime(
         candidate=Candidate(name, settings.auth, settings.model),
         kind=tag,
         fingerprint=_fingerprint(config, name),
+        lease=partial(vault.lease, config, name),
         environment=partial(_environment, config, name),
         open=partial(module.open, settings),
         check=partial(module.check, settings),
@@ -74,43 +81,44 @@ def _fingerprint(config: Config, name: BackendId) -> str:
 
     Its limits and modes are ours to follow: its agent knows nothing of them.
     """
-    settings = msgspec.structs.replace(config.backends[name], limits=None, modes={})
-    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
-    return hashlib.sha256(msgspec.json.encode([settings, profile])).hexdigest()[:16]
+    settings, profile = msgspec.structs.replace(config.backends[name], limits=None, modes={}), _profile(config, name)
+    decides = [settings, profile, *references.fingerprint(config, name)]
+    return hashlib.sha256(msgspec.json.encode(decides, enc_hook=str)).hexdigest()[:16]
 
 
-def _environment(config: Config, name: BackendId, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(
+    config: Config, name: BackendId, environ: Mapping[str, str], credential: str | None = None
+) -> dict[str, str]:
     """The user's environment, less the credentials that config gives to other backends, plus its profile's."""
-    own = _credentials(config, name, environ)
-    mine = {*own, *_sources(config, name)}
-    others = {
-        variable
-        for other in config.backends
-        if other != name
-        for variable in (*_credentials(config, other, environ), *_sources(config, other))
-    }
-    return {**{key: value for key, value in environ.items() if key not in others - mine}, **own}
-
-
-def _credentials(config: Config, name: BackendId, environ: Mapping[str, str]) -> dict[str, str]:
-    """The credential variables of one backend's child: from its profile, and those among its own `env`."""
-    settings = config.backends[name]
-    env: Mapping[str, str] = getattr(settings, "env", {})
-    found = {variable: value for variable, value in env.items() if _CREDENTIAL.search(variable)}
-    profile = config.auth.profiles.get(settings.auth) if settings.auth is not None else None
-    if isinstance(profile, ApiKeyProfile | TokenProfile):
-        variable = child_variable(profile)
-        for source in _sources(config, name):
-            if variable is not None and source in environ:
-                found[variable] = environ[source]
+    others = {variable for other in config.backends if other != name for variable in _variables(config, other)}
+    hidden = others - _variables(config, name)
+    found = {key: value for key, value in environ.items() if key not in hidden}
+    env: Mapping[str, str] = getattr(config.backends[name], "env", {})
+    found.update({variable: value for variable, value in env.items() if _CREDENTIAL.search(variable)})
+    variable = child_variable(_profile(config, name))
+    if variable is not None and credential is not None:
+        found[variable] = credential
     return found
 
 
-def _sources(config: Config, name: BackendId) -> tuple[str, ...]:
-    """The user's variables that a backend's profile is read from: nobody else's child is given them."""
+def _allowing(settings: BackendConfig, variable: str | None) -> BackendConfig:
+    """With `envPolicy: strict` too an agent is given what its profile is for."""
+    allowed = getattr(settings, "env_allow", None)
+    if variable is None or not isinstance(allowed, tuple):
+        return settings
+    return msgspec.structs.replace(settings, env_allow=(*allowed, variable))
+
+
+def _variables(config: Config, name: BackendId) -> set[str]:
+    """The credential variables of one backend's child: nobody else's child is given them."""
+    profile, env = _profile(config, name), getattr(config.backends[name], "env", {})
+    own = {variable for variable in env if _CREDENTIAL.search(variable)}
+    return own | {found for found in (source_variable(profile), child_variable(profile)) if found is not None}
+
+
+def _profile(config: Config, name: BackendId) -> Profile | None:
     profile = config.backends[name].auth
-    variable = source_variable(config.auth.profiles[profile]) if profile is not None else None
-    return () if variable is None else (variable,)
+    return config.auth.profiles[profile] if profile is not None else None
 
 
 def _limits(limits: ConfigLimits) -> Limits:

@@ -9,6 +9,7 @@ from functools import partial
 from acp_broker.app.following import Decide, Following
 from acp_broker.app.keeping import keep_within
 from acp_broker.app.policy import policy
+from acp_broker.app.vault import Vault, opened
 from acp_broker.broker.broker import Broker
 from acp_broker.broker.policy import Policy
 from acp_broker.clock import Clock, SystemClock
@@ -21,7 +22,7 @@ from acp_broker.store.files import StateFolder
 @asynccontextmanager
 async def running(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Broker]:
     """A broker of this config, in this process; ended, with all its agents, on the way out. Raises StoreError."""
-    async with _broker(config, environ, SystemClock()) as (broker, _):
+    async with _broker(config, environ, SystemClock()) as (broker, _, _):
         broker.tasks.start_soon(keep_within, broker, lambda: config)
         yield broker
 
@@ -39,8 +40,12 @@ async def running_and_following(
 
     What stands below one of the paths in `fixed` is read at the start alone.
     """
-    async with _broker(config, environ, clock or SystemClock(), log_to_stderr=log_to_stderr) as (broker, decide):
-        following = Following(config, environ, decide, broker, fixed)
+    async with _broker(config, environ, clock or SystemClock(), log_to_stderr=log_to_stderr) as (
+        broker,
+        decide,
+        vault,
+    ):
+        following = Following(config, environ, decide, broker, fixed, vault)
         broker.tasks.start_soon(following.run)
         broker.tasks.start_soon(keep_within, broker, lambda: following.config)
         try:
@@ -52,22 +57,23 @@ async def running_and_following(
 @asynccontextmanager
 async def _broker(
     config: Config, environ: Mapping[str, str], clock: Clock, *, log_to_stderr: bool = False
-) -> AsyncIterator[tuple[Broker, Decide]]:
+) -> AsyncIterator[tuple[Broker, Decide, Vault]]:
     home = state_dir(environ)
     path, level = config.log.file or home / "log" / "broker.jsonl", config.log.level
     log = to_stderr(clock, level) if log_to_stderr else to_file(clock, path, level)
     for warning in config.warnings:
         log("config_warning", path=warning.path, why=warning.finding)
     _log_loop_faults(log)
-    async with Household(log) as household:
+    most_at_once = config.secrets.resolution.max_provider_concurrency
+    async with Household(log) as household, opened(household.spawn, environ, clock, most_at_once) as vault:
 
         def decide(config: Config) -> Policy:
-            return policy(config, partial(household.spawn, max_line_bytes=config.limits.max_message_bytes))
+            return policy(config, partial(household.spawn, max_line_bytes=config.limits.max_message_bytes), vault)
 
         broker = Broker(decide(config), StateFolder(home), clock, log)
         async with broker:
             broker.tasks.start_soon(household.sweep)
-            yield broker, decide
+            yield broker, decide, vault
 
 
 def _log_loop_faults(log: Log) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from anyio import Event
 
 from acp_broker import __version__
-from acp_broker.app.bearer import FromVariable, bearer
+from acp_broker.app.bearer import Configured, bearer
 from acp_broker.app.following import Following
 from acp_broker.app.running import running_and_following
 from acp_broker.app.status import Status
@@ -44,7 +44,7 @@ STOPPING = "acp-broker serve is stopping"
 class Daemon:
     """What listeners ask, and what signals do."""
 
-    def __init__(self, following: Following, environ: Mapping[str, str], token: FromVariable | TokenFile) -> None:
+    def __init__(self, following: Following, environ: Mapping[str, str], token: Configured | TokenFile) -> None:
         self.following = following
         self.broker: Broker = following.broker
         self.socket = Path()
@@ -53,7 +53,7 @@ class Daemon:
         self.is_draining = False
         self.seats = Seats(lambda: self.config.limits.connections)
         self._source = token
-        hidden = {token.variable} if isinstance(token, FromVariable) else set()
+        hidden = {token.variable} if isinstance(token, Configured) and token.variable is not None else set()
         self._environ = {name: value for name, value in environ.items() if name not in hidden}
         self._hidden = hidden
         self._channels: set[Channel] = set()
@@ -167,7 +167,8 @@ class Daemon:
         )
 
     def reload(self) -> None:
-        """Take up what has changed on the disk, where that needs no restart; what cannot be used is only said."""
+        """Take up what has changed, where that needs no restart; what cannot be used is only said."""
+        self.following.vault.forget()
         self.following.soon()
         if self.websocket is not None:
             try:
@@ -197,13 +198,13 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
     home = state_dir(environ)
     # The lock comes with the listener, which needs the broker; by then its log was set aside and old sessions deleted.
     ownership.check_unowned(home)
-    token = bearer(config, home, environ)
     websocket = config.frontends.websocket
     open_files.allow_many()
     async with AsyncExitStack() as stack:
         following = await stack.enter_async_context(
             running_and_following(config, environ, fixed=_FIXED, log_to_stderr=config.log.file is None)
         )
+        token = await bearer(config, home, environ, following.vault)
         broker, daemon = following.broker, Daemon(following, environ, token)
         about = {"version": __version__, "config": str(config.source)}
         # Before the WebSocket: it has the lock, and a second daemon must be told of the first one, not of its port.

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 class Opening:
     """One try at opening; `done` is set with either `backend` or `failure`."""
 
-    def __init__(self) -> None:
+    def __init__(self, fingerprint: str) -> None:
         self.phase: Phase = "leasing"
+        # Of the runtime that it opens.
+        self.fingerprint = fingerprint
         # What it was opened with; None until then, and for a probe.
         self.setup: SessionSetup | None = None
-        self.fingerprint: str | None = None
         self.done = Event()
         self.close = Event()
         self.closed = Event()
@@ -42,7 +43,7 @@ class Opening:
 
         `_meta` is no reason: a trace id must not cost an agent its memory.
         """
-        if self.fingerprint not in (None, fingerprint):
+        if self.fingerprint != fingerprint:
             return True
         if self.setup is None or setup is None:
             return False
@@ -53,15 +54,14 @@ class Opening:
 class OpeningTools:
     """contract.Tools for one opening."""
 
-    def __init__(self, standby: "Standby", opening: Opening) -> None:
+    def __init__(self, standby: "Standby", opening: Opening, secret: str | None) -> None:
         self.backend: BackendId = standby.runtime.candidate.backend
         self.clock: Clock = standby.clock
         self.setup = opening.setup = standby.setup
-        opening.fingerprint = standby.runtime.fingerprint
         self.client_capabilities = standby.whom.capabilities
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)
-        self.environment = standby.environment
+        self.environment = standby.runtime.environment(standby.whom.environ, secret)
         self.spawn: Spawn = self._spawn
         self.between = standby.between
         self._standby = standby

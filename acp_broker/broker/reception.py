@@ -213,4 +213,5 @@ class Reception:
 def _opening_limit_s(runtime: Runtime) -> float:
     """How long it may take until it can be asked; a limit that is off is not off for who waits here."""
     own, usual = runtime.limits, Limits()
-    return (own.starting or usual.starting or 0.0) + (own.opening or usual.opening or 0.0)
+    phases = ((own.leasing, usual.leasing), (own.starting, usual.starting), (own.opening, usual.opening))
+    return sum(mine or common or 0.0 for mine, common in phases)

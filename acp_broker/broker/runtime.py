@@ -1,6 +1,6 @@
 """A configured backend, as the broker sees it: who it is, how long it may take, how to open it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from msgspec import Struct
@@ -14,21 +14,27 @@ Environ = Mapping[str, str]
 REAP_AFTER_S = 600.0
 
 
+async def no_secret(_: Environ) -> None:
+    """The `lease` of a backend without a profile that the broker keeps."""
+
+
 class Runtime(Struct, frozen=True):
     """One entry of `backends`. `fingerprint` changes when a session must open it anew: kind, command, names, model.
 
-    `environment` gives the whole environment of its child, from that of whom it works for; no other backend's
-    credentials are in it. `check` looks, without starting anything, whether it could start in such an environment:
-    None, or one sentence on what is missing.
+    `lease` looks up its profile's secret for somebody with such an environment; raises BackendFailure, may hang.
+    `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
+    backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
+    environment: None, or one sentence on what is missing.
     """
 
     candidate: Candidate
     kind: str
     fingerprint: str
-    environment: Callable[[Environ], Environ]
+    environment: Callable[[Environ, str | None], Environ]
     open: Callable[[Tools], AbstractAsyncContextManager[Backend]]
     check: Callable[[Environ], str | None]
     spawn: Spawn
+    lease: Callable[[Environ], Awaitable[str | None]] = no_secret
     limits: Limits = Limits()
     modes: Mapping[str, str] = {}
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)

@@ -109,7 +109,7 @@ class Standby:
             self.life = next(_LIVES)
             if self.runtime_session is None:  # it has none that it could come back to
                 self.knows.forget()
-            self._opening = opening = Opening()
+            self._opening = opening = Opening(self.runtime.fingerprint)
             self._tasks.start_soon(self._live, opening)
 
     def take(self) -> Backend | None:
@@ -166,8 +166,8 @@ class Standby:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The whole environment of the runtime's child."""
-        return self.runtime.environment(self.whom.environ)
+        """The environment of the runtime's child, but for its profile's secret."""
+        return self.runtime.environment(self.whom.environ, None)
 
     def close(self) -> None:
         """Begin to end an opening or an open runtime; nothing opens it again but `warm` and `join`."""
@@ -268,7 +268,8 @@ class Standby:
     async def _hold_open(self, opening: Opening) -> str | None:
         """Returns why the runtime died, or None when it was closed."""
         reason: str | None = None
-        async with self.runtime.open(OpeningTools(self, opening)) as backend:
+        secret = await self.runtime.lease(self.whom.environ)
+        async with self.runtime.open(OpeningTools(self, opening, secret)) as backend:
             self.backend = backend
             self._can_come_back = agent.initialized(backend.about.initialized).can_come_back
             if self.on_open is not None:

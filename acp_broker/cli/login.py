@@ -61,7 +61,8 @@ async def _find(
             if found is not None and found.id == method:
                 env = found.env if isinstance(found.env, dict) else {one.name: one.value for one in found.env}
                 configured: Mapping[str, str] = getattr(settings, "env", {})
-                return list(command), found.args, {**runtime.environment(environ), **configured, **env}
+                own = runtime.environment(environ, await runtime.lease(environ))
+                return list(command), found.args, {**own, **configured, **env}
     known = ", ".join(offered) or "none; log in with the agent's own command"
     raise UsageError(f"{backend} has no terminal login called {method!r}; it offers: {known}")
 

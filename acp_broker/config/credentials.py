@@ -133,19 +133,26 @@ class AgentProfile(_Profile, frozen=True, tag="agent"):
 Profile = ApiKeyProfile | TokenProfile | OAuthProfile | GoogleProfile | AgentProfile
 
 
-def source_variable(profile: Profile | None) -> str | None:
-    """The broker's variable that a profile's secret is read from; None where it is not kept in one."""
+def secret_of(profile: Profile | None) -> SecretRef | None:
+    """The reference to the key or token that a profile is; None where it is something else."""
     match profile:
         case ApiKeyProfile(key=secret) | TokenProfile(token=secret):
-            found = reference(secret)
-            return found.id if isinstance(found, EnvSecret) else None
+            return reference(secret)
         case _:
             return None
 
 
-def child_variable(profile: ApiKeyProfile | TokenProfile) -> str | None:
+def source_variable(profile: Profile | None) -> str | None:
+    """The broker's variable that a profile's secret is read from; None where it is not kept in one."""
+    found = secret_of(profile)
+    return found.id if isinstance(found, EnvSecret) else None
+
+
+def child_variable(profile: Profile | None) -> str | None:
     """The variable in which a child process is given the secret: `env`, else the one it is read from, else None."""
-    return profile.env or source_variable(profile)
+    if isinstance(profile, ApiKeyProfile | TokenProfile):
+        return profile.env or source_variable(profile)
+    return None
 
 
 class Auth(_Shape, frozen=True):
@@ -201,6 +208,7 @@ class KeyringProvider(_Provider, frozen=True, tag="keyring"):
     """The keyring of the operating system; `service` is the service name that its entries are kept under."""
 
     service: Annotated[str, Meta(min_length=1)] = "acp-broker"
+    timeout_ms: _Milliseconds = 5_000
 
 
 Provider = EnvProvider | FileProvider | ExecProvider | KeyringProvider

@@ -16,12 +16,15 @@ from msgspec import Struct, ValidationError, structs
 
 from acp_broker.config.check import Check, Names, quoted, suggest
 from acp_broker.config.credentials import (
-    AgentProfile,
+    ApiKeyProfile,
     EnvSecret,
     ExecSecret,
     FileSecret,
+    GoogleProfile,
     KeyringSecret,
-    Secrets,
+    OAuthProfile,
+    TokenProfile,
+    child_variable,
     source_variable,
 )
 from acp_broker.config.file import join, read, walk
@@ -106,6 +109,7 @@ def _settled(
             *_short_limits(document),
             *_shared_fates(document.acp, backends),
             *_unset(document, environ),
+            *_unnamed(document),
             *_not_yet(document),
         ),
     )
@@ -185,11 +189,17 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
 
 def _not_yet(document: Document) -> Iterator[Problem]:
     """What may be written already, but is not acted on by this version: said at once, not found out by a 401."""
-    if document.secrets != Secrets():
-        yield Problem("secrets", "has no effect yet: this version reads secrets from the environment alone")
     for name, profile in document.auth.profiles.items():
-        if not isinstance(profile, AgentProfile) and source_variable(profile) is None:
-            found = "has no effect yet: this version knows agent, and api_key and token from the environment"
+        if isinstance(profile, OAuthProfile | GoogleProfile):
+            found = "has no effect yet: this version knows agent, api_key and token"
+            yield Problem(join("auth.profiles", name), found)
+
+
+def _unnamed(document: Document) -> Iterator[Problem]:
+    """Secrets that no agent is given: only a variable's reference says by itself what it is called there."""
+    for name, profile in document.auth.profiles.items():
+        if isinstance(profile, ApiKeyProfile | TokenProfile) and child_variable(profile) is None:
+            found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
             yield Problem(join("auth.profiles", name), found)
 
 

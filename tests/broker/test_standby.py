@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from acp_broker.broker.standby import Nobody, Standby, Whom
 from acp_broker.contract import About, SessionSetup, Tools
@@ -407,3 +408,68 @@ async def test_each_life_has_its_own_number():
         second = it.standby.life
 
     assert first != second
+
+
+class Lease:
+    """A `Runtime.lease` that waits until a test lets it go."""
+
+    def __init__(self) -> None:
+        self.free = anyio.Event()
+        self.asked = 0
+        self.given_up = 0
+
+    async def __call__(self, _: object) -> str:
+        self.asked += 1
+        try:
+            await self.free.wait()
+        except BaseException:
+            self.given_up += 1
+            raise
+        return "k"
+
+
+async def test_its_credential_comes_before_the_backend():
+    """Nothing is started without one; who waits is in the phase that has a limit of its own."""
+    lease, phases = Lease(), Phases()
+    async with room(lease=lease) as it, anyio.create_task_group() as tasks:
+        tasks.start_soon(it.standby.join, phases)
+        await settled()
+        before = it.agent.openings, list(phases.reached_so_far)
+        lease.free.set()
+
+    assert ((0, []), 1, ["starting", "opening"]) == (before, it.agent.openings, phases.reached_so_far)
+
+
+async def test_an_open_backend_needs_no_credential():
+    """It is asked for at each opening, and at no turn."""
+    lease = Lease()
+    lease.free.set()
+    async with room(lease=lease) as it:
+        for _ in range(3):
+            await it.standby.join(Nobody())
+        asked = lease.asked
+        await it.standby.abandon()
+        await it.standby.join(Nobody())
+
+    assert (1, 2) == (asked, lease.asked)
+
+
+async def test_who_waits_for_its_credential_can_be_abandoned():
+    """A program that hangs must not hold up the next candidate."""
+    lease = Lease()
+    async with room(lease=lease) as it:
+        await it.warm()
+        await it.standby.abandon()
+        is_shut = it.standby.is_shut
+
+    assert (True, 1, 0) == (is_shut, lease.given_up, it.agent.openings)
+
+
+async def test_who_waits_for_its_credential_is_stale_once_config_means_another():
+    """Else it would be started with the key of the one before."""
+    async with room(lease=Lease()) as it:
+        await it.warm()
+        it.standby.configure(replace(it.standby.runtime, fingerprint="another"))
+        is_stale = it.standby.is_stale
+
+    assert is_stale

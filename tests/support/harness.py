@@ -298,7 +298,7 @@ def runtime(
         candidate=Candidate(BackendId(name), ProfileId(profile) if profile else None),
         kind="scripted",
         fingerprint=str(members.pop("fingerprint", name)),
-        environment=lambda _: {},
+        environment=lambda *_: {},
         open=play if config is None else partial(scripted.open, config),
         check=members.pop("check", lambda _: None),
         spawn=_no_child,

@@ -1,0 +1,71 @@
+"""References in config.json: what each means, and how an error names it."""
+
+from collections.abc import Mapping
+
+from acp_broker.config import (
+    Config,
+    EnvProvider,
+    EnvSecret,
+    KeyringProvider,
+    KeyringSecret,
+    Provider,
+    SecretRef,
+    child_variable,
+    secret_of,
+)
+from acp_broker.core.names import BackendId
+from acp_broker.errors import Unresolved
+
+
+def shown(config: Config, wanted: SecretRef) -> str:
+    """A reference, as an error names it: `$NAME`, `file secret /work/key of "vault"`."""
+    if isinstance(wanted, EnvSecret):
+        return f"${wanted.id}"
+    return f'{_source_of(wanted)} secret {wanted.id} of "{provider_id(config, wanted)}"'
+
+
+def from_environment(config: Config, wanted: EnvSecret, environ: Mapping[str, str]) -> str:
+    """Raises Unresolved."""
+    check_allowed(config, wanted)
+    value = environ.get(wanted.id)
+    if not value:
+        raise Unresolved(f"is {'not set' if value is None else 'empty'} in this environment")
+    return value
+
+
+def fingerprint(config: Config, name: BackendId) -> list[object]:
+    """What beside the profile itself says which credential a backend gets."""
+    wanted = wanted_by(config, name)
+    if wanted is None or isinstance(wanted, EnvSecret):
+        return []
+    return [provider_id(config, wanted), provider_of(config, wanted)]
+
+
+def wanted_by(config: Config, name: BackendId) -> SecretRef | None:
+    """Where the secret is that a backend's child is given; None: it is given none, or there is no variable for it."""
+    auth = config.backends[name].auth
+    profile = config.auth.profiles[auth] if auth is not None else None
+    return secret_of(profile) if child_variable(profile) is not None else None
+
+
+def check_allowed(config: Config, wanted: EnvSecret) -> None:
+    """Raises Unresolved."""
+    provider = provider_of(config, wanted)
+    if isinstance(provider, EnvProvider) and provider.allowlist is not None and wanted.id not in provider.allowlist:
+        raise Unresolved(f'is not in the allowlist of "{provider_id(config, wanted)}"')
+
+
+def provider_id(config: Config, wanted: SecretRef) -> str:
+    """What the provider of a reference is called in config.json."""
+    return wanted.provider or getattr(config.secrets.defaults, _source_of(wanted)) or "default"
+
+
+def provider_of(config: Config, wanted: SecretRef) -> Provider:
+    """The declared one, or one of the two that need no declaration."""
+    declared = {str(name): provider for name, provider in config.secrets.providers.items()}
+    built_in = KeyringProvider() if isinstance(wanted, KeyringSecret) else EnvProvider()
+    return declared.get(provider_id(config, wanted), built_in)
+
+
+def _source_of(wanted: SecretRef) -> str:
+    return str(wanted.__struct_config__.tag)

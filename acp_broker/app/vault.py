@@ -1,0 +1,61 @@
+"""From references in config.json to the secrets that they stand for: in memory, for who is to have them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from acp_broker.app.references import from_environment, shown, wanted_by
+from acp_broker.auth.secrets import Secrets
+from acp_broker.clock import Clock
+from acp_broker.config import Config, EnvSecret, SecretRef
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import BackendId
+from acp_broker.errors import BackendFailure, Unresolved
+
+if TYPE_CHECKING:
+    from acp_broker.auth.secret_program import Start
+
+
+class Vault:
+    """One per broker process; of `environ`, the process's own, programs are given what config says."""
+
+    def __init__(self, secrets: Secrets, start: "Start", environ: Mapping[str, str]) -> None:
+        self._secrets = secrets
+        self._start = start
+        self._environ = environ
+
+    async def resolve(self, config: Config, wanted: SecretRef, environ: Mapping[str, str]) -> str:
+        """The secret; a variable is one of this `environ`. Raises Unresolved, which names the reference."""
+        try:
+            if isinstance(wanted, EnvSecret):
+                return from_environment(config, wanted, environ)
+            # Most brokers read their keys from variables, and never load this.
+            from acp_broker.app.sources import source  # noqa: PLC0415
+
+            return await self._secrets.resolve(source(config, wanted, self._start, self._environ), wanted.id)
+        except Unresolved as error:
+            raise Unresolved(f"{shown(config, wanted)}: {error}", is_late=error.is_late) from None
+
+    async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> str | None:
+        """The secret that a backend's child is given, if its profile says one and where. Raises BackendFailure."""
+        wanted = wanted_by(config, name)
+        if wanted is None:
+            return None
+        try:
+            return await self.resolve(config, wanted, environ)
+        except Unresolved as error:
+            # What is late may be there the next time: the backend rests a little, its login is not in doubt.
+            kind = FailureKind.SILENT if error.is_late else FailureKind.AUTH_MISSING
+            text = f"profile {config.backends[name].auth} has no credential: {error}"
+            raise BackendFailure(Failure(kind, text, seen_at="leasing")) from None
+
+    def forget(self) -> None:
+        """Look everything up anew from now on."""
+        self._secrets.forget()
+
+
+@asynccontextmanager
+async def opened(start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int) -> AsyncIterator[Vault]:
+    """A vault; on the way out, what is still looked up is ended or left behind."""
+    async with Secrets(clock, most_at_once) as secrets:
+        yield Vault(secrets, start, environ)

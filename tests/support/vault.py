@@ -1,0 +1,17 @@
+"""A vault for tests that start no program."""
+
+from collections.abc import Mapping
+
+from acp_broker.app.vault import Vault
+from acp_broker.auth.secret_program import Child
+from acp_broker.auth.secrets import Secrets
+from acp_broker.clock import SystemClock
+
+
+async def _no_child(*_: object, **__: object) -> Child:
+    raise AssertionError("nothing is started here")
+
+
+def vault(environ: Mapping[str, str] | None = None) -> Vault:
+    """Its secrets need no closing: nothing that it looks up hangs."""
+    return Vault(Secrets(SystemClock()), _no_child, environ or {})
