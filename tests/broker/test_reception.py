@@ -12,7 +12,7 @@ from tests.support.harness import EVERYTHING, house, runtime
 pytestmark = pytest.mark.anyio
 
 # An agent's usual limits for starting and opening, together.
-OPENING_S = 90.0
+OPENING_S = 100.0
 SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
 SEES = {"capabilities": {"promptCapabilities": {"image": True}, "mcpCapabilities": {"http": True}}}
 HANGS = {"initialize": [{"do": "stall"}]}
@@ -465,7 +465,7 @@ async def test_an_extension_that_a_hanging_primary_should_answer_is_answered_by_
         request = editor.request("_who")
         await home.clock.advance(OPENING_S)
 
-    expected = {"code": -33001, "message": "primary did not open within 90 s"}
+    expected = {"code": -33001, "message": "primary did not open within 100 s"}
     assert expected == editor.reply(request)["error"]
 
 
@@ -478,5 +478,5 @@ async def test_an_extension_of_a_session_whose_backend_hangs_is_answered_by_us(t
         request = editor.request("_who", sessionId=editor.reply(opened)["result"]["sessionId"])
         await home.clock.advance(OPENING_S)
 
-    expected = {"code": -32601, "message": "_who: primary cannot be asked: it did not open within 90 s"}
+    expected = {"code": -32601, "message": "_who: primary cannot be asked: it did not open within 100 s"}
     assert expected == editor.reply(request)["error"]
