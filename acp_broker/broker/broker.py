@@ -14,7 +14,7 @@ from acp_broker.broker.asks import Asks
 from acp_broker.broker.asleep import Asleep
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
-from acp_broker.broker.guard import Tasks, guarded
+from acp_broker.broker.guard import Tasks, call, guarded
 from acp_broker.broker.health_file import HealthFile
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
@@ -79,7 +79,7 @@ class Broker:
         self.chain.adopt(policy)
         self.reception.adopt()
         for session in tuple(self.sessions.values()):
-            session.adopt()
+            call(self.log, session.adopt)
 
     @property
     def selected(self) -> BackendId:

@@ -1,7 +1,6 @@
 """`acp-broker sessions`: what is kept of earlier conversations, read from their logs; no broker has to run."""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acp_broker.cli import export
+from acp_broker.cli.terminal import plain
 from acp_broker.config import state_dir
 from acp_broker.core.names import SessionId
 from acp_broker.errors import BrokerError, UsageError
@@ -26,8 +26,6 @@ from acp_broker.store.reading import read_records
 from acp_broker.store.told import told
 
 _DAY_S = 86_400
-# What a terminal would obey: agents' words are shown, not carried out.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def run(environ: Mapping[str, str], words: list[str], wall: Callable[[], float] = time.time) -> int | None:
@@ -56,11 +54,6 @@ def run(environ: Mapping[str, str], words: list[str], wall: Callable[[], float] 
         print(f"acp-broker: {error}", file=sys.stderr)
         return 1
     return None
-
-
-def plain(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _list(sessions: list[Listed]) -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 from acp_broker import __version__
 from acp_broker.app.status import ConfigState, Status
 from acp_broker.broker.status import Backend, Client, Process, Session, Turn
+from acp_broker.cli.terminal import plain
 from acp_broker.config import find, state_dir
 from acp_broker.edge import meeting
 from acp_broker.errors import BrokerError, UsageError
@@ -132,7 +133,7 @@ def _turns(turns: Sequence[Turn]) -> Group:
 def _sessions(sessions: Sequence[Session]) -> Group:
     def row(one: Session) -> Row:
         opened = ", ".join(one.open) or ("closed" if one.is_closed else "")
-        shown: str | Text = opened if one.fault is None else Text(f"{opened} {one.fault}".lstrip(), "red")
+        shown: str | Text = opened if one.fault is None else Text(plain(f"{opened} {one.fault}".lstrip()), "red")
         return one.id, one.cwd, shown, str(one.queued or ""), one.client or "gone"
 
     return _table("sessions", ("id", "folder", "open", "waiting", "client"), list(map(row, sessions)))
@@ -159,7 +160,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Group:
         # An id is there to be copied.
         table.add_column(column, header_style="dim", overflow="fold", no_wrap=column in ("id", "session"))
     for row in rows[:MOST_ROWS]:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) if isinstance(cell, str) else cell for cell in row))
     if len(rows) <= MOST_ROWS:
         return Group(table)
     return Group(table, Text(f"and {len(rows) - MOST_ROWS} more; --json has them all", "dim"))

@@ -474,3 +474,19 @@ async def test_a_login_goes_to_the_backend_as_it_is_now(tmp_path):
         await home.clock.advance(1)
 
     assert ["b authenticate"] == asked
+
+
+async def test_a_fault_in_one_session_keeps_no_other_from_an_edit(tmp_path, monkeypatch):
+    """They would go on by what was decided before, or by neither."""
+    async with house(tmp_path, old=says("old")) as home:
+        editor = await home.editor()
+        first, second = await editor.new(), await editor.new()
+        monkeypatch.setattr(home.session(first), "adopt", _wrong)
+        await home.adopt(new=says("new"))
+        turn = await editor.prompt(second)
+
+    assert (["say new"], 1) == (turn.words, len(home.log.of("broker_fault")))
+
+
+def _wrong() -> None:
+    raise RuntimeError("nobody thought of this")

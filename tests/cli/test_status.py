@@ -120,6 +120,13 @@ def test_a_session_that_cannot_be_written_says_why() -> None:
     assert "s-1  /w      claude the disk is full" in seen(msgspec.structs.replace(IDLE, sessions=(session,)))
 
 
+def test_what_a_client_says_of_itself_is_not_carried_out() -> None:
+    """A terminal would obey it."""
+    shown = msgspec.structs.replace(IDLE, clients=(Client("websocket ::1", "\x1b[2J", "\x9b2J", 0, 0),))
+
+    assert "websocket ::1  \ufffd[2J \ufffd2J  0" in seen(shown)
+
+
 def test_more_than_a_person_reads_is_counted() -> None:
     """Two thousand sessions are for programs."""
     many = tuple(Process(pid, "claude", None) for pid in range(status.MOST_ROWS + 5))
