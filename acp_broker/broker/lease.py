@@ -57,6 +57,11 @@ class Lease:
         if not self.is_awaited:
             self._session.log.let_go()
 
+    def wait(self) -> None:
+        """Have it as soon as the other process lets go, for what waits to be written."""
+        if not self.is_awaited:
+            self._await(has_lease=False)
+
     def _await(self, *, has_lease: bool) -> None:
         self.is_awaited = True
         self._session.tasks.start_soon(self._wait, has_lease)

@@ -38,6 +38,7 @@ class Prompts:
         self.lease = Lease(session)
         self._session = session
         self._log = session.log
+        self._log.when_held_up = self.lease.wait
         self._queue: list[Order] = []
         self._news = News(session)
         self._is_beginning = False
@@ -238,8 +239,6 @@ class Prompts:
     def _answer_again(self, frontend: int, request_id: Raw, outcome: Answer) -> None:
         send(self._log, frontend, jsonrpc.answer(request_id, outcome))
         self._log.commit()
-        if self._log.is_pending and self._session.turn is None:
-            self.lease.taken()
 
 
 def _why(outcome: Answer) -> str:

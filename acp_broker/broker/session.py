@@ -151,6 +151,7 @@ class Session:
         await self._standbys.end()
         self.attempts.stop()
         self.alarm.stop()
+        self.log.when_held_up = None
         self.log.close()
 
     def reopen(self, frontend: "Frontend", setup: SessionSetup) -> None:

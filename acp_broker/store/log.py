@@ -60,6 +60,8 @@ class SessionLog:
         self._watchers: list[Callable[[], None]] = []
         self._unwritten: list[tuple[int, bytes]] = []
         self._on_write: Callable[[], None] | None = None
+        # Called when something has to wait until another process lets go of the lease.
+        self.when_held_up: Callable[[], None] | None = None
 
     def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
         """Make the file, readable by its owner alone, and write its first record. Raises StoreError."""
@@ -120,7 +122,7 @@ class SessionLog:
         While another process has the lease, it waits, for a later commit.
         """
         is_ours = self._is_held
-        if not self._lines or not (is_ours or self._may_write()):
+        if not self._lines or (not is_ours and self._is_held_up()):
             return
         data = self._lines[0] if len(self._lines) == 1 else b"".join(self._lines)
         self._lines.clear()
@@ -157,13 +159,14 @@ class SessionLog:
             raise StoreError(self.fault)
         self.fault = None
         lost = self.end - self._stretches.position(self._written)
-        before, self._written = self._written, owned.whole(self._fd, self._written)
-        self.is_behind |= self._written > before
-        self._stretches.begin(self.end, self._written)
+        before = self._written
+        self._stretches.begin(self.end, before)
+        self._catch_up(owned.whole(self._fd, before))
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
         if self.fault is not None:
-            self._stretches.take_back()
+            if self._written == before:  # else another process has written in it
+                self._stretches.take_back()
             raise StoreError(self.fault)
 
     @property
@@ -290,19 +293,21 @@ class SessionLog:
         self._is_held = False
         owned.let_go(self._fd)
 
-    def _may_write(self) -> bool:
-        """Take the lease for one write; False while another process has it. Without a file it needs none."""
+    def _is_held_up(self) -> bool:
+        """Take the lease for one write; True while another process has it. Without a file it needs none."""
         if self.fault is not None:
-            return True
+            return False
         try:
             self._hold()
         except SessionInUse:
-            return False
+            if self.when_held_up is not None:
+                self.when_held_up()
+            return True
         except StoreError as error:
             self.fault = str(error)
         except OSError as error:
             self.fault = f"cannot write the session log {self.path}: {error.strerror}"
-        return True
+        return False
 
     def _catch_up(self, size: int) -> None:
         """Take what another process wrote while the file was not ours into our positions, before what is new."""

@@ -8,7 +8,7 @@ from tests.broker.test_handoff import Recorder, said
 from tests.broker.test_keys import accepted, keyed
 from tests.broker.test_revival import reopen
 from tests.broker.test_shared import HOLDS, SAYS
-from tests.support.clock import settled
+from tests.support.disk import Disk
 from tests.support.harness import House, house
 
 pytestmark = pytest.mark.anyio
@@ -85,10 +85,27 @@ async def test_what_waited_for_the_lease_is_shown_once_and_whole(tmp_path):
         third = await other.editor()
         await third.result("session/load", **reopen(tmp_path, session))
         await home.clock.advance(1)
-        await settled()
+        await other.clock.advance(1)
         await elsewhere.prompt(session, "next")
 
     assert ["say half", "say whole", "say late", "say one"] == [word for word in third.words if word.startswith("say")]
+
+
+async def test_what_waited_for_the_lease_is_shown_as_soon_as_it_is_free(tmp_path):
+    """No prompt has to come for that, which may take days; a mode that the user has set would be lost meanwhile."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        other.session(session).show([LATE], 0)
+        before = elsewhere.words
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+        turn = await editor.prompt(session, "the lease is free again")
+
+    assert ([], ["say half", "say whole", "say late"]) == (before, elsewhere.words[:3])
+    assert "say half" in turn.words
 
 
 async def test_a_prompt_sent_again_to_another_process_is_run_once(tmp_path):
@@ -121,3 +138,21 @@ async def test_another_prompt_under_a_key_that_was_used_elsewhere_is_an_error(tm
 
 def _unreadable(path):
     raise PermissionError(13, "Permission denied", str(path))
+
+
+async def test_a_turn_that_another_process_ran_while_our_disk_was_full_is_told(tmp_path, monkeypatch):
+    """What could not be written here is no reason to miss what was written there; nor for those who watch."""
+    disk, a, b = Disk(monkeypatch), Recorder("a"), Recorder("b")
+    async with house(tmp_path, agent=a.open) as home, house(tmp_path, agent=b.open) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        disk.room = 0
+        home.session(session).show([LATE], 0)
+        disk.room = None
+        await elsewhere.prompt(session, "two")
+        turn = await editor.prompt(session, "three")
+
+    assert ["[user]", "two", "[answer of agent]", "b answers"] == said(a.prompts[1][0])
+    assert ["say b answers", "say a answers"] == turn.words

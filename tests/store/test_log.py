@@ -290,6 +290,25 @@ def test_the_log_says_how_much_it_lacks(log: SessionLog, disk: Disk, path: Path)
     assert lost == json.loads(path.read_bytes().splitlines()[-1])["lost"]
 
 
+def test_positions_are_right_behind_a_gap_in_which_another_process_wrote(log: SessionLog, disk: Disk, path) -> None:
+    """A reader that lagged all the while gets whole records, of both."""
+    first = say(log, "first")
+    disk.room = 0
+    say(log, "lost")
+    disk.room = None
+    other = SessionLog(path)
+    other.take_up()
+    theirs = [say(other, text * 30) for text in "xyz"]
+    log.hold()
+    ours = say(log, "ours")
+    log.let_go()
+    log.forget()
+
+    assert first + b"".join(theirs) + ours == read_all(log)
+    assert log.is_behind
+    other.close()
+
+
 def test_a_recovery_that_failed_is_part_of_the_gap(log: SessionLog, disk: Disk, path: Path) -> None:
     """Each refused prompt tries; positions stay what they are only if the whole gap is counted."""
     whole = log.end
