@@ -67,6 +67,7 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         kind=tag,
         fingerprint=_fingerprint(config, name),
         lease=partial(vault.lease, config, name),
+        distrust=partial(vault.distrust, config, name),
         environment=partial(_environment, config, name),
         open=partial(module.open, settings),
         check=partial(module.check, settings),

@@ -49,6 +49,16 @@ class Vault:
             text = f"profile {config.backends[name].auth} has no credential: {error}"
             raise BackendFailure(Failure(kind, text, seen_at="leasing")) from None
 
+    def distrust(self, config: Config, name: BackendId) -> bool:
+        """A backend's secret was refused: look it up anew the next time. False where that could bring no other."""
+        wanted = wanted_by(config, name)
+        if wanted is None or isinstance(wanted, EnvSecret):
+            return False
+        from acp_broker.app.sources import source  # noqa: PLC0415 - as above
+
+        self._secrets.distrust(source(config, wanted, self._start, self._environ), wanted.id)
+        return True
+
     def forget(self) -> None:
         """Look everything up anew from now on."""
         self._secrets.forget()

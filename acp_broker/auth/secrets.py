@@ -87,6 +87,10 @@ class Secrets:
             raise Unresolved("the broker is ending", is_late=True)
         return task.result()
 
+    def distrust(self, source: Source, name: str) -> None:
+        """Look this one up anew the next time: it was refused."""
+        self._kept.pop((source, name), None)
+
     def forget(self) -> None:
         """Look everything up anew from now on."""
         self._age += 1

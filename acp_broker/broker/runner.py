@@ -27,7 +27,7 @@ from acp_broker.broker.telling import Telling, follower
 from acp_broker.broker.weighing import judged, weighed
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core import visible
-from acp_broker.core.failures import Failure
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase, StopReason, TurnId
 from acp_broker.core.turn import step
 from acp_broker.core.turnrules import Rules
@@ -158,6 +158,8 @@ class Turn:
         """The attempt's task has ended: it finished, failed, or (None) was cancelled by us."""
         event = self._end_of(attempt, outcome)
         was_stopping = attempt.is_stopping
+        if isinstance(event, Failed) and event.failure.kind is FailureKind.AUTH_REJECTED:
+            attempt.standby.refused()
         if event is not None:
             self._add(event)
         if was_stopping:

@@ -18,10 +18,16 @@ async def no_secret(_: Environ) -> None:
     """The `lease` of a backend without a profile that the broker keeps."""
 
 
+def no_other_secret() -> bool:
+    """The `distrust` of the same."""
+    return False
+
+
 class Runtime(Struct, frozen=True):
     """One entry of `backends`. `fingerprint` changes when a session must open it anew: kind, command, names, model.
 
     `lease` looks up its profile's secret for somebody with such an environment; raises BackendFailure, may hang.
+    `distrust` says that it was refused; True: the next `lease` may bring another.
     `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
     backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
     environment: None, or one sentence on what is missing.
@@ -35,6 +41,7 @@ class Runtime(Struct, frozen=True):
     check: Callable[[Environ], str | None]
     spawn: Spawn
     lease: Callable[[Environ], Awaitable[str | None]] = no_secret
+    distrust: Callable[[], bool] = no_other_secret
     limits: Limits = Limits()
     modes: Mapping[str, str] = {}
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)

@@ -221,6 +221,11 @@ class Standby:
         if self._opening is not None:
             self._opening.has_elicited = True
 
+    def refused(self) -> None:
+        """Its credential was refused: what is opened next has another, where there may be another by now."""
+        if self.runtime.distrust():
+            self.close()
+
     def rest(self) -> None:
         """A turn is over: close it after the idle limit, if it can come back with what it knows."""
         if self.backend is not None:

@@ -167,6 +167,18 @@ async def test_what_was_forgotten_is_asked_anew(secrets) -> None:
     assert 2 == source.asked
 
 
+async def test_what_was_refused_is_asked_anew(secrets) -> None:
+    """A key that was rotated must not be handed out until its lifetime ends."""
+    source = Kept()
+    for name in "ab":
+        await secrets.resolve(source, name)
+    secrets.distrust(source, "a")
+    for name in "ab":
+        await secrets.resolve(source, name)
+
+    assert 3 == source.asked
+
+
 async def test_the_end_waits_for_nobody(clock) -> None:
     """An exit must not take as long as a vault that does not answer."""
     source, told = Kept(limit_s=3600), []

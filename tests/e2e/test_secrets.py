@@ -160,6 +160,24 @@ def test_a_hung_program_is_ended_when_the_broker_is_killed(tmp_path: Path) -> No
     assert [] == left
 
 
+def test_an_agent_whose_key_is_refused_is_given_the_new_one(tmp_path: Path) -> None:
+    """A rotated key: the process has the old one for life, and the one that was looked up is kept for minutes."""
+    rotated = tmp_path / "rotated"
+    helper = program(tmp_path, f'answer({{name: "new" if Path({str(rotated)!r}).exists() else "old"}})')
+    refuses = {"turns": [[{"do": "fail", "code": 401, "message": "invalid api key"}], [{"do": "say", "text": "well"}]]}
+    reference = {"source": "exec", "provider": "vault", "id": "k"}
+    config = keyed(reference, {"vault": {"source": "exec", "command": str(helper)}}, primary=refuses)
+    with BrokerProcess(tmp_path, config) as broker:
+        session = broker.open()
+        turn = broker.prompt(session)
+        rotated.touch()
+        broker.prompt(broker.open())
+        given = {entry for one in broker.agents("primary") for entry in environment(one.pid)}
+
+    assert ["primary auth_rejected", "spare"] == turn.attempts
+    assert (True, False) == (b"THE_KEY=new" in given, b"THE_KEY=old" in given)
+
+
 @pytest.mark.parametrize("source", ["env", "file", "exec", "keyring"])
 def test_a_key_is_in_no_file_and_with_nobody_else(tmp_path: Path, source: str) -> None:
     """Neither in logs, session logs, errors, status nor `config check`; nor with another backend's agent."""
