@@ -41,7 +41,7 @@ class Asleep:
     def _leave_to_the_disk(self, name: SessionId) -> None:
         sessions = self._broker.sessions
         asleep = sessions.get(name)
-        if asleep is None or asleep.log.is_pending:
+        if asleep is None or asleep.log.is_pending or asleep.fitting.is_busy:
             return
         if asleep.repose.is_closed and not asleep.log.readers:
             del sessions[asleep.id]

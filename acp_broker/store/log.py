@@ -277,6 +277,8 @@ class SessionLog:
         if self.is_at_rest:
             self._fd = owned.open_(self.path)
             self.is_at_rest = False
+        if self._fd < 0:  # somebody was late
+            raise StoreError(f"the session log {self.path} was closed for good; load the session, if it is still there")
         return self._fd
 
     def _hold(self) -> None:

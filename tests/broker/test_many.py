@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from anyio import sleep_forever
+from msgspec import Raw
 
 from acp_broker.broker import asleep
 from acp_broker.broker.asleep import DOZE_EVERY_S
 from acp_broker.broker.runtime import REAP_AFTER_S
 from acp_broker.broker.terms import Terms
+from tests.broker.test_shared import Moded
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
@@ -233,3 +236,31 @@ async def test_a_prompt_that_waits_for_a_setting_can_be_cancelled(tmp_path):
         editor.notify("$/cancel_request", requestId=turn.request)
 
         assert ("cancelled", {}) == (turn.outcome, home.broker.busy)
+
+
+@pytest.mark.parametrize("method", ["session/close", "session/delete"])
+async def test_a_mode_that_is_set_while_its_session_goes_is_no_fault_of_ours(tmp_path, monkeypatch, method):
+    """What was asked for is kept with the session, while there is one."""
+    monkeypatch.setattr(asleep, "MOST_CLOSED", 0)
+    async with house(tmp_path, agent=NeverAnswers("agent").open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        log = home.session(session).log.path
+        setting = editor.request("session/set_mode", sessionId=session, modeId="plan")
+        editor.request(method, sessionId=session)
+        await home.clock.advance(10)
+        kept = "plan" in log.read_text() if log.exists() else None
+
+    assert ([{}], [], {"session/close": True}.get(method)) == (
+        [answer.get("result") for answer in editor.replies(setting)],
+        home.log.of("broker_fault"),
+        kept,
+    )
+
+
+class NeverAnswers(Moded):
+    """It is asked for a mode, and has nothing to say to that."""
+
+    async def call(self, method: str, params: dict[str, Raw]) -> Raw:
+        await sleep_forever()
+        return Raw(b"{}")
