@@ -47,7 +47,7 @@ class Client:
         self._environ = environ
         self._shown = shown
         self._channel = MemoryChannel(self._on_lines)
-        self._answers: dict[int, tuple[Event, list[Raw | RpcError]]] = {}
+        self._answers: dict[int, tuple[Event, list[Raw | Exception]]] = {}
         self._last_id = 0
         self._session = ""
         self._tasks: TaskGroup
@@ -80,12 +80,12 @@ class Client:
         self._channel.say(jsonrpc.notification("session/cancel", {"sessionId": self._session}))
 
     async def ask(self, method: str, params: object) -> Raw:
-        """One request; its result. Raises RpcError."""
+        """One request; its result. Raises RpcError, and what `shown` raised meanwhile."""
         self._last_id += 1
         answered, outcome = self._answers[self._last_id] = Event(), []
         self._channel.say(jsonrpc.request(self._last_id, method, params))
         await answered.wait()
-        if isinstance(outcome[0], RpcError):
+        if isinstance(outcome[0], Exception):
             raise outcome[0]
         return outcome[0]
 
@@ -97,9 +97,18 @@ class Client:
                     answer.append(outcome)
                     answered.set()
                 case jsonrpc.Notification("session/update", params) if params is not None:
-                    self._shown(msgspec.json.decode(params, type=_Params).update)
+                    self._show(msgspec.json.decode(params, type=_Params).update)
                 case jsonrpc.Request(id, method, _):
                     self._channel.say(jsonrpc.answer(id, _declined(method)))
+
+    def _show(self, update: Shown) -> None:
+        """Where the words go may be full, or closed: then whoever waits is told, and the turn is not waited for."""
+        try:
+            self._shown(update)
+        except OSError as error:
+            for answered, answer in self._answers.values():
+                answer.append(error)
+                answered.set()
 
 
 def _here() -> str:
