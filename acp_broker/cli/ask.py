@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -63,7 +64,8 @@ class _Screen:
         if self._last == "thoughts":
             _ERR.print()
         if self._is_used:
-            _OUT.print()
+            with suppress(OSError):  # it was said already why nothing more can be shown
+                _OUT.print()
 
     def _begin(self, what: str) -> None:
         if self._last not in ("", what):
@@ -72,10 +74,11 @@ class _Screen:
 
 
 def _story(result: dict[str, object]) -> str:
-    """One line: who answered, and who failed before."""
+    """One line: who answered, and who failed before or was passed over."""
     meta = result.get("_meta")
     told = meta.get("acp-broker") if isinstance(meta, dict) else None
     if not isinstance(told, dict):
         return str(result.get("stopReason"))
+    passed = [f"{one['backend']} passed over ({one['why']})" for one in told.get("skipped", ())]
     failed = [f"{one['backend']} failed ({one['failure']})" for one in told.get("attempts", ()) if "failure" in one]
-    return ", ".join([*failed, f"{told.get('backend')} answered", str(result.get("stopReason"))])
+    return ", ".join([*passed, *failed, f"{told.get('backend')} answered", str(result.get("stopReason"))])

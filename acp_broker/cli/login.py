@@ -31,8 +31,8 @@ class _Method(Struct):
     env: dict[str, str] | list[_Variable] = {}
 
 
-def run(path: Path | None, environ: Mapping[str, str], backend: str, method: str) -> int:
-    """Replace this process by the agent's login; returns only when that cannot be done: 1."""
+def run(path: Path | None, environ: Mapping[str, str], backend: str, method: str | None) -> int:
+    """Replace this process by the agent's login; returns only when that cannot be done, or no method is named: 1."""
     try:
         config = load(kinds(), path=path, environ=environ)
         command, extra, environment = anyio.run(_find, config, environ, BackendId(backend), method)
@@ -43,7 +43,7 @@ def run(path: Path | None, environ: Mapping[str, str], backend: str, method: str
 
 
 async def _find(
-    config: Config, environ: Mapping[str, str], backend: BackendId, method: str
+    config: Config, environ: Mapping[str, str], backend: BackendId, method: str | None
 ) -> tuple[list[str], list[str], dict[str, str]]:
     settings = config.backends.get(backend)
     command = getattr(settings, "command", None)
@@ -64,6 +64,8 @@ async def _find(
                 own = runtime.environment(environ, await runtime.lease(environ))
                 return list(command), found.args, {**own, **configured, **env}
     known = ", ".join(offered) or "none; log in with the agent's own command"
+    if method is None:
+        raise UsageError(f"name the login too: acp-broker login {backend} METHOD; it offers: {known}")
     raise UsageError(f"{backend} has no terminal login called {method!r}; it offers: {known}")
 
 

@@ -1,5 +1,6 @@
 """The command line: `acp-broker COMMAND`. Each command's module is imported when it is run, so that stdio is fast."""
 
+import errno
 import gc
 import os
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acp_broker import __version__
+from acp_broker.edge import descriptors
 
 USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
@@ -26,7 +28,7 @@ usage: acp-broker [--config FILE] COMMAND
   sessions reindex       read all their logs again for the list
   token show             print the token that bridges need for the WebSocket of serve
   token rotate           print another one, which holds from now on
-  login BACKEND METHOD   run an agent's own login in this terminal
+  login BACKEND METHOD   run an agent's own login in this terminal; without METHOD, name those it offers
 
   --config FILE          this config.json, not the user's
   --version              print the version
@@ -34,6 +36,8 @@ usage: acp-broker [--config FILE] COMMAND
 
 Docs: docs/config.md. The config is never looked for in the current folder.
 """
+# What a stdout answers that is full, or not there for writing.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,12 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.platform == "win32":
         print("acp-broker runs on Linux and macOS; on Windows, use it inside WSL", file=sys.stderr)
         return 1
+    descriptors.ensure()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         config = _take_config(words)
     except ValueError as error:
         return _wrong(str(error))
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] == "help" or "--help" in words or "-h" in words:
         print(USAGE, end="", file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] == "--version":
@@ -61,9 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read our output, a pager or `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        print(f"acp-broker: cannot write to stdout: {error.strerror}", file=sys.stderr)
         return 1
     return status
+
+
+def _drop_output() -> None:
+    """Python flushes what is left at its end, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stdio(config: Path | None, words: list[str]) -> int:
@@ -71,9 +87,8 @@ def _stdio(config: Path | None, words: list[str]) -> int:
         return _wrong(f"stdio takes no arguments, got {' '.join(words)!r}")
     # Nothing else before it: an editor waits for each module that a relay loads.
     from acp_broker.cli import relay  # noqa: PLC0415 - each command pays for its own imports
-    from acp_broker.edge.descriptors import claim  # noqa: PLC0415
 
-    read_fd, write_fd = claim()
+    read_fd, write_fd = descriptors.claim()
     status = relay.run(config, os.environ, read_fd, write_fd)
     if status is not None:
         return status
@@ -128,11 +143,11 @@ def _demo(_config: Path | None, words: list[str]) -> int:
 
 
 def _login(config: Path | None, words: list[str]) -> int:
-    if len(words) != 2:
+    if len(words) not in (1, 2):
         return _wrong("login takes two arguments: the backend, and its authentication method")
     from acp_broker.cli import login  # noqa: PLC0415
 
-    return login.run(config, os.environ, *words)
+    return login.run(config, os.environ, words[0], words[1] if len(words) == 2 else None)
 
 
 def _config(config: Path | None, words: list[str]) -> int:
@@ -199,7 +214,7 @@ def _take_config(words: list[str]) -> Path | None:
 
 
 def _wrong(why: str) -> int:
-    print(f"acp-broker: {why}\n\n{USAGE}", end="", file=sys.stderr)
+    print(f"acp-broker: {why}; see acp-broker --help", file=sys.stderr)
     return 2
 
 

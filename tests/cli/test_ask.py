@@ -1,6 +1,7 @@
 """`acp-broker ask`: the answer on stdout, the story on stderr, and an exit status for scripts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_the_story_goes_to_stderr(asked) -> None:
     code, _, err = asked(primary=DIES, spare=SPARE)
 
     assert (0, "primary failed (crashed), spare answered, end_turn") == (code, err.splitlines()[-1])
+
+
+def test_the_story_says_who_rests(asked) -> None:
+    """Else nobody would know why the primary was not asked."""
+    asked(primary=DIES, spare=SPARE)
+    _, _, err = asked(primary=DIES, spare=SPARE)
+
+    story = r"primary passed over \(rests for \d+ s more after crashed\), spare answered, end_turn"
+    assert re.fullmatch(story, err.splitlines()[-1])
 
 
 def test_thoughts_and_tools_go_to_stderr(asked) -> None:

@@ -79,6 +79,7 @@ def test_a_methods_environment_may_be_a_list(ran) -> None:
         ("unused", "tty", "unused is neither acp.backend nor in acp.fallbacks of {path}"),
         ("claude", "oauth", "claude has no terminal login called 'oauth'; it offers: tty"),
         ("claude", "fly", "claude has no terminal login called 'fly'; it offers: tty"),
+        ("claude", None, "name the login too: acp-broker login claude METHOD; it offers: tty"),
     ],
 )
 def test_what_cannot_be_run_is_said(

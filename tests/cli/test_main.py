@@ -1,14 +1,22 @@
 """The command line itself: what is a command, what is not, and what it exits with."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from acp_broker import __version__
 from acp_broker.cli.main import COMMANDS, USAGE, main
+
+
+def run_main(words: list[str], stdout: int | IO[str], env: dict[str, str] | None = None):
+    """The command as a process, with this stdout; how it ended."""
+    command = [sys.executable, "-m", "acp_broker.cli.main", *words]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=env, text=True, timeout=60, check=False)
 
 
 def test_the_usage_names_every_command() -> None:
@@ -18,7 +26,7 @@ def test_the_usage_names_every_command() -> None:
     assert set(COMMANDS) == named
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["ask", "--help"], ["sessions", "list", "-h"]])
 def test_help_is_no_mistake(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """It goes to stdout, for a pager."""
     code = main(words)
@@ -49,7 +57,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["ask"], "ask takes one argument, the prompt; quote it"),
         (["ask", "two", "words"], "ask takes one argument, the prompt; quote it"),
         (["ask", os.fsdecode(b"\xff")], "the prompt is no UTF-8; look at what the shell or the script makes of it"),
-        (["login", "one"], "login takes two arguments: the backend, and its authentication method"),
+        (["login"], "login takes two arguments: the backend, and its authentication method"),
         (["config"], "config takes one of: check, schema, path"),
         (["ask", "x", "--config"], "--config needs a file"),
     ],
@@ -58,7 +66,7 @@ def test_a_wrong_command_line_is_said_and_is_2(words: list[str], why: str, capsy
     """1 is a command that did not work; 2 is one that was not understood. stdout stays empty: it may be a pipe."""
     code = main(words)
 
-    assert (2, ("", f"acp-broker: {why}\n\n{USAGE}")) == (code, capsys.readouterr())
+    assert (2, ("", f"acp-broker: {why}; see acp-broker --help\n")) == (code, capsys.readouterr())
 
 
 @pytest.mark.parametrize("words", [["--config", "F", "config", "path"], ["config", "path", "--config=F"]])
@@ -90,8 +98,39 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     """`acp-broker config schema | head -1`: the schema is longer than what a pipe holds."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    command = [sys.executable, "-m", "acp_broker.cli.main", "config", "schema"]
-    ended = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    ended = run_main(["config", "schema"], stdout=write_end)
     os.close(write_end)
 
     assert (1, "") == (ended.returncode, ended.stderr)
+
+
+def test_a_turn_whose_words_cannot_be_written_is_said_and_over(tmp_path: Path) -> None:
+    """A full disk behind `acp-broker ask ... > file`: it neither waits for the turn nor shows a traceback."""
+    speaks_for_ever = {"turns": [[{"do": "say", "text": "word"}, {"do": "stall"}]]}
+    backends = {"primary": {"kind": "scripted", "script": speaks_for_ever}}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"acp": {"backend": "primary"}, "backends": backends}))
+    config.chmod(0o600)
+    environ = {**os.environ, "ACP_BROKER_CONFIG": str(config), "ACP_BROKER_HOME": str(tmp_path / "state")}
+    with config.open() as unwritable:
+        ended = run_main(["ask", "hello"], stdout=unwritable, env=environ)
+
+    assert (1, "acp-broker: cannot write to stdout: Bad file descriptor\n") == (ended.returncode, ended.stderr)
+
+
+def test_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """What waits in Python's own buffer counts as well."""
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open() as unwritable:
+        ended = run_main(["config", "path"], stdout=unwritable)
+
+    assert (1, "acp-broker: cannot write to stdout: Bad file descriptor\n") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_are_no_fault(redirection: str) -> None:
+    """Else the first file that it opens, or the event loop's own, would be stdout."""
+    command = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "acp_broker.cli.main", "config", "path"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (0, "") == (ended.returncode, ended.stderr)
