@@ -99,8 +99,12 @@ def _lock(home: Path) -> int:
     except OSError as error:
         os.close(fd)
         raise UsageError(f"cannot lock {path}: {error.strerror}; the state folder must be on a local disk") from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(fd)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
     return fd
 
 

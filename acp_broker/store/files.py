@@ -31,10 +31,10 @@ class StateFolder:
 
     def prepare(self) -> None:
         """Make the folder, or close the one that is there to others. Raises StoreError when it cannot be used."""
-        for folder in (self.path, self.path / "sessions", self.path / "log"):
-            if folder.exists() and not folder.is_dir():
-                raise StoreError(f"{folder} is no folder; set ACP_BROKER_HOME to one, or move the file away")
         try:
+            for folder in (self.path, self.path / "sessions", self.path / "log"):
+                if folder.exists() and not folder.is_dir():
+                    raise StoreError(f"{folder} is no folder; set ACP_BROKER_HOME to one, or move the file away")
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.path, self.path / "sessions", self.path / "log"):
                 _close_to_others(folder)

@@ -448,6 +448,22 @@ async def test_a_state_folder_can_be_owned_again(tmp_path: Path, listening: List
             assert await welcomed(tmp_path)
 
 
+async def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path, listening: Listening, monkeypatch) -> None:
+    """A full disk is the user's to free, no fault of ours; and who frees it can try again."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(UsageError, match=rf"^cannot write {tmp_path / 'daemon.lock'}: No space left on device$"):
+            async with listening.at(tmp_path):
+                pass
+
+    async with listening.at(tmp_path):
+        assert await welcomed(tmp_path)
+
+
 OWNER = """
 import sys
 from pathlib import Path

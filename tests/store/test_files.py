@@ -49,6 +49,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         StateFolder(tmp_path / "file" / "state").prepare()
 
 
+def test_a_folder_whose_name_is_too_long_is_named(tmp_path: Path) -> None:
+    """ACP_BROKER_HOME is what a person typed: no traceback."""
+    with pytest.raises(StoreError, match=r"^cannot use the state folder .*: File name too long$"):
+        StateFolder(tmp_path / ("x" * 300)).prepare()
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     """Somebody wrote ACP_BROKER_HOME=config.json."""
     (tmp_path / "file").write_bytes(b"")
