@@ -345,7 +345,7 @@ def test_it_loads_nothing_but_the_standard_library(tmp_path: Path, daemon: Daemo
     ours = [name for name in loaded if name.startswith("acp_broker")]
     # What asyncio alone costs is as much as all of the relay.
     heavy = {"anyio", "asyncio", "msgspec", "platformdirs", "subprocess", "typing", "backends"} & set(loaded)
-    expected = ["", ".cli", ".edge", ".edge.meeting", ".home", ".cli.relay", ".edge.descriptors"]
+    expected = ["", ".cli", ".edge", ".edge.descriptors", ".edge.meeting", ".home", ".cli.relay"]
     assert ([f"acp_broker{name}" for name in expected], set()) == (ours, heavy)
 
 
