@@ -10,7 +10,8 @@ unique, and are the same for every client, live and in the past, in every proces
     interrupted  where its process has died: words that say so; then: the turn has ended
     sent         itself, without a number, for whom it is
 
-What a full disk did not take is shown without a number: it is in nobody's past.
+What a full disk did not take is shown without a number: it is in nobody's past. Numbers outlive the death of any
+process; a machine that loses its power may lose the last second of a log, and gives the numbers of that anew.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,8 @@ from acp_broker.store.records import Record
 from acp_broker.wire import jsonrpc
 
 _DIED = RpcError(INTERRUPTED, "acp-broker ended before this turn had its answer; nothing runs it again")
-_UPDATE = "session/update"
+_UPDATE, _TURN = b"session/update", news.TURN.encode()
+_NOTHING: Mapping[str, object] = {}
 
 
 class Seen(Struct, frozen=True):
@@ -65,8 +67,8 @@ class _Shown(Struct):
     """A notification to be. `ours`: more members of its `_meta["acp-broker"]`; `is_own`: its client sent it itself."""
 
     params: bytes
-    method: str = _UPDATE
-    ours: dict[str, object] = {}
+    method: bytes = _UPDATE
+    ours: Mapping[str, object] = _NOTHING
     is_own: bool = False
 
 
@@ -94,8 +96,8 @@ def _shown(record: Record, session: SessionId, reader: int) -> Iterator[_Shown]:
             yield _news(session, turn, "started", key)
         case "answer" if isinstance(record.frame, Raw):
             message = jsonrpc.read(bytes(record.frame))
-            assert isinstance(message, jsonrpc.Response), "an answer in the log is one"
-            yield _news(session, turn, "ended", how=news.end(message.outcome))
+            if isinstance(message, jsonrpc.Response):
+                yield _news(session, turn, "ended", how=news.end(message.outcome))
         case "interrupted" if record.over is True:
             yield _Shown(interruption(session, turn))
             yield _news(session, turn, "ended", how=news.end(_DIED))
@@ -107,31 +109,30 @@ def _shown(record: Record, session: SessionId, reader: int) -> Iterator[_Shown]:
 def _news(
     session: SessionId, turn: str, state: str, key: str | None = None, how: Mapping[str, object] | None = None
 ) -> _Shown:
-    return _Shown(msgspec.json.encode(news.params(session, turn, state, key, **(how or {}))), news.TURN)
+    return _Shown(msgspec.json.encode(news.params(session, turn, state, key, **(how or {}))), _TURN)
 
 
 def _frame(shown: _Shown, number: int | None) -> bytes:
     params = shown.params
-    ours = shown.ours if number is None else {**shown.ours, "seq": number}
-    if ours:
-        params = (
-            _with_meta(params, ours)
-            if b'"_meta"' in params
-            else b'%b,"_meta":{"acp-broker":%b}}'
-            % (
-                params[:-1],
-                bytes(jsonrpc.encode(ours)),
-            )
-        )
-    return b'{"jsonrpc":"2.0","method":"%b","params":%b}\n' % (shown.method.encode(), params)
+    ours = _ours(shown.ours, number)
+    if ours is not None:
+        plain = b'"_meta"' not in params
+        params = b'%b,"_meta":{"acp-broker":%b}}' % (params[:-1], ours) if plain else _with_meta(params, ours)
+    return b'{"jsonrpc":"2.0","method":"%b","params":%b}\n' % (shown.method, params)
 
 
-def _with_meta(params: bytes, ours: dict[str, object]) -> bytes:
+def _ours(members: Mapping[str, object], number: int | None) -> bytes | None:
+    if members:
+        return bytes(jsonrpc.encode(members if number is None else {**members, "seq": number}))
+    return None if number is None else b'{"seq":%d}' % number
+
+
+def _with_meta(params: bytes, ours: bytes) -> bytes:
     """Ours beside what an agent has put there."""
     members = msgspec.json.decode(params, type=dict[str, Raw])
     meta = _members(members.get("_meta", Raw(b"{}")))
     theirs = _members(meta.get("acp-broker", Raw(b"{}")))
-    return msgspec.json.encode({**members, "_meta": {**meta, "acp-broker": {**theirs, **ours}}})
+    return msgspec.json.encode({**members, "_meta": {**meta, "acp-broker": {**theirs, **_members(Raw(ours))}}})
 
 
 def _members(raw: Raw) -> dict[str, Raw]:

@@ -197,10 +197,11 @@ class Prompts:
         return Turn(session, order, rules, passed)
 
     def _echo(self, order: Order) -> None:
-        """Show the prompt to the other frontends that attend (protocol.md, "Turns")."""
+        """Show the prompt to the others that attend (protocol.md, "Turns"); those with numbers read its record."""
         session = self._session
-        attendants = self._log.readers
-        if attendants > 1 or (attendants and session.broker.present(order.frontend) is None):
+        asker = session.broker.present(order.frontend)
+        is_among = asker is not None and not asker.can.numbers
+        if self._log.frame_readers > is_among:
             shown = prompt_params(session.id, order.turn, order.prompt)
             line = records.line("echo", but=order.frontend, updates=[Raw(params) for params in shown])
             self._log.append(line, records.update_frames(shown), -order.frontend)

@@ -179,6 +179,11 @@ class SessionLog:
         """How many are attached."""
         return len(self._readers) + len(self._watchers)
 
+    @property
+    def frame_readers(self) -> int:
+        """How many of them read frames, not records."""
+        return len(self._readers)
+
     def attach(self, reader: Callable[[], None], *, of_records: bool = False) -> None:
         """Have it called after each write that shows something; `of_records`: after each write."""
         (self._watchers if of_records else self._readers).append(reader)
