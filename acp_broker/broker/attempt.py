@@ -108,7 +108,7 @@ class Attempt:
 
     async def _join_and_run(self) -> Finished:
         turn = self._turn
-        backend = await self.standby.join(self)
+        backend = self.standby.take() or await self.standby.join(self)
         await turn.session.fitting.fit(self.standby, backend)
         memory = turn.session.memory
         prompt = await memory.prompt(turn, self) if memory.is_behind(self.standby) else turn.prompt

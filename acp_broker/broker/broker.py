@@ -255,12 +255,6 @@ class Broker:
             next=then.backend if then is not None else "none",
         )
 
-    def started(self, candidate: Candidate) -> None:
-        self.chain.started(candidate)
-
-    def served(self, candidate: Candidate) -> None:
-        self.chain.served(candidate)
-
     def turn_over(self, turn: Turn, stop_reason: StopReason | None) -> None:
         if stop_reason is None:
             self.chain.exhausted(turn.telling.misses)

@@ -28,19 +28,9 @@ class Chain:
 
     def __init__(self, policy: Policy, clock: Clock, known: Health, learnt: Callable[[Health, Health], None]) -> None:
         self._clock = clock
-        self._known = known
+        self._health = known
         self._learnt = learnt
         self._decided(policy)
-
-    @property
-    def _health(self) -> Health:
-        return self._known
-
-    @_health.setter
-    def _health(self, health: Health) -> None:
-        before, self._known = self._known, health
-        if health != before:
-            self._learnt(before, health)
 
     def adopt(self, policy: Policy) -> None:
         """Plan by this policy from now on. What is known of a backend's health stays, unless the backend has changed:
@@ -107,29 +97,34 @@ class Chain:
             return
         key, now, wall = health.key_of(candidate), self._clock.now(), self._clock.wall()
         if health.condition(self._health, key, now, wall) == health.Ready(is_probe=True):
-            self._health = health.probe_started(self._health, key, now, wall)
+            self._learn(health.probe_started(self._health, key, now, wall))
 
     def missed(self, miss: Miss) -> None:
         key, now, wall = health.key_of(miss.candidate), self._clock.now(), self._clock.wall()
-        self._health = health.after_failure(self._health, key, miss.failure, now, wall)
+        self._learn(health.after_failure(self._health, key, miss.failure, now, wall))
 
     def served(self, candidate: Candidate) -> None:
         if self._health.records:
-            self._health = health.after_success(self._health, health.key_of(candidate))
+            self._learn(health.after_success(self._health, health.key_of(candidate)))
 
     def released(self, candidate: Candidate) -> None:
         """Its turn was cancelled: nothing is known of it."""
         if self._health.records:
-            self._health = health.probe_ended(self._health, health.key_of(candidate))
+            self._learn(health.probe_ended(self._health, health.key_of(candidate)))
 
     def exhausted(self, misses: tuple[Miss, ...]) -> None:
         """The whole chain failed in one turn."""
         pairs = [(health.key_of(miss.candidate), miss.failure) for miss in misses]
-        self._health = health.after_exhausted(self._health, pairs, self._clock.now(), self._clock.wall())
+        self._learn(health.after_exhausted(self._health, pairs, self._clock.now(), self._clock.wall()))
 
     def logged_in(self, candidate: Candidate) -> None:
         """The user has just authenticated with it: whatever it rested for is settled."""
         self.served(candidate)
+
+    def _learn(self, health: Health) -> None:
+        before, self._health = self._health, health
+        if health != before:
+            self._learnt(before, health)
 
     def _can(self, session: "Session", known: Known) -> Mapping[BackendId, Can]:
         # A backend draws its own modes; another's only those that config maps.

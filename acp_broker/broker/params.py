@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acp_broker.broker.session import Session
 
 EMPTY = Raw(b"{}")
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Then(Struct):
@@ -34,7 +35,7 @@ def params_of(request: Request) -> Raw:
 
 def members(request: Request) -> dict[str, Raw]:
     """The params, member by member, to be passed on."""
-    return msgspec.json.decode(params_of(request), type=dict[str, Raw])
+    return _members(params_of(request))
 
 
 def others(request: Request, *read: str) -> dict[str, Raw]:

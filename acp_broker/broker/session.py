@@ -92,7 +92,7 @@ class Session:
         if attempt is not None and stop_reason is not None:
             self.memory.served(attempt)
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
-            self.broker.served(attempt.candidate)
+            self.broker.chain.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
         self.prompts.next()
         if self.turn is None:

@@ -19,7 +19,8 @@ class Stopwatch:
 
     def now(self) -> float:
         # To the microsecond, as the log keeps it: what is played again from the log must see the same time.
-        return round((self._clock.now() if self._stopped_at is None else self._stopped_at) - self._zero, 6)
+        seconds = (self._clock.now() if self._stopped_at is None else self._stopped_at) - self._zero
+        return round(seconds * 1_000_000) / 1_000_000  # half the price of round(seconds, 6)
 
     def arm(self, at: float, callback: Callable[[], None]) -> None:
         """Call back once `now() >= at`; replaces what was armed."""

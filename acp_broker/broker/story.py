@@ -17,6 +17,7 @@ from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFT
 OURS = "acp-broker"
 
 _NULL = Raw(b"null")
+_decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _LOGGED_OUT = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
 
@@ -137,7 +138,7 @@ def _name(candidate: Candidate) -> str:
 
 def _members(raw: Raw) -> dict[str, Raw]:
     try:
-        return msgspec.json.decode(raw, type=dict[str, Raw])
+        return _decode(raw)
     except msgspec.DecodeError:
         return {}
 

@@ -4,6 +4,9 @@ The patterns that tell a failure are loaded when they are first needed, best whi
 make `initialize` wait 15 ms.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 from msgspec import Raw
 
 from acp_broker.broker import story
@@ -14,9 +17,17 @@ from acp_broker.core.turnwords import Doubted, Event, Noted, Reached, Spoke
 from acp_broker.wire.acp import Update, text_of
 
 
+@cache
+def _doubts() -> tuple[Callable[[str], bool], Callable[[str], bool]]:
+    # An import that was done costs as much as all that it is for.
+    from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see above
+
+    return is_retry_notice, looks_like_failure
+
+
 async def load() -> None:
     """Load what turns alone need."""
-    import acp_broker.core.doubt  # noqa: F401, PLC0415
+    _doubts()
 
 
 def weighed(attempt: int, update: Update) -> tuple[Event, ...]:
@@ -25,8 +36,7 @@ def weighed(attempt: int, update: Update) -> tuple[Event, ...]:
     if visible.voice(update.kind, text) is visible.Voice.NOTE:
         return (Noted(attempt),)
     if update.kind == "agent_message_chunk" and text is not None:
-        from acp_broker.core.doubt import is_retry_notice, looks_like_failure  # noqa: PLC0415 - see `load`
-
+        is_retry_notice, looks_like_failure = _doubts()
         if is_retry_notice(text):
             return Reached(attempt, "retrying"), Noted(attempt)
         if looks_like_failure(text):

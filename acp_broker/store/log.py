@@ -95,11 +95,12 @@ class SessionLog:
                 self._hold()
             except OSError as error:
                 raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
-            try:
-                self.recover()
-            except StoreError:
-                self._release()
-                raise
+            if self.fault is not None:
+                try:
+                    self.recover()
+                except StoreError:
+                    self._release()
+                    raise
         return self.is_behind
 
     def let_go(self) -> None:

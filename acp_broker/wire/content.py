@@ -26,7 +26,7 @@ _kinds = msgspec.json.Decoder(list[_Kind]).decode
 
 def kinds(prompt: Raw) -> frozenset[str]:
     """The types of content blocks in a prompt (ACP v1, content)."""
-    return frozenset(block.type for block in _kinds(prompt))
+    return frozenset([block.type for block in _kinds(prompt)])
 
 
 def flattened(prompt: Raw) -> tuple[Raw, int]:
