@@ -2,6 +2,7 @@
 
 import secrets
 from functools import partial
+from itertools import count
 
 import msgspec
 from anyio import CancelScope, Event, create_task_group, to_thread
@@ -69,6 +70,8 @@ class Broker:
         self.is_stopping = False
         # Frontends are numbered: not from 1, so that what a log has for one of another process reaches none of ours.
         self._connected = secrets.randbits(31) << 20
+        # Turns as well, under a name that no other broker gives: several work in one session.
+        self._turns, self._count = f"t-{secrets.token_hex(6)}", count(1)
 
     def adopt(self, policy: Policy) -> None:
         """What the operator decided anew: holds for a session from its next turn on, for everything else at once.
@@ -165,7 +168,7 @@ class Broker:
         return SessionId(f"acpb-{secrets.token_hex(12)}")
 
     def new_turn(self) -> TurnId:
-        return TurnId(f"t-{secrets.randbits(48):012x}")
+        return TurnId(f"{self._turns}-{next(self._count)}")
 
     def new_session(self, frontend: Frontend, setup: SessionSetup) -> Session:
         """Open a session: its log first, then, in the background, its primary. Raises StoreError."""
