@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acp_broker.cli import export
-from acp_broker.cli.terminal import plain
+from acp_broker.cli.terminal import plain, table_console
 from acp_broker.config import state_dir
 from acp_broker.core.names import SessionId
 from acp_broker.errors import BrokerError, UsageError
@@ -60,11 +60,12 @@ def _list(sessions: list[Listed]) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("session", "last written", "turns", "size", "folder", "title"):
         justify: Literal["left", "right"] = "right" if heading in ("turns", "size") else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading not in ("folder", "title"), overflow="fold")
+        table.add_column(heading, justify=justify, no_wrap=heading not in ("folder", "title"))
     for one in sessions:
-        title = plain(one.title or "")
-        table.add_row(one.session, _when(one.at), str(one.turns), _size(one.size), plain(one.cwd), title)
-    Console(highlight=False, markup=False).print(table if sessions else "no sessions are kept yet")
+        # Folded into what a narrow terminal leaves them, folder and title would take ten lines.
+        cut = (Text(plain(said), no_wrap=True, overflow="ellipsis") for said in (one.cwd, one.title or ""))
+        table.add_row(one.session, _when(one.at), str(one.turns), _size(one.size), *cut)
+    table_console().print(table if sessions else "no sessions are kept yet")
     return 0
 
 

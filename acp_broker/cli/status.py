@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from acp_broker import __version__
 from acp_broker.app.status import ConfigState, Status
 from acp_broker.broker.status import Backend, Client, Process, Session, Turn
-from acp_broker.cli.terminal import plain
+from acp_broker.cli.terminal import plain, table_console
 from acp_broker.config import find, state_dir
 from acp_broker.edge import meeting
 from acp_broker.errors import BrokerError, UsageError
@@ -36,7 +36,7 @@ def run(path: Path | None, environ: Mapping[str, str], *, as_json: bool) -> int:
         if as_json:
             print(json.dumps(said, indent=2))
             return 0
-        Console(highlight=False, markup=False).print(told(_read(said), time.time()))
+        table_console().print(told(_read(said), time.time()))
     except BrokerError as error:
         print(f"acp-broker: {error}", file=sys.stderr)
         return 1

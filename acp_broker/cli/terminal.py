@@ -1,11 +1,21 @@
-"""What others have written, on its way to a person's terminal."""
+"""What is on its way to a person's terminal, or to what stands in its place."""
 
 import re
+import sys
+
+from rich.console import Console
 
 # What a terminal would obey: the words of agents and clients are shown, not carried out.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Columns: wider than any table of ours.
+_UNBOUNDED = 10_000
 
 
 def plain(text: str) -> str:
     """The text without what a terminal would obey."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def table_console() -> Console:
+    """For tables on stdout. In a file or a pipe a row is one line, however long: that is where `grep` looks for it."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNBOUNDED)

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from acp_broker.cli import sessions
+from acp_broker.cli import sessions, terminal
 from acp_broker.cli.main import main
 from tests.support.harness import house
 
@@ -18,7 +18,7 @@ DOWN = {"turns": [[{"do": "fail"}]]}
 NOW = 1_700_000_000.0
 
 
-def kept(folder: Path, *prompts: str, **backends: object) -> list[str]:
+def kept(folder: Path, *prompts: str, cwd: Path | None = None, **backends: object) -> list[str]:
     """One session for each of these prompts; their ids."""
 
     async def play() -> list[str]:
@@ -26,7 +26,7 @@ def kept(folder: Path, *prompts: str, **backends: object) -> list[str]:
             editor = await home.editor()
             opened = []
             for prompt in prompts:
-                opened.append(await editor.new())
+                opened.append(await editor.new(cwd=str(cwd or folder)))
                 await editor.prompt(opened[-1], prompt)
             return opened
 
@@ -50,6 +50,29 @@ def test_the_list_names_each_session_the_latest_first(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
 
     assert (0, [first, second]) == (status, [line.split()[0] for line in lines if line.startswith("acpb-")])
+
+
+def test_a_session_is_one_line_of_the_list(tmp_path, capsys):
+    """In a pipe all of it, for `grep`; its folder has more letters than a terminal has columns."""
+    deep = tmp_path / "/".join(["deep"] * 20)
+    deep.mkdir(parents=True)
+    [session] = kept(tmp_path, "what a long prompt may be", cwd=deep)
+    run(tmp_path, "list")
+    _, row = capsys.readouterr().out.splitlines()
+
+    assert (session, f"{deep}  what a long prompt may be") == (row.split()[0], row[row.index("/") :].rstrip())
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_terminal_that_is_narrow_cuts_folders_and_titles(tmp_path, capsys, monkeypatch, columns):
+    """A list that is folded cannot be read; what is cut, --json has."""
+    monkeypatch.setattr(terminal, "_UNBOUNDED", columns)
+    ids = kept(tmp_path, "one " * 30, "two " * 30)
+    run(tmp_path, "list")
+    _, *rows = capsys.readouterr().out.splitlines()
+
+    assert sorted(ids) == sorted(row.split()[0] for row in rows)
+    assert [True, True] == ["\N{HORIZONTAL ELLIPSIS}" in row and len(row) <= columns for row in rows]
 
 
 def test_an_empty_list_says_so(tmp_path, capsys):
