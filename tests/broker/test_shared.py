@@ -84,6 +84,27 @@ async def test_a_prompt_waits_for_the_turn_of_another_broker(tmp_path):
     assert (False, "end_turn") == (before, turn.outcome)
 
 
+async def test_prompts_that_wait_long_for_another_broker_run_in_their_order(tmp_path):
+    """Looked for again and again; each is begun once."""
+    agent = Recorder("b")
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, b=agent.open) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        turns = [await elsewhere.prompt(session, text) for text in ("first", "second")]
+        await other.clock.advance(50)
+        before = [turn.is_answered for turn in turns]
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+
+    assert ([False, False], ["end_turn", "end_turn"], ["first", "second"]) == (
+        before,
+        [turn.outcome for turn in turns],
+        [prompt[-1] for prompt in agent.prompts],
+    )
+
+
 async def test_a_prompt_does_not_wait_for_ever(tmp_path):
     """It is refused by name, and may be sent again."""
     async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
