@@ -5,7 +5,6 @@
 running turn can finish, and whoever starts the next one asks `fault` first.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from acp_broker.errors import SessionInUse, StoreError
-from acp_broker.store import owned, reading, records
+from acp_broker.store import reading, records
+from acp_broker.store.logfile import LogFile
 from acp_broker.store.stretches import Stretches
 
 # What is kept in memory for readers that keep up; one that falls further behind reads the file.
@@ -46,10 +46,7 @@ class SessionLog:
         self.fault: str | None = None
         # Another process has written what nobody here has read; whoever reads it says so.
         self.is_behind = False
-        self._fd = -1
-        self.is_at_rest = False
-        self._is_held = False
-        self._written = 0
+        self._file = LogFile(path)
         self._stretches = Stretches()
         self._lines: list[bytes] = []
         self._fresh: list[Entry] = []
@@ -65,11 +62,7 @@ class SessionLog:
 
     def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
         """Make the file, readable by its owner alone, and write its first record. Raises StoreError."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = owned.make(self.path)
-        except OSError as error:
-            raise StoreError(f"cannot create the session log {self.path}: {error.strerror}") from error
+        self._file.create()
         self._on_write = on_write
         self.append(first)
         self.commit()
@@ -79,35 +72,29 @@ class SessionLog:
     def take_up(self, on_write: Callable[[], None] | None = None) -> None:
         """Go on with the file of a session that is in no memory. Raises StoreError."""
         self._on_write = on_write
-        self.is_at_rest = True
-        try:
-            self._written = self.end = self.shown = owned.whole_records(self._opened())
-        except OSError as error:
-            raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
+        self._file.take_up()
+        self.end = self.shown = self._file.size
 
     def hold(self) -> bool:
         """Have the lease on the file until `let_go`; whether we are behind what is in it.
 
         Raises StoreError, also while a disk that has failed still does; SessionInUse while another process has it.
         """
-        if not self._is_held:
-            try:
-                self._hold()
-            except OSError as error:
-                raise StoreError(f"cannot open the session log {self.path}: {error.strerror}") from error
+        if not self._file.is_held:
+            self._hold()
             if self.fault is not None:
                 try:
                     self.recover()
                 except StoreError:
-                    self._release()
+                    self._file.let_go()
                     raise
         return self.is_behind
 
     def let_go(self) -> None:
         """Write what is pending, and let other processes have the lease."""
         self.commit()
-        if self._is_held:
-            self._release()
+        if self._file.is_held:
+            self._file.let_go()
 
     def append(self, line: bytes, frames: bytes = b"", to: int | None = None) -> None:
         """Add one record, and the frames that readers are shown of it after `commit`."""
@@ -122,7 +109,7 @@ class SessionLog:
 
         While another process has the lease, it waits, for a later commit.
         """
-        is_ours = self._is_held
+        is_ours = self._file.is_held
         if not self._lines or (not is_ours and self._is_held_up()):
             return
         data = self._lines[0] if len(self._lines) == 1 else b"".join(self._lines)
@@ -130,8 +117,8 @@ class SessionLog:
         self.shown = self.end
         if self.fault is None:
             self._write(data)
-        if self._is_held and not is_ours:
-            self._release()
+        if self._file.is_held and not is_ours:
+            self._file.let_go()
         if self._fresh:
             if self._tail is _NOTHING:
                 self._tail = deque()
@@ -156,19 +143,24 @@ class SessionLog:
         """
         if self.fault is None:
             return
-        if owned.is_deleted(self._fd):
+        if self._file.is_deleted():
             raise StoreError(self.fault)
         self.fault = None
-        lost = self.end - self._stretches.position(self._written)
-        before = self._written
+        lost = self.end - self._stretches.position(self._file.size)
+        before = self._file.size
         self._stretches.begin(self.end, before)
-        self._catch_up(owned.whole(self._fd, before))
+        self._catch_up()
         self.append(records.line("opened", format=records.FORMAT, lost=lost))
         self.commit()
         if self.fault is not None:
-            if self._written == before:  # else another process has written in it
+            if self._file.size == before:  # else another process has written in it
                 self._stretches.take_back()
             raise StoreError(self.fault)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it has no file open."""
+        return self._file.is_at_rest
 
     @property
     def is_pending(self) -> bool:
@@ -201,7 +193,7 @@ class SessionLog:
         if position >= self.shown:
             return position, b""
         tail = self._tail
-        remembered = tail[0].start if tail else self._stretches.position(self._written)
+        remembered = tail[0].start if tail else self._stretches.position(self._file.size)
         if position < remembered:
             return self._read_file(position, remembered, reader)
         fresh: list[bytes] = []
@@ -223,21 +215,14 @@ class SessionLog:
 
     def offset(self, position: int) -> int:
         """Where in the file that position is; for one that a failed write left out, where the next one is."""
-        return self._stretches.offset(position, self._written)
+        return self._stretches.offset(position, self._file.size)
 
     def position_of(self, number: int) -> int | None:
         """Where the record begins that has this number in it; None behind the end of the file. Raises StoreError.
 
         It may be behind our end: another process has written it, and we have yet to read that.
         """
-        try:
-            fd = self._reading()
-            try:
-                start = owned.record_with(fd, number)
-            finally:
-                self._read_it(fd)
-        except OSError as error:
-            raise StoreError(f"cannot read the session log {self.path}: {error.strerror}") from error
+        start = self._file.record_with(number)
         return None if start is None else self._stretches.found(start)
 
     def read_numbered(self, position: int) -> tuple[int, list[reading.Numbered]]:
@@ -247,9 +232,9 @@ class SessionLog:
         """
         if position >= self.shown:
             return position, []
-        offset, left, after = self._stretches.place(position, self._written)
+        offset, left, after = self._stretches.place(position, self._file.size)
         if left > 0:
-            lines = self._lines_at(offset, min(READ_BYTES, left))
+            lines = self._file.lines(offset, min(READ_BYTES, left))
             return position + len(lines), reading.split(lines, offset)
         end = self.shown if after is None else after
         for start, lines in self._unwritten:
@@ -267,39 +252,17 @@ class SessionLog:
     def rest(self) -> None:
         """Keep no descriptor either until it is next written; from then on another process may go on with it."""
         self.forget()
-        if self.fault is None and self._fd >= 0:
-            self.close()
-            self.is_at_rest = True
+        if self.fault is None:
+            self._file.rest()
 
     def close(self) -> None:
         """Write what is pending and close the file; closing twice does nothing."""
         self.commit()
-        self.is_at_rest = self._is_held = False
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _opened(self) -> int:
-        if self.is_at_rest:
-            self._fd = owned.open_(self.path)
-            self.is_at_rest = False
-        if self._fd < 0:  # somebody was late
-            raise StoreError(f"the session log {self.path} was closed for good; load the session, if it is still there")
-        return self._fd
+        self._file.close()
 
     def _hold(self) -> None:
-        fd = self._opened()
-        seen = owned.hold(fd, self.path)
-        self._is_held = True
-        if not seen.st_nlink:
-            self._release()
-            raise StoreError(f"the session log {self.path} was deleted; open a new session")
-        if self.fault is None and seen.st_size != self._written:
-            self._catch_up(owned.whole(fd, self._written))
-
-    def _release(self) -> None:
-        self._is_held = False
-        owned.let_go(self._fd)
+        if self._file.hold() and self.fault is None:
+            self._catch_up()
 
     def _is_held_up(self) -> bool:
         """Take the lease for one write; True while another process has it. Without a file it needs none."""
@@ -313,13 +276,11 @@ class SessionLog:
             return True
         except StoreError as error:
             self.fault = str(error)
-        except OSError as error:
-            self.fault = f"cannot write the session log {self.path}: {error.strerror}"
         return False
 
-    def _catch_up(self, size: int) -> None:
+    def _catch_up(self) -> None:
         """Take what another process wrote while the file was not ours into our positions, before what is new."""
-        growth, self._written = size - self._written, size
+        growth = self._file.grow()
         if not growth:
             return
         # What is remembered stands before it: whoever has not had that reads the file.
@@ -332,59 +293,25 @@ class SessionLog:
             entry.end += growth
 
     def _write(self, data: bytes) -> None:
-        fd = self._fd
         try:
-            taken = os.write(fd, data)
-            while taken < len(data):
-                taken += os.write(fd, data[taken:])
-        except OSError as error:
-            self.fault = f"cannot write the session log {self.path}: {error.strerror}"
-            # The part of a record that did fit is cut off: a reader never sees half of one.
-            _cut(fd, self._written)
+            self._file.write(data)
+        except StoreError as error:
+            self.fault = str(error)
             return
-        self._written += len(data)
         if self._on_write is not None:
             self._on_write()
 
     def _trim(self) -> None:
         # Unwritten entries can be read nowhere else: while the disk fails, the tail keeps them all.
-        written_to = self._stretches.position(self._written)
+        written_to = self._stretches.position(self._file.size)
         while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1 and self._tail[0].end <= written_to:
             self._tail_bytes -= len(self._tail.popleft().frames)
 
     def _read_file(self, position: int, limit: int, reader: int) -> tuple[int, bytes]:
-        offset, left, after = self._stretches.place(position, self._written)
+        offset, left, after = self._stretches.place(position, self._file.size)
         if left <= 0:  # in what a failed write left out
             return limit if after is None else min(after, limit), b""
-        lines = self._lines_at(offset, min(READ_BYTES, left, limit - position))
+        lines = self._file.lines(offset, min(READ_BYTES, left, limit - position))
         shown = [records.frames(record) for _, record in reading.split(lines, offset)]
         parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
         return position + len(lines), b"".join(parts)
-
-    def _lines_at(self, offset: int, size: int) -> bytes:
-        """Whole lines of the file, about so many bytes of them."""
-        fd = self._reading()
-        chunk = os.pread(fd, size, offset)
-        end = chunk.rfind(b"\n")
-        # A record longer than that is read again, twice as much each time: one of 32 MiB costs 64 MiB of reading.
-        while end < 0 and len(chunk) == size:
-            size *= 2
-            chunk = os.pread(fd, size, offset)
-            end = chunk.find(b"\n")
-        self._read_it(fd)
-        return chunk[: end + 1]
-
-    def _reading(self) -> int:
-        """A descriptor to read from, until `_read_it`: reading wakes no log that is at rest. Raises OSError."""
-        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if self.is_at_rest else self._fd
-
-    def _read_it(self, fd: int) -> None:
-        if fd != self._fd:
-            os.close(fd)
-
-
-def _cut(fd: int, size: int) -> None:
-    try:
-        os.ftruncate(fd, size)
-    except OSError:  # read-only by now: a torn last record is cut off by whoever reads the log
-        return

@@ -20,7 +20,7 @@ def dies(home: House, session: str) -> None:
     """As after kill -9: it writes nothing more, and its lease is free."""
     log = home.session(session).log
     log.fault = "dead"
-    owned.let_go(log._fd)
+    owned.let_go(log._file._fd)
 
 
 async def test_words_between_turns_hide_no_turn_of_another_process(tmp_path):

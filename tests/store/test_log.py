@@ -193,7 +193,7 @@ def test_a_log_whose_file_was_deleted_works_on(log: SessionLog, path: Path, monk
 
 def test_closing_gives_the_file_back(log: SessionLog) -> None:
     """A broker lives for weeks, and opens a file per session."""
-    before = log._fd
+    before = log._file._fd
     log.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(before)
@@ -489,7 +489,7 @@ def test_a_log_at_rest_whose_file_is_gone_says_so(log, path):
     path.unlink()
     say(log, "lost")
 
-    assert f"cannot write the session log {path}: No such file or directory" == log.fault
+    assert f"cannot open the session log {path}: No such file or directory" == log.fault
 
 
 def open_files() -> list[str]:
