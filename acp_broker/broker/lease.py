@@ -110,5 +110,6 @@ def interrupted(session: "Session", turns: Iterable[TurnId]) -> None:
     """Turns without an answer, and nobody has the lease but we: their process has died, and nothing runs them again."""
     at = session.clock.wall()
     for turn in turns:
-        session.log.append(records.line("interrupted", turn=turn, at=at, over=True))
+        told = records.update_frames([records.interruption(session.id, turn)])
+        session.log.append(records.line("interrupted", turn=turn, at=at, over=True), told)
     session.log.commit()

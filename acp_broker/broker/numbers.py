@@ -20,12 +20,11 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from acp_broker.broker import news
-from acp_broker.broker.replay import interruption, prompt_params
 from acp_broker.core.names import SessionId
 from acp_broker.errors import INTERRUPTED, RpcError
 from acp_broker.store.log import SessionLog
 from acp_broker.store.reading import Numbered
-from acp_broker.store.records import Record
+from acp_broker.store.records import Record, interruption, prompt_params
 from acp_broker.wire import jsonrpc
 
 _DIED = RpcError(INTERRUPTED, "acp-broker ended before this turn had its answer; nothing runs it again")

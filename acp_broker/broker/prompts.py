@@ -13,7 +13,6 @@ from acp_broker.broker.asks import send
 from acp_broker.broker.keys import Keys
 from acp_broker.broker.lease import Lease
 from acp_broker.broker.news import News
-from acp_broker.broker.replay import prompt_params
 from acp_broker.broker.replies import reply_to
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.errors import BUSY, RpcError, StoreError
@@ -174,37 +173,31 @@ class Prompts:
         session = self._session
         self._log.recover()
         rules, passed = session.broker.plan(session, order)
-        self._log.append(
-            records.line(
-                "accepted",
-                turn=order.turn,
-                by=order.frontend,
-                at=session.clock.wall(),
-                prompt=order.prompt,
-                rest=order.rest,
-                **({} if order.key is None else {"key": order.key.name, "digest": order.key.digest}),
-                rules=session.broker.chain.record(rules),
-            )
+        line = records.line(
+            "accepted",
+            turn=order.turn,
+            by=order.frontend,
+            at=session.clock.wall(),
+            prompt=order.prompt,
+            rest=order.rest,
+            **({} if order.key is None else {"key": order.key.name, "digest": order.key.digest}),
+            rules=session.broker.chain.record(rules),
         )
-        self._log.commit()
-        if self._log.fault is not None:
-            raise StoreError(self._log.fault)
+        self._log.put(line, self._echo(order), -order.frontend)
         session.frontend = order.frontend
         session.memory.turns.append(order.turn)
         if order.key is not None:
             self.keys.accepted(order.key)
-        self._echo(order)
         return Turn(session, order, rules, passed)
 
-    def _echo(self, order: Order) -> None:
-        """Show the prompt to the others that attend (protocol.md, "Turns"); those with numbers read its record."""
+    def _echo(self, order: Order) -> bytes:
+        """The prompt for the others that attend (protocol.md, "Turns"), if any; those with numbers read its record."""
         session = self._session
         asker = session.broker.present(order.frontend)
         is_among = asker is not None and not asker.can.numbers
-        if self._log.frame_readers > is_among:
-            shown = prompt_params(session.id, order.turn, order.prompt)
-            line = records.line("echo", but=order.frontend, updates=[Raw(params) for params in shown])
-            self._log.append(line, records.update_frames(shown), -order.frontend)
+        if self._log.frame_readers <= is_among:
+            return b""
+        return records.update_frames(records.prompt_params(session.id, order.turn, order.prompt))
 
     def answer(self, order: Order, outcome: Answer) -> None:
         """The one answer to a prompt, in the log; and to whoever has sent it again."""

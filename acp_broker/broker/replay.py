@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from msgspec import Raw
 
 from acp_broker.core.names import SessionId
 from acp_broker.store import records
-from acp_broker.wire import acp
-
-_INTERRUPTED = "[acp-broker] interrupted: the broker ended before this turn had its answer; nothing ran it again\n\n"
 
 
 def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator[bytes]:
@@ -20,26 +16,10 @@ def replay_frames(log: Iterable[records.Record], session: SessionId) -> Iterator
     """
     for record in log:
         if isinstance(record.prompt, Raw):
-            yield records.update_frames(prompt_params(session, str(record.turn), record.prompt))
+            yield records.update_frames(records.prompt_params(session, str(record.turn), record.prompt))
         elif record.record == "interrupted":
-            yield records.update_frames([interruption(session, str(record.turn))])
-        elif record.updates and record.record != "echo":
+            yield records.update_frames([records.interruption(session, str(record.turn))])
+        elif record.updates:
             yield records.update_frames([bytes(params) for params in record.updates])
         else:
             yield b""
-
-
-def prompt_params(session: SessionId, turn: str, prompt: Raw) -> list[bytes]:
-    """A prompt's blocks as the params that frontends other than its own are shown."""
-    name, message = msgspec.json.encode(session), msgspec.json.encode(f"prompt-{turn}")
-    return [
-        b'{"sessionId":%b,"update":{"sessionUpdate":"user_message_chunk","messageId":%b,"content":%b}}'
-        % (name, message, bytes(block))
-        for block in msgspec.json.decode(prompt, type=list[Raw])
-    ]
-
-
-def interruption(session: SessionId, turn: str) -> bytes:
-    """Words of ours about a turn that a broker's end has interrupted, as params."""
-    update = acp.message(_INTERRUPTED, messageId=f"interrupted-{turn}")
-    return msgspec.json.encode({"sessionId": session, **update.params})

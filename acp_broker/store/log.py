@@ -119,6 +119,22 @@ class SessionLog:
             self._write(data)
         if self._file.is_held and not is_ours:
             self._file.let_go()
+        self._tell(data)
+
+    def put(self, line: bytes, frames: bytes, to: int | None) -> None:
+        """Write one record, or raise StoreError: then nobody is shown it. Only for who has the lease."""
+        self.commit()
+        if self.fault is None:
+            self._write(line)
+        if self.fault is not None:
+            raise StoreError(self.fault)
+        self.append(line, frames, to)
+        self._lines.clear()
+        self.shown = self.end
+        self._tell(line)
+
+    def _tell(self, data: bytes) -> None:
+        """Let readers advance to what is shown by now, the last of which is `data`."""
         if self._fresh:
             if self._tail is _NOTHING:
                 self._tail = deque()
@@ -312,6 +328,6 @@ class SessionLog:
         if left <= 0:  # in what a failed write left out
             return limit if after is None else min(after, limit), b""
         lines = self._file.lines(offset, min(READ_BYTES, left, limit - position))
-        shown = [records.frames(record) for _, record in reading.split(lines, offset)]
+        shown = [records.frames(record, self.path.stem) for _, record in reading.split(lines, offset)]
         parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
         return position + len(lines), b"".join(parts)

@@ -11,7 +11,6 @@ frames are made from records and from nothing else, so that a cursor may read th
     step      turn, now, event, commands [, updates]: one step of the machine; `updates` are the notification params
               it showed, in order; `now` is the turn's stopwatch
     shown     updates: shown outside of any step (settings, notices of our own)
-    echo      but, updates: a prompt, for those who attended the session but `but`, who had sent it
     sent      to, frame: one message for one frontend: an agent's request, its withdrawal, an extension
     interrupted  turn, at [, over]: the broker was stopped while this turn ran, and steps that follow end it; `over`:
               it was killed, and nothing follows
@@ -31,14 +30,13 @@ FORMAT = 1
 _OPEN = b'{"jsonrpc":"2.0","method":"session/update","params":'
 _BETWEEN = b"}\n" + _OPEN
 _CLOSE = b"}\n"
+_INTERRUPTED = "[acp-broker] interrupted: the broker ended before this turn had its answer; nothing ran it again\n\n"
 
 
 class Record(Struct):
     """Any record, read back; only the members its kind has are set."""
 
-    record: Literal[
-        "opened", "accepted", "step", "shown", "echo", "sent", "interrupted", "chosen", "remembered", "answer"
-    ]
+    record: Literal["opened", "accepted", "step", "shown", "sent", "interrupted", "chosen", "remembered", "answer"]
     at: float | UnsetType = UNSET
     format: int | UnsetType = UNSET
     session: str | UnsetType = UNSET
@@ -60,7 +58,6 @@ class Record(Struct):
     commands: Raw | UnsetType = UNSET
     updates: list[Raw] | UnsetType = UNSET
     to: int | UnsetType = UNSET
-    but: int | UnsetType = UNSET
     frame: Raw | UnsetType = UNSET
 
 
@@ -86,14 +83,35 @@ def update_frames(updates: list[bytes]) -> bytes:
     return b"".join((_OPEN, _BETWEEN.join(updates), _CLOSE))
 
 
-def frames(record: Record) -> tuple[int | None, bytes] | None:
-    """Whom a record is for and the lines it becomes; None for what nobody is shown.
+def prompt_params(session: str, turn: str, prompt: Raw) -> list[bytes]:
+    """A prompt's blocks as the params that frontends other than its own are shown."""
+    name, message = _encode(session), _encode(f"prompt-{turn}")
+    return [
+        b'{"sessionId":%b,"update":{"sessionUpdate":"user_message_chunk","messageId":%b,"content":%b}}'
+        % (name, message, bytes(block))
+        for block in msgspec.json.decode(prompt, type=list[Raw])
+    ]
+
+
+def interruption(session: str, turn: str) -> bytes:
+    """Words of ours about a turn that a broker's end has interrupted, as params."""
+    content = {"type": "text", "text": _INTERRUPTED}
+    update = {"sessionUpdate": "agent_message_chunk", "messageId": f"interrupted-{turn}", "content": content}
+    return _encode({"sessionId": session, "update": update})
+
+
+def frames(record: Record, session: str) -> tuple[int | None, bytes] | None:
+    """Whom a record of this session is for and the lines it becomes; None for what nobody is shown.
 
     Whom: a frontend's number, None for everybody, or, negative, everybody but that frontend.
     """
     if record.updates:
-        to = None if record.but is UNSET else -record.but
-        return to, update_frames([bytes(params) for params in record.updates])
+        return None, update_frames([bytes(params) for params in record.updates])
+    if record.record == "accepted" and isinstance(record.prompt, Raw):
+        by = None if record.by is UNSET else -record.by
+        return by, update_frames(prompt_params(session, str(record.turn), record.prompt))
+    if record.over is True:
+        return None, update_frames([interruption(session, str(record.turn))])
     if record.frame is not UNSET and record.to is not UNSET:
         return record.to, bytes(record.frame) + b"\n"
     return None

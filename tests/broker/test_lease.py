@@ -6,7 +6,7 @@ from acp_broker.store import owned
 from acp_broker.wire.acp import message
 from tests.broker.test_handoff import Recorder, said
 from tests.broker.test_keys import accepted, keyed
-from tests.broker.test_revival import reopen
+from tests.broker.test_revival import NOTE, reopen
 from tests.broker.test_shared import HOLDS, SAYS
 from tests.support.disk import Disk
 from tests.support.harness import House, house
@@ -54,6 +54,19 @@ async def test_a_turn_that_ran_elsewhere_when_the_session_was_loaded_and_died_is
     assert ("end_turn", ["accepted", "interrupted", "accepted"]) == (turn.outcome, kinds)
 
 
+async def test_that_another_process_died_in_its_turn_is_shown_when_the_session_goes_on(tmp_path):
+    """Its words stop in the middle; whoever reads them should know that nobody goes on with them."""
+    async with house(tmp_path, a=HOLDS, is_whole=False) as home, house(tmp_path, a=SAYS, is_whole=False) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        dies(home, session)
+        turn = await elsewhere.prompt(session, "next")
+
+    assert ["echo long", "say half", f"say {NOTE}", "say one"] == turn.words
+
+
 async def test_a_log_that_could_not_be_read_is_read_again_for_the_next_prompt(tmp_path, monkeypatch):
     """A turn that begins without what was said elsewhere would begin with a stale history."""
     a, b = Recorder("a"), Recorder("b")
@@ -88,7 +101,7 @@ async def test_what_waited_for_the_lease_is_shown_once_and_whole(tmp_path):
         await other.clock.advance(1)
         await elsewhere.prompt(session, "next")
 
-    assert ["say half", "say whole", "say late", "say one"] == [word for word in third.words if word.startswith("say")]
+    assert ["echo long", "say half", "say whole", "say late", "echo next", "say one"] == third.words
 
 
 async def test_what_waited_for_the_lease_is_shown_as_soon_as_it_is_free(tmp_path):
@@ -104,7 +117,7 @@ async def test_what_waited_for_the_lease_is_shown_as_soon_as_it_is_free(tmp_path
         await other.clock.advance(1)
         turn = await editor.prompt(session, "the lease is free again")
 
-    assert ([], ["say half", "say whole", "say late"]) == (before, elsewhere.words[:3])
+    assert ([], ["echo long", "say half", "say whole", "say late"]) == (before, elsewhere.words[:4])
     assert "say half" in turn.words
 
 
@@ -155,4 +168,4 @@ async def test_a_turn_that_another_process_ran_while_our_disk_was_full_is_told(t
         turn = await editor.prompt(session, "three")
 
     assert ["[user]", "two", "[answer of agent]", "b answers"] == said(a.prompts[1][0])
-    assert ["say b answers", "say a answers"] == turn.words
+    assert ["echo two", "say b answers", "say a answers"] == turn.words

@@ -128,21 +128,6 @@ async def test_who_sent_a_prompt_is_not_shown_it(tmp_path):
     assert [] == [word for word in turn.words if word.startswith("echo")]
 
 
-async def test_a_prompt_that_is_read_from_its_own_record_is_not_written_twice(tmp_path):
-    """It may be megabytes; clients without numbers need the copy."""
-    async with house(tmp_path, primary=SAYS) as home:
-        editor, session = await two_turns(home)
-        copied = [[record["record"] for record in home.records(session)].count("echo")]
-        await (await home.editor(NUMBERS)).result(RESUME, **reopen(tmp_path, session))
-        for frontend in list(home.broker.frontends.values()):
-            if not frontend.can.numbers:
-                frontend.outbox.close()
-        await editor.prompt(session)
-        copied.append([record["record"] for record in home.records(session)].count("echo"))
-
-    assert [1, 1] == copied
-
-
 async def test_the_agent_does_not_learn_that_its_client_numbers(tmp_path):
     """It would be opened anew for each of two clients that differ in nothing else."""
     async with house(tmp_path, primary=SAYS) as home:

@@ -66,7 +66,7 @@ async def test_a_frontend_sees_what_was_said_in_another_broker(tmp_path):
         await elsewhere.prompt(session, "there")
         turn = await editor.prompt(session, "here")
 
-    assert (["say one", "say one"], "end_turn") == (turn.words, turn.outcome)
+    assert (["echo there", "say one", "say one"], "end_turn") == (turn.words, turn.outcome)
 
 
 async def test_a_prompt_waits_for_the_turn_of_another_broker(tmp_path):

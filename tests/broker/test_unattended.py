@@ -109,14 +109,16 @@ async def test_a_prompt_is_shown_to_the_others_when_it_begins(tmp_path):
     assert ["echo one", "say x", "say y", "say x", "say y"] == two.words
 
 
-async def test_a_prompt_that_nobody_else_saw_is_not_written_twice(tmp_path):
+async def test_a_prompt_that_others_see_is_not_written_twice(tmp_path):
     """It may be megabytes."""
-    async with house(tmp_path, primary=ECHO) as home:
-        editor = await home.editor()
+    async with house(tmp_path, primary={"turns": [[{"do": "say", "text": "x"}]]}) as home:
+        editor, other = await home.editor(), await home.editor()
         session = await editor.new()
-        await editor.prompt(session)
+        await other.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await editor.prompt(session, "a long prompt")
+        written = home.session(session).log.path.read_bytes()
 
-        assert [] == [record for record in home.records(session) if record["record"] == "echo"]
+    assert ("echo a long prompt", 1) == (other.words[0], written.count(b"a long prompt"))
 
 
 async def test_a_prompt_that_was_shown_to_others_is_replayed_once(tmp_path):

@@ -641,3 +641,13 @@ def test_a_log_at_rest_is_read_by_numbers_without_waking_it(log, path):
     found = read_numbered(log), log.position_of(numbers(path)[0][0])
 
     assert (numbers(path), numbers(path)[0][0], False) == (*found, str(path) in open_files())
+
+
+def test_what_must_be_kept_is_shown_to_nobody_if_it_cannot_be(log: SessionLog, disk: Disk) -> None:
+    """A prompt that is refused, for a full disk, was never part of the session."""
+    end = log.end
+    disk.room = 0
+    with pytest.raises(StoreError, match="No space left on device"):
+        log.put(b'{"record":"shown"}\n', b"frame\n", None)
+
+    assert (b"", end) == (read_all(log), log.end)
