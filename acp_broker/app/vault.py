@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from anyio import CancelScope
+
 from acp_broker.app.references import from_environment, shown, wanted_by
-from acp_broker.auth.secrets import Secrets
 from acp_broker.clock import Clock
 from acp_broker.config import Config, EnvSecret, SecretRef
 from acp_broker.core.failures import Failure, FailureKind
@@ -14,25 +15,28 @@ from acp_broker.errors import BackendFailure, Unresolved
 
 if TYPE_CHECKING:
     from acp_broker.auth.secret_program import Start
+    from acp_broker.auth.secrets import Secrets, Source
 
 
 class Vault:
-    """One per broker process; of `environ`, the process's own, programs are given what config says."""
+    """One per broker process; of `environ`, the process's own, programs are given what config says.
 
-    def __init__(self, secrets: Secrets, start: "Start", environ: Mapping[str, str]) -> None:
-        self._secrets = secrets
+    What looks secrets up is loaded when it is needed: most brokers read their keys from variables.
+    """
+
+    def __init__(self, start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int) -> None:
         self._start = start
         self._environ = environ
+        self._clock = clock
+        self._most_at_once = most_at_once
+        self._made: Secrets | None = None
 
     async def resolve(self, config: Config, wanted: SecretRef, environ: Mapping[str, str]) -> str:
         """The secret; a variable is one of this `environ`. Raises Unresolved, which names the reference."""
         try:
             if isinstance(wanted, EnvSecret):
                 return from_environment(config, wanted, environ)
-            # Most brokers read their keys from variables, and never load this.
-            from acp_broker.app.sources import source  # noqa: PLC0415
-
-            return await self._secrets.resolve(source(config, wanted, self._start, self._environ), wanted.id)
+            return await self._secrets.resolve(self._source(config, wanted), wanted.id)
         except Unresolved as error:
             raise Unresolved(f"{shown(config, wanted)}: {error}", is_late=error.is_late) from None
 
@@ -54,18 +58,39 @@ class Vault:
         wanted = wanted_by(config, name)
         if wanted is None or isinstance(wanted, EnvSecret):
             return False
-        from acp_broker.app.sources import source  # noqa: PLC0415 - as above
-
-        self._secrets.distrust(source(config, wanted, self._start, self._environ), wanted.id)
+        self._secrets.distrust(self._source(config, wanted), wanted.id)
         return True
 
     def forget(self) -> None:
         """Look everything up anew from now on."""
-        self._secrets.forget()
+        if self._made is not None:
+            self._made.forget()
+
+    async def close(self) -> None:
+        """What is still looked up is ended, or left behind."""
+        if self._made is not None:
+            await self._made.close()
+
+    @property
+    def _secrets(self) -> "Secrets":
+        if self._made is None:
+            from acp_broker.auth.secrets import Secrets  # noqa: PLC0415
+
+            self._made = Secrets(self._clock, self._most_at_once)
+        return self._made
+
+    def _source(self, config: Config, wanted: SecretRef) -> "Source":
+        from acp_broker.app.sources import source  # noqa: PLC0415
+
+        return source(config, wanted, self._start, self._environ)
 
 
 @asynccontextmanager
 async def opened(start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int) -> AsyncIterator[Vault]:
-    """A vault; on the way out, what is still looked up is ended or left behind."""
-    async with Secrets(clock, most_at_once) as secrets:
-        yield Vault(secrets, start, environ)
+    """A vault, closed on the way out."""
+    vault = Vault(start, environ, clock, most_at_once)
+    try:
+        yield vault
+    finally:
+        with CancelScope(shield=True):
+            await vault.close()

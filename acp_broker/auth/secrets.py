@@ -62,6 +62,9 @@ class Secrets:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         """End what is under way, and all that it has started."""
         for task in self._tasks:
             task.cancel()

@@ -131,10 +131,11 @@ async def test_what_it_leaves_behind_is_ended(ask) -> None:
     assert ("s3cret", []) == (await ask(body, env=((MARK, "2"),)), list(processes.carrying(f"{MARK}=2")))
 
 
-async def test_a_program_that_others_can_change_is_not_started(household, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o702, 0o720])
+async def test_a_program_that_others_can_change_is_not_started(household, tmp_path: Path, mode: int) -> None:
     """They would be handed what it is asked for, and run as us."""
     path = program(tmp_path, "Path('ran').touch()")
-    path.chmod(0o722)
+    path.chmod(mode)
     with pytest.raises(Unresolved) as raised:
         await SecretProgram("vault", path, household.spawn).look_up("k")
 

@@ -129,6 +129,18 @@ def test_the_fallback_answers_for_a_primary_whose_secret_program_hangs(tmp_path:
     assert ended < 3
 
 
+def test_a_program_that_is_late_puts_no_login_in_doubt(tmp_path: Path) -> None:
+    """Its own limit ends it before the attempt's does, and says what it was that took so long."""
+    config = hanging(tmp_path)
+    config["secrets"]["providers"]["vault"]["timeoutMs"] = 100
+    with BrokerProcess(tmp_path, {**config, "limits": {}}) as broker:
+        turn = broker.prompt(broker.open())
+
+    why = 'profile work has no credential: exec secret k of "vault": no answer within 0.1 s'
+    assert ["primary silent", "spare"] == turn.attempts
+    assert [why] == [line["why"] for line in broker.log("attempt_failed")]
+
+
 def test_the_broker_ends_at_once_while_a_secret_is_looked_up(tmp_path: Path) -> None:
     """A program that hangs is ended with it, and so is who waits for it."""
     with BrokerProcess(tmp_path, hanging(tmp_path)) as broker:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from acp_broker.app.vault import Vault
 from acp_broker.auth.secret_program import Child
-from acp_broker.auth.secrets import Secrets
 from acp_broker.clock import SystemClock
 
 
@@ -13,5 +12,5 @@ async def _no_child(*_: object, **__: object) -> Child:
 
 
 def vault(environ: Mapping[str, str] | None = None) -> Vault:
-    """Its secrets need no closing: nothing that it looks up hangs."""
-    return Vault(Secrets(SystemClock()), _no_child, environ or {})
+    """It needs no closing: nothing that it looks up hangs."""
+    return Vault(_no_child, environ or {}, SystemClock(), 4)
