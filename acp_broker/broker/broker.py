@@ -274,6 +274,8 @@ class Broker:
             stop_reason="interrupted" if turn.is_interrupted else stop_reason or "refused",
             passed=[f"{one.backend}: {one.why}" for one in turn.telling.passed] or None,
         )
+        if turn.session.log.fault is not None:
+            self.log("turn_not_kept", session=turn.session.id, turn=turn.id, why=turn.session.log.fault)
 
     # --- backends
 

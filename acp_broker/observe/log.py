@@ -44,6 +44,7 @@ _LEVELS: Mapping[str, Level] = {
     "health_not_kept": "warning",
     "not_learnt": "warning",
     "not_synced": "warning",
+    "turn_not_kept": "warning",
     "opened_without_primary": "warning",
     "token_unusable": "warning",
     "websocket_binary_ignored": "warning",

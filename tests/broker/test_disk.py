@@ -40,6 +40,19 @@ async def test_its_reply_says_that_it_was_not_kept(tmp_path, disk):
     assert f"cannot write the session log {path}: No space left on device" == turn.told["unpersisted"]
 
 
+async def test_the_log_says_that_it_was_not_kept(tmp_path, disk):
+    """Whoever looks after a daemon reads no replies."""
+    async with house(tmp_path, is_whole=False, primary=SLOW) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        disk.room = 0
+        await home.clock.advance(1)
+        (said,) = home.log.of("turn_not_kept")
+
+    assert (session, True) == (said["session"], said["why"].endswith("No space left on device"))
+
+
 async def test_the_next_prompt_is_refused_by_name(tmp_path, disk):
     """A local fault never walks the chain: every backend would have the same disk."""
     async with house(tmp_path, is_whole=False, primary=SLOW, spare=SPARE) as home:
