@@ -63,7 +63,9 @@ async def _find(
                 configured: Mapping[str, str] = getattr(settings, "env", {})
                 own = runtime.environment(environ, await runtime.lease(environ))
                 return list(command), found.args, {**own, **configured, **env}
-    known = ", ".join(offered) or "none; log in with the agent's own command"
+    if not offered:
+        raise UsageError(f"{backend} offers no terminal login; log in with the agent's own command")
+    known = ", ".join(offered)
     if method is None:
         raise UsageError(f"name the login too: acp-broker login {backend} METHOD; it offers: {known}")
     raise UsageError(f"{backend} has no terminal login called {method!r}; it offers: {known}")

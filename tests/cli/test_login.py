@@ -96,3 +96,12 @@ def test_an_agent_that_does_not_start_is_said(ran, capsys: pytest.CaptureFixture
     code = ran(script={"initialize": [{"do": "stderr", "text": "no node here"}, {"do": "exit", "code": 1}]})
 
     assert (1, True) == (code, "no node here" in capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("method", ["tty", None])
+def test_an_agent_without_a_terminal_login_is_said(ran, capsys: pytest.CaptureFixture[str], method: str | None) -> None:
+    """And what to do instead."""
+    code = ran(method=method, script={"authMethods": [{"id": "oauth", "name": "Browser"}]})
+
+    said = "acp-broker: claude offers no terminal login; log in with the agent's own command\n"
+    assert (1, said) == (code, capsys.readouterr().err)
