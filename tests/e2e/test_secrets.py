@@ -214,6 +214,41 @@ def test_a_key_is_in_no_file_and_with_nobody_else(tmp_path: Path, source: str) -
     assert [] == found
 
 
+def test_ask_gets_its_key_from_a_program_with_what_config_passes_on(tmp_path: Path) -> None:
+    """A program is given the variables that `passEnv` names, and no other of the broker's."""
+    seen = tmp_path / "seen"
+    body = f"Path({str(seen)!r}).write_text(json.dumps(dict(os.environ))); answer({{name: '{CANARY}'}})"
+    provider = {
+        "source": "exec",
+        "command": str(program(tmp_path, body)),
+        "passEnv": ["VAULT_ADDR"],
+        "env": {"OWN": "1"},
+    }
+    config = keyed({"source": "exec", "provider": "vault", "id": "k"}, {"vault": provider})
+    broker = BrokerProcess(tmp_path, config, env={"VAULT_ADDR": "here", "OTHER": "o"})
+    ran = subprocess.run(broker.command("ask", "hello"), env=broker.env, capture_output=True, text=True)
+    given = json.loads(seen.read_text())
+
+    assert (0, "primary") == (ran.returncode, ran.stdout.strip()), ran.stderr
+    assert ("here", "1", None) == tuple(given.get(name) for name in ("VAULT_ADDR", "OWN", "OTHER"))
+
+
+def test_a_daemon_takes_its_token_from_a_program(tmp_path: Path) -> None:
+    """Looked up at the start; its bridges show it, and its agents are not given it."""
+    provider = {"source": "exec", "command": str(program(tmp_path, f"answer({{name: '{CANARY}'}})"))}
+    token = {"source": "exec", "provider": "vault", "id": "bridge"}
+    config = chain(primary=says("primary"), frontends={"websocket": {"port": 0, "token": token}})
+    with Daemon(tmp_path, {**config, "secrets": {"providers": {"vault": provider}}}) as daemon:
+        bridge = daemon.websocket(token=CANARY)
+        turn = bridge.prompt(bridge.open())
+        refused, _ = daemon.get("/acp", daemon.upgrade(token="another-" + CANARY))
+        given = [entry for one in daemon.agents("primary") for entry in environment(one.pid)]
+
+    assert (["say primary"], 401) == (turn.words, refused)
+    assert given
+    assert not any(CANARY.encode() in entry for entry in given)
+
+
 def test_config_check_says_what_cannot_be_looked_up(tmp_path: Path) -> None:
     """And asks no program and no keyring to find out."""
     asked = tmp_path / "asked"
