@@ -4,7 +4,7 @@ Settings are carried out in the order they came, and a prompt that came after on
 """
 
 from asyncio import Lock
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +20,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId
 from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
+from acp_broker.wire.acp import Update
 
 if TYPE_CHECKING:
     from acp_broker.broker.session import Session
@@ -142,9 +143,9 @@ class Fitting:
     async def _set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
         result = await self._asked("session/set_mode", rest, lambda: settings.choose_mode(mode))
+        told = settings.told
         settings.mode_set(mode)
-        self._session.keep_choices()
-        self._session.log.commit()
+        self._keep(settings.news(told))
         return result
 
     async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
@@ -157,10 +158,18 @@ class Fitting:
         else:
             method = "session/set_config_option"
             result = await self._asked(method, rest, lambda: settings.choose_option(option, value))
+            told = settings.told
             settings.option_set(result, option, value)
-            self._session.keep_choices()
-            self._session.log.commit()
+            self._keep(settings.news(told))
         return jsonrpc.encode({"configOptions": settings.shown_options() or []})
+
+    def _keep(self, news: Sequence[Update]) -> None:
+        """The user has chosen: have the log say so, and show it to the other frontends, whose user decides by it."""
+        session = self._session
+        session.keep_choices()
+        if session.log.readers > 1:
+            session.show(news, 0)
+        session.log.commit()
 
     async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
         """Ask the selected backend; `keep` where it cannot be asked now, or takes longer than a prompt should wait."""

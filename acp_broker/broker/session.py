@@ -122,9 +122,11 @@ class Session:
     def restore_choices(self, past: Past) -> None:
         """Follow what the log says that the user has set, where that is news."""
         if past.chosen is not None and past.chosen != self._kept:
-            self._kept = past.chosen
+            told, self._kept = self.settings.told, past.chosen
             self.selection.restore(past.chosen, self.policy.runtimes[self.settings.backend].modes)
             self.fitting.forget()
+            if self.is_announced:
+                self.show(self.settings.news(told), 0)
 
     # --- backends
 

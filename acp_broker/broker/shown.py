@@ -84,6 +84,21 @@ class Shown:
         due = known - {mode.kind} | self.shown
         return [one for one in (commands, mode, self.options_update()) if one.kind in due]
 
+    @property
+    def told(self) -> "tuple[str, list[Raw] | None]":
+        """What frontends are told of by now, for `news`."""
+        return self.shown_mode, self.shown_options()
+
+    def news(self, told: "tuple[str, list[Raw] | None]") -> list[Update]:
+        """What there is to tell to who was told this."""
+        mode, options = told
+        news: list[Update] = []
+        if self.shown_mode != mode:
+            news.append(acp.update("current_mode_update", currentModeId=self.shown_mode))
+        if self.shown_options() != options:
+            news.append(self.options_update())
+        return news
+
     def options_update(self) -> Update:
         """The whole list of options, as a `config_option_update`."""
         return acp.update("config_option_update", configOptions=self.shown_options() or [])

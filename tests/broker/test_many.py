@@ -14,6 +14,7 @@ from acp_broker.broker import asleep
 from acp_broker.broker.asleep import DOZE_EVERY_S
 from acp_broker.broker.runtime import REAP_AFTER_S
 from acp_broker.broker.terms import Terms
+from tests.broker.test_revival import MODES
 from tests.broker.test_shared import Moded
 from tests.support.harness import house
 
@@ -264,3 +265,39 @@ class NeverAnswers(Moded):
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:
         await sleep_forever()
         return Raw(b"{}")
+
+
+OPTION = {"id": "model", "name": "Model", "type": "select", "currentValue": "a", "options": [{"value": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "kind", "told"),
+    [
+        ("session/set_mode", {"modeId": "plan"}, "current_mode_update", {"currentModeId": "plan"}),
+        (
+            "session/set_config_option",
+            {"configId": "model", "value": "b"},
+            "config_option_update",
+            {"configOptions": [{**OPTION, "currentValue": "b"}]},
+        ),
+    ],
+)
+async def test_what_one_client_sets_is_told_to_the_others(tmp_path, method, params, kind, told):
+    """Who sees `ask` believes that he will be asked."""
+    members = {"modes": MODES} if "modeId" in params else {"configOptions": [OPTION]}
+    async with house(tmp_path, agent=Moded("agent", **members).open) as home:
+        editor, other = await home.editor(), await home.editor()
+        session = await editor.new()
+        await other.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await editor.result(method, sessionId=session, **params)
+
+    assert [{"sessionUpdate": kind, **told}] == other.updates
+
+
+async def test_what_a_client_alone_sets_is_told_to_nobody(tmp_path):
+    """It has its answer."""
+    async with house(tmp_path, agent=Moded("agent").open) as home:
+        editor = await home.editor()
+        await editor.result("session/set_mode", sessionId=await editor.new(), modeId="plan")
+
+    assert [] == editor.updates

@@ -22,13 +22,13 @@ HOLDS = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall", "ms": 1000}, 
 class Moded(Recorder):
     """`modes` are those that it was asked to be in; it opens in `code`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **opened: object) -> None:
         super().__init__(name)
-        self.about = About(opened=Raw(json.dumps({"modes": MODES}).encode()))
+        self.about = About(opened=Raw(json.dumps(opened or {"modes": MODES}).encode()))
         self.modes: list[str] = []
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:
-        self.modes.append(json.loads(bytes(params["modeId"])))
+        self.modes += [json.loads(bytes(params[name])) for name in ("modeId",) if name in params]
         return Raw(b"{}")
 
 
@@ -164,8 +164,9 @@ async def test_a_mode_that_was_left_in_another_broker_is_left_here(tmp_path):
         await elsewhere.result("session/load", **reopen(tmp_path, session))
         await elsewhere.result("session/set_mode", sessionId=session, modeId="code")
         await editor.prompt(session)
+        shown = [update["currentModeId"] for update in editor.updates if "currentModeId" in update]
 
-    assert ["plan", "code"] == a.modes
+    assert (["plan", "code"], ["code"]) == (a.modes, shown)
 
 
 async def test_a_mode_that_was_left_in_a_later_broker_stays_left(tmp_path):
