@@ -88,6 +88,8 @@ class Revival:
         # One that runs in another process is not interrupted: whoever sends it again here waits for its end.
         session.prompts.restore({key: one for key, one in known.keyed.items() if is_free or one.frame is not None})
         session.is_announced = True
+        # As any that nobody works in: whoever has asked for it may be refused.
+        session.repose.is_closed = True
         # A turn that runs in another process ends, or dies, unseen: the next one here begins with a look.
         log.is_behind = not is_free
         if is_free:

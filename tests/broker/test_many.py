@@ -301,3 +301,17 @@ async def test_what_a_client_alone_sets_is_told_to_nobody(tmp_path):
         await editor.result("session/set_mode", sessionId=await editor.new(), modeId="plan")
 
     assert [] == editor.updates
+
+
+async def test_sessions_that_were_asked_for_in_vain_do_not_pile_up(tmp_path, monkeypatch):
+    """A client that loads each session from a folder of its own is refused each time."""
+    monkeypatch.setattr(asleep, "MOST_CLOSED", 2)
+    async with house(tmp_path, primary=ECHO) as home:
+        sessions = await talked(await home.editor(), 5)
+    async with house(tmp_path, primary=ECHO) as home:
+        editor = await home.editor()
+        for session in sessions:
+            assert -32602 == error(await editor.call("session/load", sessionId=session, cwd="/", mcpServers=[]))[0]
+        await home.clock.advance(DOZE_EVERY_S)
+
+        assert 2 == len(home.broker.sessions)
