@@ -121,6 +121,22 @@ async def test_what_waited_for_the_lease_is_shown_as_soon_as_it_is_free(tmp_path
     assert "say half" in turn.words
 
 
+async def test_what_waits_for_the_lease_waits_on_when_prompts_would_be_refused(tmp_path):
+    """A turn may take hours: what cannot be sent again is written after it all the same."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        other.session(session).show([LATE], 0)
+        refused = await elsewhere.prompt(session, "next")
+        await other.clock.advance(61)
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+
+    assert (-33003, "say late") == (refused.outcome, elsewhere.words[-1])
+
+
 async def test_a_prompt_sent_again_to_another_process_is_run_once(tmp_path):
     """Its first turn still runs there: whoever asks here waits for that one's answer, and so do those who joined."""
     async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
