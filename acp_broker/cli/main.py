@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("acp-broker runs on Linux and macOS; on Windows, use it inside WSL", file=sys.stderr)
         return 1
     descriptors.ensure()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # where it takes no UTF-8, a letter that it lacks is a question mark
+        sys.stdout.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         config = _take_config(words)

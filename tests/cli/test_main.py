@@ -127,6 +127,16 @@ def test_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert (1, "acp-broker: cannot write to stdout: Bad file descriptor\n") == (ended.returncode, ended.stderr)
 
 
+def test_letters_that_stdout_does_not_have_are_no_fault() -> None:
+    """A locale of another time, and an agent that says it with a smile."""
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = run_main(
+        ["config", "path", "--config", "/caf\N{LATIN SMALL LETTER E WITH ACUTE}"], subprocess.PIPE, environ
+    )
+
+    assert (0, "/caf?\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
 @pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_are_no_fault(redirection: str) -> None:
     """Else the first file that it opens, or the event loop's own, would be stdout."""
