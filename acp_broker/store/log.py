@@ -250,7 +250,10 @@ class SessionLog:
             return position, []
         offset, left, after = self._stretches.place(position, self._file.size)
         if left > 0:
-            lines = self._file.lines(offset, min(READ_BYTES, left))
+            try:
+                lines = self._file.lines(offset, min(READ_BYTES, left))
+            except OSError:  # the file is gone, or its disk: what is new is in memory, and shown all the same
+                return position + left, []
             return position + len(lines), reading.split(lines, offset)
         end = self.shown if after is None else after
         for start, lines in self._unwritten:

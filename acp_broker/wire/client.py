@@ -92,8 +92,10 @@ def declared(capabilities: Raw) -> Can:
 
 
 def for_agents(capabilities: Raw) -> Raw:
-    """The capabilities without what is between the client and us: an agent fits all clients with the same rest."""
+    """The capabilities without what is between the client and us; as they were written where there is nothing of it."""
+    if b'"acp-broker"' not in bytes(capabilities):
+        return capabilities
     members = msgspec.json.decode(capabilities, type=dict[str, Raw])
     meta = msgspec.json.decode(members.pop("_meta", Raw(b"{}")), type=dict[str, Raw] | None) or {}
     meta.pop("acp-broker", None)
-    return Raw(msgspec.json.encode({**members, "_meta": meta} if meta else members))  # written alike for all
+    return Raw(msgspec.json.encode({**members, "_meta": meta} if meta else members))

@@ -133,7 +133,7 @@ async def test_the_agent_does_not_learn_that_its_client_numbers(tmp_path):
     async with house(tmp_path, primary=SAYS) as home:
         for capabilities in (EVERYTHING, NUMBERS):
             await home.editor(capabilities)
-        one, two = (frontend.whom.capabilities for frontend in home.broker.frontends.values())
+        one, two = (json.loads(bytes(frontend.whom.capabilities)) for frontend in home.broker.frontends.values())
 
         assert one == two
 

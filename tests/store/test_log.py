@@ -651,3 +651,14 @@ def test_what_must_be_kept_is_shown_to_nobody_if_it_cannot_be(log: SessionLog, d
         log.put(b'{"record":"shown"}\n', b"frame\n", None)
 
     assert (b"", end) == (read_all(log), log.end)
+
+
+def test_what_is_new_is_read_though_the_file_is_gone(log, path):
+    """Whoever watches must not fall with what it wanted to see first."""
+    log.attach(lambda: read_numbered(log), of_records=True)
+    say(log, "gone")
+    log.rest()
+    path.unlink()
+    say(log, "new")
+
+    assert [(None, "new")] == read_numbered(log)
