@@ -8,7 +8,7 @@ how it ends        drain: nothing new, running turns end or are interrupted; the
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -223,23 +223,15 @@ async def serving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[D
         )
         if websocket is not None:
             token.read()
-            daemon.websocket = await stack.enter_async_context(
-                websocket_listener(
-                    _way(websocket, daemon),
-                    daemon.serve_websocket,
-                    broker.clock,
-                    broker.log,
-                    partial(guarded, log=broker.log),
-                )
-            )
+            daemon.websocket = await stack.enter_async_context(_listener(websocket, daemon))
             broker.tasks.start_soon(daemon.watch_token, daemon.websocket)
         broker.log("ready", pid=os.getpid(), socket=str(daemon.socket), websocket=daemon.url, config=str(config.source))
         yield daemon
 
 
-def _way(websocket: WebSocketConfig, daemon: Daemon) -> WebSocketWay:
-    tls = websocket.tls
-    return WebSocketWay(
+def _listener(websocket: WebSocketConfig, daemon: Daemon) -> AbstractAsyncContextManager[WebSocketListener]:
+    tls, broker = websocket.tls, daemon.broker
+    way = WebSocketWay(
         host=websocket.host,
         port=websocket.port,
         tls=(tls.certificate, tls.key) if tls is not None else None,
@@ -250,6 +242,7 @@ def _way(websocket: WebSocketConfig, daemon: Daemon) -> WebSocketWay:
         seats=daemon.seats,
         health=daemon.health,
     )
+    return websocket_listener(way, daemon.serve_websocket, broker.clock, broker.log, partial(guarded, log=broker.log))
 
 
 def _is_same_file(named: str, source: Path) -> bool:
