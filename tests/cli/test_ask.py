@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from acp_broker.cli import ask
 
@@ -98,3 +99,33 @@ def test_a_state_folder_that_cannot_be_used_is_said(tmp_path: Path, capsys: pyte
 
     text = f"acp-broker: {tmp_path}/file is no folder; set ACP_BROKER_HOME to one, or move the file away"
     assert (1, text) == (code, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_in_a_terminal_it_names_who_is_waited_for(asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is fetched at its first start, or retries by itself, is silent for a minute: once for each."""
+    monkeypatch.setattr(ask, "_ERR", Console(stderr=True, force_terminal=True, highlight=False))
+    monkeypatch.setattr(ask, "_PATIENCE_S", 0.001)
+    slow = {"turns": [[{"do": "stall", "ms": 50}, {"do": "exit"}]]}
+    speaks = {"turns": [[{"do": "stall", "ms": 50}, {"do": "say", "text": "x"}]]}
+    _, _, err = asked(primary=slow, spare=speaks)
+
+    assert ["primary", "spare"] == re.findall(r"waiting for (\w+) \.\.\.", err)
+
+
+def test_nobody_is_named_where_no_person_waits(asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """stderr of a script holds the story alone."""
+    monkeypatch.setattr(ask, "_PATIENCE_S", 0.001)
+    _, _, err = asked(primary={"turns": [[{"do": "stall", "ms": 50}, {"do": "say", "text": "x"}]]})
+
+    assert "primary answered, end_turn\n" == err
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "shown"), [(True, "\N{REPLACEMENT CHARACTER}]0;owned"), (False, "\x1b]0;owned")]
+)
+def test_a_terminal_does_not_obey_an_answer(asked, monkeypatch: pytest.MonkeyPatch, is_terminal: bool, shown) -> None:
+    """An agent's words may come from a page that it read. A file has them as they were said."""
+    monkeypatch.setattr(ask, "_OUT", Console(force_terminal=is_terminal, highlight=False))
+    _, out, _ = asked(primary={"turns": [[{"do": "say", "text": "\x1b]0;owned"}]]})
+
+    assert shown in out
