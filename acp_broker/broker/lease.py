@@ -17,7 +17,7 @@ from acp_broker.broker.guard import guarded
 from acp_broker.broker.replies import reply_to_failure
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import TurnId
-from acp_broker.errors import BUSY, RpcError, SessionInUse
+from acp_broker.errors import BUSY, RpcError, SessionInUse, StoreError
 from acp_broker.store import records
 from acp_broker.store.past import past
 
@@ -56,6 +56,17 @@ class Lease:
         """A turn is over: another process may have it, unless something waits for it here."""
         if not self.is_awaited:
             self._session.log.let_go()
+
+    def check_free(self) -> None:
+        """Raises SessionInUse while another process has it. A log that cannot be had at all is nobody's."""
+        try:
+            self._session.log.hold()
+        except SessionInUse:
+            raise
+        except StoreError:
+            return
+        if self._session.turn is None:
+            self.let_go()
 
     def wait(self) -> None:
         """Have it as soon as the other process lets go, for what waits to be written."""

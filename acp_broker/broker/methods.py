@@ -82,7 +82,8 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 
     async def closed() -> Raw:
         await rested.wait()
-        if await frontend.caught_up(session.id) and session.repose.is_closed:
+        is_told = await frontend.caught_up(session.id) and not session.log.is_pending
+        if is_told and session.repose.is_closed:
             frontend.outbox.detach(session.id)
             session.repose.sleep()
         return EMPTY
@@ -93,11 +94,13 @@ def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
 def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     """ACP v1, session delete: deleting what is not there succeeds."""
     name = SessionId(msgspec.json.decode(params_of(request), type=shapes.OfSession).session)
-    session = frontend.broker.sessions.pop(name, None)
+    session = frontend.broker.sessions.get(name)
     if session is None:
         frontend.broker.revival.delete(name)
         return EMPTY
 
+    session.prompts.lease.check_free()
+    del frontend.broker.sessions[name]
     frontend.broker.revival.going.add(name)
 
     async def deleted() -> Raw:

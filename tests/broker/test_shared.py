@@ -224,14 +224,28 @@ async def test_a_turn_that_runs_keeps_its_session_from_being_deleted_where_it_is
         session = await editor.new()
         await elsewhere.result("session/load", **reopen(tmp_path, session))
         turn = await editor.prompt(session)
+        waits = await elsewhere.prompt(session, "next")
         answer = await elsewhere.call("session/delete", sessionId=session)
         await home.clock.advance(1)
+        await other.clock.advance(1)
 
-    assert (-33003, "end_turn", True) == (
-        answer["error"]["code"],
-        turn.outcome,
-        home.broker.folder.log_path(session) is not None,
-    )
+    assert (-33003, "end_turn", "end_turn") == (answer["error"]["code"], turn.outcome, waits.outcome)
+
+
+async def test_an_answer_that_waits_for_another_broker_outlives_a_close(tmp_path):
+    """It cannot be written before, and the close is over sooner."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        first = await elsewhere.prompt(session, **keyed("k"))
+        await editor.prompt(session, "long")
+        again = await elsewhere.prompt(session, **keyed("k"))
+        await elsewhere.result("session/close", sessionId=session)
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+
+    assert first.outcome == again.outcome
 
 
 @pytest.mark.parametrize("seed", range(5))
