@@ -288,3 +288,13 @@ async def test_old_sessions_are_deleted_as_config_says(tmp_path):
 
     assert [young] == [log.stem for log in sessions.iterdir()]
     assert [[old]] == [line["sessions"] for line in said if line["event"] == "sessions_deleted"]
+
+
+async def test_a_certificate_that_is_not_there_is_missing(tmp_path):
+    """`serve` would not start; who checks the config first is told."""
+    tls = {"certificate": str(tmp_path / "nowhere.pem"), "key": str(tmp_path / "key.pem")}
+    config = loaded(tmp_path, {**chain(a={}), "frontends": {"websocket": {"tls": tls}}})
+    (found,) = app.missing(config, {})
+
+    assert "frontends.websocket.tls" == found.path
+    assert found.finding.startswith(f"cannot read {tmp_path}/nowhere.pem: No such file or directory; name a PEM file")

@@ -17,7 +17,7 @@ from acp_broker.config import Limits as ConfigLimits
 from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turnrules import Limits
-from acp_broker.errors import Problem
+from acp_broker.errors import Problem, UsageError
 
 # Provider kinds answer faster than agents: an agent may read half a repository before its first word.
 PROVIDER_FIRST_OUTPUT_S = 60.0
@@ -56,6 +56,15 @@ def missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
     from acp_broker.app.sources import unresolvable  # noqa: PLC0415
 
     yield from unresolvable(config, environ)
+    tls = config.frontends.websocket.tls if config.frontends.websocket is not None else None
+    if tls is not None:
+        from acp_broker.edge.tls import server_context  # noqa: PLC0415 - as above
+
+        try:
+            server_context(tls.certificate, tls.key)
+        except UsageError as error:
+            where, _, why = str(error).partition(": ")
+            yield Problem(where, why)
 
 
 def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vault: Vault) -> Runtime:
