@@ -316,7 +316,7 @@ async def test_a_peer_that_never_reads_is_cut_off() -> None:
 async def test_a_peer_that_reads_slowly_stays() -> None:
     """A phone, or a bridge that is busy: what counts is that it takes anything at all."""
     async with open_door() as door, upgraded(door) as peer:
-        door.channels[0].write(LINE * 40_000)
+        door.channels[0].write(LINE * 80_000)
         for _ in range(5):
             await door.clock.advance(20)
             async with asyncio.timeout(DEADLINE_S):
