@@ -239,6 +239,7 @@ async def test_long_messages_that_say_nothing_count_too(message: bytes | str) ->
         async with client(door) as peer:
             await peer.send(message)
             await until(lambda: bool(door.events("frontend_throttled")))
+            await door.clock.advance(100)  # it is listened to again, and can say goodbye
 
     assert [] == door.lines
 
@@ -281,6 +282,7 @@ async def test_pings_count_as_messages() -> None:
             peer.send(frame(b"", opcode=9) * 5000)
             await settled()
             await until(lambda: bool(door.events("frontend_throttled")))
+            await door.clock.advance(100)  # it is listened to again, and can say goodbye
 
     assert [] == door.lines
 
