@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 import msgspec
 from msgspec import Raw, Struct, field
 
-from acp_broker.errors import INTERRUPTED, INVALID_PARAMS, RpcError
+from acp_broker.errors import BUSY, INTERRUPTED, INVALID_PARAMS, RpcError
 from acp_broker.store.past import Asked
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
 
 # Keys that one session remembers; the oldest is forgotten first. A resend comes within minutes, not after 256 prompts.
 MOST = 256
+# Who has lost its connection so often in one turn is doing something else.
+MOST_JOINED = 64
 # Whoever sends it again wants an answer, and there is none: what was done may be half done, so nothing runs it again.
 _INTERRUPTED = RpcError(
     INTERRUPTED,
@@ -71,6 +73,8 @@ class Keys:
                 INVALID_PARAMS, f"another prompt was sent under the idempotency key {key.name!r}; use a new one"
             )
         if keyed.answer is None:
+            if len(keyed.joined) >= MOST_JOINED:
+                raise RpcError(BUSY, f"{MOST_JOINED} wait for the prompt with the key {key.name!r} already")
             keyed.joined.append((frontend, request_id))
         else:
             self._reply(frontend, request_id, keyed.answer)

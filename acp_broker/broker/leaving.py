@@ -30,9 +30,12 @@ async def leave(broker: "Broker", frontend: "Frontend") -> None:
 
 
 def disconnect(broker: "Broker", frontend: "Frontend") -> None:
-    """Show it nothing more. A closed editor window leaves no agent behind; a bridge's agents wait for its return."""
+    """Show it nothing more. A closed editor window leaves no agent behind; a bridge's agents wait for its return.
+
+    But for sessions that had no turn yet: who opens them and leaves, again and again, would have agents without end.
+    """
     names = {*frontend.outbox.sessions, *frontend.sessions}
     frontend.close()
     for session in [broker.sessions[name] for name in names if name in broker.sessions]:
         is_its_own = session.frontend == frontend.number and not frontend.terms.turns_go_on
-        session.repose.after(0 if is_its_own else REAP_AFTER_S)
+        session.repose.after(0 if is_its_own or not session.memory.turns else REAP_AFTER_S)

@@ -38,24 +38,32 @@ class Revival:
         # Sessions that are being deleted: nobody finds them any more.
         self.going: set[SessionId] = set()
         self._broker = broker
-        # Two frontends may ask for the same session at once.
-        self._one_at_a_time = Lock()
+        # Two frontends may ask for the same session at once; who asks for another one waits for neither.
+        self._reading: dict[SessionId, Lock] = {}
         self._listing = Lock()
 
     async def revive(self, name: SessionId, frontend: "Frontend") -> None:
         """Have the session in memory if there is a log of it. Raises StoreError."""
-        async with self._one_at_a_time:
-            log = None if name in {*self._broker.sessions, *self.going} else self._broker.folder.old_log(name)
-            if log is None:
-                return
-            try:
-                # While a turn runs in another process, what is unanswered is so for now.
-                is_free = _is_free(log)
-                known = await anyio.to_thread.run_sync(partial(past.past, log.path))
-                self._take_up(known, log, frontend, is_free=is_free)
-            except BaseException:
-                log.close()
-                raise
+        lock = self._reading.setdefault(name, Lock())
+        try:
+            async with lock:
+                await self._revive(name, frontend)
+        finally:
+            if not lock.locked():  # else the next who waited for it has it now
+                self._reading.pop(name, None)
+
+    async def _revive(self, name: SessionId, frontend: "Frontend") -> None:
+        log = None if name in {*self._broker.sessions, *self.going} else self._broker.folder.old_log(name)
+        if log is None:
+            return
+        try:
+            # While a turn runs in another process, what is unanswered is so for now.
+            is_free = _is_free(log)
+            known = await anyio.to_thread.run_sync(partial(past.past, log.path))
+            self._take_up(known, log, frontend, is_free=is_free)
+        except BaseException:
+            log.close()
+            raise
 
     async def listed(self, wanted: shapes.List) -> Raw:
         """The result of `session/list`. A cursor names the last session of the page before. Raises StoreError."""

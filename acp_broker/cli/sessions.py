@@ -43,7 +43,8 @@ def run(environ: Mapping[str, str], words: list[str], wall: Callable[[], float] 
             case ["show", name]:
                 return _show(_log(folder, name))
             case ["export", name] | ["export", name, "--markdown"]:
-                return _print(export.markdown(_log(folder, name)))
+                text = export.markdown(_log(folder, name))
+                return _print(plain(text) if sys.stdout.isatty() else text)
             case ["export", name, "--json"] | ["export", "--json", name]:
                 return _print(export.as_json(_log(folder, name)))
             case ["delete", "--older-than", days]:

@@ -121,7 +121,8 @@ class Index:
     def _looked_at(self, known: dict[str, _Row]) -> Iterator[tuple[str, _Row]]:
         try:
             with os.scandir(self._folder) as entries:
-                here = [entry for entry in entries if entry.name.endswith(".jsonl")]
+                # Ours are ASCII; what others put there may not even be UTF-8, which SQLite refuses.
+                here = [entry for entry in entries if entry.name.endswith(".jsonl") and entry.name.isascii()]
         except OSError as error:
             raise StoreError(f"cannot list the sessions in {self._folder}: {error.strerror}") from error
         for entry in here:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from acp_broker.broker import keys
 from acp_broker.broker.terms import Terms
 from tests.broker.test_revival import forget, reopen
 from tests.support.harness import EVERYTHING, House, house
@@ -59,6 +60,20 @@ async def test_a_prompt_sent_again_while_it_waits_is_queued_once(tmp_path):
         runs = accepted(home, session)
 
     assert (2, "end_turn", "end_turn") == (runs, first.outcome, again.outcome)
+
+
+async def test_who_asks_again_without_end_is_refused(tmp_path, monkeypatch):
+    """Each of them waits in memory until the turn is over."""
+    monkeypatch.setattr(keys, "MOST_JOINED", 2)
+    async with house(tmp_path, primary=HOLDS) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        turns = [await editor.prompt(session, "x", **keyed("k")) for _ in range(4)]
+        refused = turns.pop()
+        code = refused.outcome
+        await home.clock.advance(1)
+
+    assert (-33003, ["end_turn"] * 3) == (code, [turn.outcome for turn in turns])
 
 
 async def test_another_prompt_under_the_same_key_is_an_error(tmp_path):

@@ -378,6 +378,9 @@ async def test_a_lost_bridges_agents_wait_ten_minutes_for_its_return(tmp_path):
     async with house(tmp_path, primary=LASTING) as home:
         bridge = await home.editor(terms=BRIDGE)
         session = await bridge.new()
+        turn = await bridge.prompt(session)
+        await home.clock.advance(10)
+        assert turn.is_answered
         await bridge.leave()
         await home.clock.advance(599)
         before = is_open(home, session)
@@ -386,11 +389,24 @@ async def test_a_lost_bridges_agents_wait_ten_minutes_for_its_return(tmp_path):
         assert (True, False) == (before, is_open(home, session))
 
 
+async def test_the_agents_of_a_session_that_nobody_prompted_wait_for_nobody(tmp_path):
+    """Who opens sessions and leaves, again and again, would have agents without end."""
+    async with house(tmp_path, primary=LASTING) as home:
+        bridge = await home.editor(terms=BRIDGE)
+        session = await bridge.new()
+        await bridge.leave()
+        await home.clock.advance(0)
+
+        assert not is_open(home, session)
+
+
 async def test_a_bridge_that_came_back_keeps_its_agents(tmp_path):
     """It is there."""
     async with house(tmp_path, primary=LASTING) as home:
         bridge = await home.editor(terms=BRIDGE)
         session = await bridge.new()
+        await bridge.prompt(session)
+        await home.clock.advance(10)
         await bridge.leave()
         await home.clock.advance(300)
         await attending(home, session)

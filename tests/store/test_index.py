@@ -184,6 +184,14 @@ def test_an_index_that_cannot_be_kept_costs_only_time(home):
     assert [1] == [one.turns for one in Index(home).listed()]
 
 
+def test_a_name_that_is_no_text_is_none_of_ours(home):
+    """Somebody put it there; the list is not lost for it."""
+    write(home, "a")
+    (home / "sessions" / os.fsdecode(b"\xff.jsonl")).write_bytes(b"{}\n")
+
+    assert ["a"] == names(home)
+
+
 def test_before_the_first_session_the_list_is_empty(tmp_path):
     """And nothing is made by looking."""
     assert ([], []) == (names(tmp_path), list(tmp_path.iterdir()))
