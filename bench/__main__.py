@@ -1,4 +1,4 @@
-"""`scripts/bench [--turns N] [--flood N] [--rounds N] [--starts N] [--sessions N]`: measure, and print the table."""
+"""`scripts/bench [OPTION N ...]`: measure, and print the table. `--help` lists the options."""
 
 import argparse
 import signal
@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import measures, table
+from bench import measures, stored, table
 from bench.place import Place
 
 # A quiet machine takes a tenth of it: past it something hangs, and whoever waits should be told.
@@ -26,6 +26,7 @@ def main() -> None:
             *table.memory(measures.memory(place)),
             *table.idle(measures.idle(place, options.sessions)),
             *table.start(measures.start(place, options.starts)),
+            *table.stored(stored.stored(place, options.stored, options.megabytes, min(options.starts, 5))),
         ]
     sys.stdout.write(table.text(rows) + "\n")
 
@@ -36,6 +37,8 @@ class Options(argparse.Namespace):
     rounds: int
     starts: int
     sessions: int
+    stored: int
+    megabytes: int
 
 
 def _options() -> Options:
@@ -47,6 +50,8 @@ def _options() -> Options:
     parser.add_argument("--rounds", type=int, default=3, help="floods for each way to the agent")
     parser.add_argument("--starts", type=int, default=15, help="process starts of each sort")
     parser.add_argument("--sessions", type=int, default=2000, help="sessions that are opened, prompted and closed")
+    parser.add_argument("--stored", type=int, default=10_000, help="sessions on the disk")
+    parser.add_argument("--megabytes", type=int, default=100, help="of the log of one of them")
     return parser.parse_args(namespace=Options())
 
 

@@ -93,10 +93,10 @@ def start(place: Place, starts: int) -> dict[str, float]:
     with place.daemon() as daemon:
         ways: dict[str, Callable[[int], float]] = {
             "python": lambda _: _python(place.environ),
-            "direct": lambda _: _initialized(place.direct),
-            "stdio": lambda _: _initialized(place.broker),
-            "unlearnt": lambda number: _initialized(lambda: place.broker(f"fresh-{number}")),
-            "relay": lambda _: _initialized(lambda: place.relay(daemon)),
+            "direct": lambda _: initialized(place.direct),
+            "stdio": lambda _: initialized(place.broker),
+            "unlearnt": lambda number: initialized(lambda: place.broker(f"fresh-{number}")),
+            "relay": lambda _: initialized(lambda: place.relay(daemon)),
         }
         for way in ways.values():
             way(-1)
@@ -155,7 +155,8 @@ def _close(place: Place, peer: Peer) -> None:
     peer.ask("session/close", {"sessionId": peer.session})
 
 
-def _initialized(way: Callable[[], Peer]) -> float:
+def initialized(way: Callable[[], Peer]) -> float:
+    """Seconds from the start of a way to its answer to `initialize`."""
     began = perf_counter()
     with way() as peer:
         peer.initialize()

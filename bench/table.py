@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from bench.measures import Flow, Idle, Memory, Spread
+from bench.stored import Stored
 
 WAYS = ("direct", "splice", "stdio", "relay", "websocket")
 
@@ -76,6 +78,18 @@ def start(took: Mapping[str, float]) -> list[Row]:
         _target("< {}", START_MS, {name: ms[name] < most for name, most in START_MS.items()}),
         Row("  nothing learnt yet", _shaped("{:.0f}", {"stdio": ms["unlearnt"]})),
         Row("  Python alone, for scale", _shaped("{:.0f}", {"direct": ms["python"]})),
+    ]
+
+
+def stored(took: Stored) -> list[Row]:
+    ms = {name: f"{value * 1000:.2f}" for name, value in msgspec.structs.asdict(took).items()}
+    return [
+        Row("full folder, start, ms", {"stdio": ms["start"]}),
+        Row("  first list, ms", {"stdio": ms["first_list"]}),
+        Row("  next list, ms", {"stdio": ms["next_list"]}),
+        Row("  resume a long session, ms", {"stdio": ms["resume"]}),
+        Row("  first output there, ms", {"stdio": ms["long"]}),
+        Row("  first output in a new one, ms", {"stdio": ms["new"]}),
     ]
 
 

@@ -6,7 +6,22 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TINY = ["--turns", "2", "--flood", "50", "--rounds", "1", "--starts", "1", "--sessions", "20"]
+TINY = [
+    "--turns",
+    "2",
+    "--flood",
+    "50",
+    "--rounds",
+    "1",
+    "--starts",
+    "1",
+    "--sessions",
+    "20",
+    "--stored",
+    "5",
+    "--megabytes",
+    "1",
+]
 # What Linux alone can say.
 ONLY_LINUX = {"CPU per update, us", "memory, initialized, MB", "memory, session open, MB", "its guardian, MB"}
 ONLY_LINUX |= {"memory per idle session, KB", "closed after a turn"}
@@ -29,5 +44,11 @@ def test_the_bench_prints_every_measurement_with_its_numbers() -> None:
         "start to initialize, ms",
         "nothing learnt yet",
         "Python alone, for scale",
+        "full folder, start, ms",
+        "first list, ms",
+        "next list, ms",
+        "resume a long session, ms",
+        "first output there, ms",
+        "first output in a new one, ms",
     }
     assert expected == with_numbers - ONLY_LINUX
