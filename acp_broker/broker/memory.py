@@ -51,7 +51,8 @@ class Memory:
         """What its runtime remembers from an earlier life of this session, if it is the same runtime still."""
         kept = self.kept.get(standby.runtime.candidate.backend)
         if kept is not None and kept.fingerprint == standby.runtime.fingerprint:
-            standby.runtime_session, standby.knows.turns = kept.runtime_session, kept.turns
+            standby.runtime_session = kept.runtime_session
+            standby.knows = Knows(kept.turns, set(kept.prompts))
 
     def is_behind(self, standby: "Standby") -> bool:
         """Whether its runtime has missed turns before the running one."""

@@ -16,11 +16,13 @@ from acp_broker.store.told import ended, started
 
 
 class Kept(Struct):
-    """A runtime's own memory of the session: under which id, and how many of the session's turns are in it."""
+    """A runtime's own memory of the session: under which id, how many of the session's turns are in it, and of which
+    later ones the prompt."""
 
     fingerprint: str
     runtime_session: str | None
     turns: int = 0
+    prompts: set[TurnId] = field(default_factory=set)
 
 
 class Asked(Struct):
@@ -119,6 +121,8 @@ def _stepped(found: Past, record: Record, by: BackendId | None) -> None:
         found.by, found.is_submitted = by, False
     event = bytes(record.event) if record.event is not UNSET else b""
     found.is_submitted |= bool(record.updates) or b'"submitted"' in event
+    if found.is_submitted and found.by in found.kept and found.turns:
+        found.kept[found.by].prompts.add(found.turns[-1])
 
 
 def _accepted(found: Past, turn: TurnId, record: Record) -> None:
@@ -136,6 +140,7 @@ def _answered(found: Past, turn: TurnId, record: Record) -> None:
         asked.frame = record.frame
     if found.by in found.kept and found.is_submitted and ended(record.frame) != "failed":
         found.kept[found.by].turns = len(found.turns)
+        found.kept[found.by].prompts.clear()
 
 
 def _look(found: Past, params: Raw) -> None:

@@ -145,6 +145,25 @@ async def test_a_prompt_that_it_was_given_is_handed_over_as_its_answer_alone(tmp
     assert (["[answer of b]", "b answers"], "two") == (said(handed), prompt)
 
 
+async def test_so_it_is_by_the_next_broker(tmp_path):
+    """The log says which prompts a runtime was given."""
+    a, b = Recorder("a", comes_back=True), Recorder("b")
+    async with house(tmp_path, a=a.open, b=b.open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        a.fails_submitted = True
+        await editor.prompt(session, "one")
+        a.fails_submitted = False
+    async with house(tmp_path, a=a.open, b=b.open) as home:
+        editor = await home.editor()
+        await editor.result("session/resume", **reopen(tmp_path, session))
+        await home.clock.advance(31)
+        await editor.prompt(session, "two")
+    handed, prompt = a.prompts[0]
+
+    assert (["[answer of b]", "b answers"], "two") == (said(handed), prompt)
+
+
 async def test_what_was_refused_is_handed_to_nobody(tmp_path):
     """ACP v1, prompt-turn: a refused prompt is not part of the next."""
     a, b = Recorder("a"), Recorder("b")
