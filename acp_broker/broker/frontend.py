@@ -71,7 +71,7 @@ class Frontend:
         self.has_left = False
         # What it has opened or taken up; those that it has closed may still be among them.
         self.sessions: set[SessionId] = set()
-        self.outbox = Outbox(channel, number)
+        self.outbox = Outbox(channel, number, self._on_drained)
         self._channel = channel
         self._drained = Event()
         self._replaying = Lock()

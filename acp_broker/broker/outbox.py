@@ -4,6 +4,7 @@ Agents are never held up by a slow frontend: what it has not read yet is in the 
 keeps up and in the file when it does not.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Callable
 
 from acp_broker.broker.numbers import View
@@ -13,6 +14,8 @@ from acp_broker.store.log import SessionLog
 
 # A frontend with more than this unread gets no more until it has read it all: the rest waits in the log.
 FULL_BYTES = 256 * 1024
+# So much of a log is passed in one go, whatever of it is shown: some milliseconds. Then others have their turn.
+AT_ONCE_BYTES = 1024 * 1024
 
 
 class _Cursor:
@@ -22,13 +25,19 @@ class _Cursor:
         self.advance = advance
         self.view = view
         self.is_held = False
+        # Whether it goes on by itself, as soon as others had their turn.
+        self.goes_on = False
 
 
 class Outbox:
-    """Writes what logs hold for frontend `reader` to its channel, each log in order."""
+    """Writes what logs hold for frontend `reader` to its channel, each log in order.
 
-    def __init__(self, channel: Channel, reader: int) -> None:
+    `moved` is called when a log has gone on that was too long for one go.
+    """
+
+    def __init__(self, channel: Channel, reader: int, moved: Callable[[], None] = lambda: None) -> None:
         self._channel = channel
+        self._moved = moved
         self._reader = reader
         # Whether what it shows is numbered.
         self.numbers = False
@@ -114,7 +123,12 @@ class Outbox:
 
     def _advance(self, cursor: _Cursor) -> None:
         channel = self._channel
-        while cursor.position < cursor.log.shown and not cursor.is_held:
+        until = cursor.position + AT_ONCE_BYTES
+        while cursor.position < cursor.log.shown and not (cursor.is_held or cursor.goes_on):
+            if cursor.position >= until:
+                cursor.goes_on = True
+                get_running_loop().call_soon(self._go_on, cursor)
+                return
             if channel.pending > FULL_BYTES:
                 self._waiting[cursor] = None
                 return
@@ -127,3 +141,8 @@ class Outbox:
             cursor.position = position
             if frames:
                 channel.write(frames)
+
+    def _go_on(self, cursor: _Cursor) -> None:
+        cursor.goes_on = False
+        self._advance(cursor)
+        self._moved()

@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
+from acp_broker.broker import outbox as outbox_module
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import OnLines
 from acp_broker.store import log as store
 from acp_broker.store import records
 from acp_broker.store.log import SessionLog
+from tests.support.clock import settled
+from tests.support.harness import house
 
 ME, OTHER = 1, 2
 A, B = SessionId("a"), SessionId("b")
@@ -255,3 +258,50 @@ def test_a_frontend_with_numbers_gets_no_more_than_it_takes_and_everything_in_th
         first < 3 * FULL_BYTES,
         [json.loads(line)["params"]["n"] for line in channel.got.splitlines()],
     )
+
+
+def show(log: SessionLog, text: str) -> bytes:
+    """As `say`, but to be read from the file too."""
+    params = json.dumps({"text": text}).encode()
+    frame = records.update_frames([params])
+    log.append(b'{"record":"shown","updates":[%b]}\n' % params, frame)
+    log.commit()
+    return frame
+
+
+@pytest.mark.anyio
+async def test_a_long_log_is_passed_in_pieces(logs, monkeypatch) -> None:
+    """However fast its reader is, others have their turn in between; and who waits for the end is told."""
+    monkeypatch.setattr(store, "READ_BYTES", 1000)
+    monkeypatch.setattr(outbox_module, "AT_ONCE_BYTES", 2000)
+    channel, moves = SlowChannel(), []
+    start = logs[A].end
+    said = b"".join(show(logs[A], "x" * 500) for _ in range(20))
+    logs[A].forget()
+    outbox = Outbox(channel, ME, lambda: moves.append(len(channel.got)))
+    outbox.attach(A, logs[A], start)
+    at_once = len(channel.got)
+    last = show(logs[A], "last")
+    await settled()
+
+    assert (True, said + last) == (at_once < len(said) // 2, channel.got)
+    assert len(channel.got) == moves[-1]
+
+
+@pytest.mark.anyio
+async def test_a_client_that_waits_for_the_end_of_a_long_log_waits_no_longer(tmp_path, monkeypatch) -> None:
+    """session/close is answered once everything was sent; not after a limit for each piece."""
+    monkeypatch.setattr(outbox_module, "AT_ONCE_BYTES", 500)
+    monkeypatch.setattr(store, "READ_BYTES", 500)
+    async with house(tmp_path, primary={"turns": [[{"do": "say", "text": "x" * 400}]]}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for _ in range(10):
+            await editor.prompt(session)
+        home.session(session).log.forget()
+        other = await home.editor()
+        frontend = home.broker.frontends[max(home.broker.frontends)]
+        frontend.outbox.attach(SessionId(session), home.session(session).log, 0)
+        is_told = await frontend.caught_up(SessionId(session))
+
+    assert (True, 10) == (is_told, len([word for word in other.words if word.startswith("say")]))
