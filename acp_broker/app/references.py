@@ -18,7 +18,7 @@ from acp_broker.errors import Unresolved
 
 
 def shown(config: Config, wanted: SecretRef) -> str:
-    """A reference, as an error names it: `$NAME`, `file secret /work/key of "vault"`."""
+    """A reference, as an error names it: `$NAME`, `file secret /team/key of "vault"`."""
     if isinstance(wanted, EnvSecret):
         return f"${wanted.id}"
     return f'{_source_of(wanted)} secret {wanted.id} of "{provider_id(config, wanted)}"'

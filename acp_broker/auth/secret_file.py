@@ -35,7 +35,7 @@ class SecretFile(Struct, frozen=True):
     def read(self, name: str) -> str:
         """The secret that a pointer leads to, or VALUE names. Blocks. Raises Unresolved."""
         if self.is_single != (name == VALUE):
-            wants = f'"{VALUE}"' if self.is_single else 'a JSON pointer such as "/work/key"'
+            wants = f'"{VALUE}"' if self.is_single else 'a JSON pointer such as "/team/key"'
             mode = "singleValue" if self.is_single else "json"
             raise Unresolved(f"{self.path} has mode {mode}, where the id is {wants}")
         data = self._load()

@@ -47,7 +47,7 @@ class FileSecret(_Reference, frozen=True, tag="file"):
     """A secret in a file; `id` is a JSON pointer into it, or `value` when the file is the secret."""
 
     id: Annotated[
-        str, Meta(pattern="^(value|(/[^/]*)+)$", extra={"expected": 'a JSON pointer such as "/work/key", or "value"'})
+        str, Meta(pattern="^(value|(/[^/]*)+)$", extra={"expected": 'a JSON pointer such as "/team/key", or "value"'})
     ]
     provider: ProviderId | None = None
 

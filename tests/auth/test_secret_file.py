@@ -9,7 +9,7 @@ from acp_broker.auth.secret_file import SecretFile
 from acp_broker.errors import Unresolved
 from tests.auth.programs import kept
 
-DOCUMENT = '{"work": {"key": "s3cret", "a/b": "slash", "m~n": "tilde", "": "blank"}, "list": ["x", "y"], "n": 1}'
+DOCUMENT = '{"team": {"key": "s3cret", "a/b": "slash", "m~n": "tilde", "": "blank"}, "list": ["x", "y"], "n": 1}'
 
 
 def refused(file: SecretFile, name: str) -> str:
@@ -21,7 +21,7 @@ def refused(file: SecretFile, name: str) -> str:
 
 @pytest.mark.parametrize(
     ("pointer", "value"),
-    [("/work/key", "s3cret"), ("/work/a~1b", "slash"), ("/work/m~0n", "tilde"), ("/work/", "blank"), ("/list/1", "y")],
+    [("/team/key", "s3cret"), ("/team/a~1b", "slash"), ("/team/m~0n", "tilde"), ("/team/", "blank"), ("/list/1", "y")],
 )
 def test_a_pointer_leads_to_a_secret(tmp_path: Path, pointer: str, value: str) -> None:
     """RFC 6901, section 4."""
@@ -31,12 +31,12 @@ def test_a_pointer_leads_to_a_secret(tmp_path: Path, pointer: str, value: str) -
 @pytest.mark.parametrize(
     ("pointer", "what"),
     [
-        ("/work/none", "nothing"),
+        ("/team/none", "nothing"),
         ("/list/2", "nothing"),
         ("/list/01", "nothing"),
         ("/list/-", "nothing"),
         ("/n/x", "nothing"),
-        ("/work", "no text"),
+        ("/team", "no text"),
         ("/n", "no text"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_file_may_be_the_secret(tmp_path: Path, text: str) -> None:
     ("is_single", "name", "why"),
     [
         (True, "/key", 'has mode singleValue, where the id is "value"'),
-        (False, "value", 'has mode json, where the id is a JSON pointer such as "/work/key"'),
+        (False, "value", 'has mode json, where the id is a JSON pointer such as "/team/key"'),
     ],
 )
 def test_an_id_of_the_other_mode_is_said(tmp_path: Path, is_single: bool, name: str, why: str) -> None:
@@ -73,7 +73,7 @@ def test_what_others_can_read_is_no_secret(tmp_path: Path, mode: int) -> None:
     path = kept(tmp_path, DOCUMENT, mode=mode)
 
     assert f"others can read or write {path} (mode {mode:04o}): chmod 600 {path}" == refused(
-        SecretFile(path), "/work/key"
+        SecretFile(path), "/team/key"
     )
 
 
@@ -83,7 +83,7 @@ def test_what_belongs_to_another_is_not_trusted(tmp_path: Path) -> None:
     path = kept(tmp_path, DOCUMENT)
     os.chown(path, 12345, -1)
 
-    assert f"{path} belongs to uid 12345: chown 0 {path}" == refused(SecretFile(path), "/work/key")
+    assert f"{path} belongs to uid 12345: chown 0 {path}" == refused(SecretFile(path), "/team/key")
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(kept(tmp_path, DOCUMENT))
 
-    assert f"{link} is a link; name the file that it leads to" == refused(SecretFile(link), "/work/key")
+    assert f"{link} is a link; name the file that it leads to" == refused(SecretFile(link), "/team/key")
 
 
 def test_a_fifo_holds_nobody_up(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_fifo_holds_nobody_up(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
 
-    assert f"{fifo} is no file" == refused(SecretFile(fifo), "/work/key")
+    assert f"{fifo} is no file" == refused(SecretFile(fifo), "/team/key")
 
 
 def test_a_file_is_not_read_without_end(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def secret(folder: Path, source: str) -> tuple[object, dict, dict]:
         case "env":
             return "${WORK_KEY}", {}, {"WORK_KEY": CANARY}
         case "file":
-            path = kept(folder, json.dumps({"work": {"key": CANARY}}))
+            path = kept(folder, json.dumps({"team": {"key": CANARY}}))
             provider = {"source": "file", "path": str(path)}
-            return {"source": "file", "provider": "kept", "id": "/work/key"}, {"kept": provider}, {}
+            return {"source": "file", "provider": "kept", "id": "/team/key"}, {"kept": provider}, {}
         case "single":
             provider = {"source": "file", "path": str(kept(folder, f"{CANARY}\n")), "mode": "singleValue"}
             return {"source": "file", "provider": "kept", "id": "value"}, {"kept": provider}, {}

@@ -5,8 +5,6 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
-
 COMMAND = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=localhost "
     "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
@@ -15,8 +13,7 @@ COMMAND = (
 
 def certificate(folder: Path, *more: str) -> tuple[Path, Path]:
     """The paths of a certificate and its key; without `more`, the key has no pass phrase."""
-    if shutil.which("openssl") is None:
-        pytest.skip("makes its certificate with openssl, which is not installed")
+    assert shutil.which("openssl"), "certificates of tests are made with the openssl program: install it"
     pair = folder / "certificate.pem", folder / "key.pem"
     command = [*COMMAND.split(), *(more or ["-nodes"]), "-out", str(pair[0]), "-keyout", str(pair[1])]
     subprocess.run(command, check=True, capture_output=True)
