@@ -105,6 +105,27 @@ async def test_prompts_that_wait_long_for_another_broker_run_in_their_order(tmp_
     )
 
 
+async def test_a_prompt_waits_for_another_broker_where_none_may_wait_behind_a_turn(tmp_path):
+    """`queuedPrompts` is about prompts behind a turn of this broker: the first one is behind none, a second one is."""
+    async with (
+        house(tmp_path, a=HOLDS) as home,
+        house(tmp_path, policy={"queued_prompts": 0}, a=SAYS) as other,
+    ):
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session, "long")
+        # The lease was asked for by what is written between turns: the prompt comes while that waits.
+        other.session(session).prompts.lease.wait()
+        first = await elsewhere.prompt(session, "next")
+        second = await elsewhere.prompt(session, "one more")
+        refused = second.outcome
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+
+    assert (-33003, "end_turn") == (refused, first.outcome)
+
+
 async def test_a_prompt_does_not_wait_for_ever(tmp_path):
     """It is refused by name, and may be sent again."""
     async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:

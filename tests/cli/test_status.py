@@ -84,8 +84,8 @@ def test_what_runs_is_shown() -> None:
             Turn("t-2", "s-2", None, "codex", 2, "committed", 130.0),
         ),
         sessions=(
-            Session("s-1", "/work/of/mine", "claude", "unix 5", 2, ("claude",), is_closed=False),
-            Session("s-2", "/work/of/mine", "claude", None, 0, (), is_closed=True),
+            Session("s-1", "/proj/of/mine", "claude", "unix 5", 2, ("claude",), is_closed=False),
+            Session("s-2", "/proj/of/mine", "claude", None, 0, (), is_closed=True),
         ),
         clients=(Client("unix 5", "zed", "1.2", 1, 4096),),
         processes=(Process(99, "claude", "s-1"), Process(98, "claude", None)),
@@ -98,8 +98,8 @@ s-1      claude   1        trying     3 s      unix 5
 
 sessions
 id   folder         open    waiting  client
-s-1  /work/of/mine  claude  2        unix 5
-s-2  /work/of/mine  closed           gone
+s-1  /proj/of/mine  claude  2        unix 5
+s-2  /proj/of/mine  closed           gone
 
 clients
 name    program  sessions  unread
