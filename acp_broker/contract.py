@@ -13,6 +13,7 @@ from anyio import Event
 from msgspec import Meta, Raw, Struct
 
 from acp_broker.clock import Clock
+from acp_broker.core.habits import UNKNOWN, Habits
 from acp_broker.core.names import BackendId, Phase, ProfileId, SessionId, StopReason, TurnId
 from acp_broker.wire.acp import Answer, Update
 
@@ -81,10 +82,12 @@ class About(Struct, frozen=True):
     """What an opened backend says of itself: the results of ACP `initialize` and `session/new`, raw JSON each.
 
     `opened` is the whole `session/new` (or load, resume) result: modes, configOptions and what else it holds.
+    `habits` is how its agent speaks: what its words are weighed by.
     """
 
     initialized: Raw = Raw(b"{}")
     opened: Raw = Raw(b"{}")
+    habits: Habits = UNKNOWN
 
 
 class Client(Protocol):

@@ -129,7 +129,7 @@ class Turn:
                 shows = any(update.kind not in visible.NOTES for update in rest)
                 self._add((Spoke if shows else Noted)(attempt.number), rest)
                 break
-            *before, event = weighed(attempt.number, update)
+            *before, event = weighed(attempt.number, update, attempt.habits)
             for sign in before:
                 self._add(sign)
             self._add(event, (update,))
@@ -178,7 +178,9 @@ class Turn:
                 return Failed(attempt.number, outcome)
             case BackendFinished(stop_reason, answer):
                 attempt.finished = outcome
-                failure = judged(self._held.text(), stop_reason, answer) if isinstance(self.state, Doubting) else None
+                failure = None
+                if isinstance(self.state, Doubting):
+                    failure = judged(self._held.text(), stop_reason, answer, attempt.habits)
                 if failure is not None:
                     return Failed(attempt.number, failure)
                 return Finished(attempt.number, stop_reason)

@@ -14,9 +14,10 @@ from msgspec import Struct
 from acp_broker.core import retry_after
 from acp_broker.core.evidence import Evidence, fold, gather, is_status
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.habits import Pattern
 from acp_broker.core.names import Phase
 from acp_broker.core.redact import plain
-from acp_broker.core.signs import FINER, RPC_CODES, STATUSES, TEXTS, WORDS, Pattern
+from acp_broker.core.signs import FINER, RPC_CODES, STATUSES, TEXTS, WORDS
 
 _REQUEST_CANCELLED = -32800
 

@@ -21,6 +21,7 @@ import re
 
 from acp_broker.core.classify import from_text
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.habits import UNKNOWN, Habits, Pattern
 from acp_broker.core.names import StopReason
 from acp_broker.core.redact import plain
 
@@ -108,8 +109,8 @@ _GOOSE = re.compile(
 )
 
 # How agents' exact wordings begin, and what each means where its text says nothing more.
-_SHAPES: tuple[tuple[re.Pattern[str], FailureKind], ...] = tuple(
-    (re.compile(shape), kind)
+_SHAPES: tuple[Pattern, ...] = tuple(
+    Pattern(re.compile(shape), kind)
     for shape, kind in (
         # claude
         (r"(?:Please run /login · )?API Error(?::| \()", FailureKind.UNCLASSIFIED),
@@ -162,18 +163,34 @@ _LAID_OUT = re.compile(r"```|\?\s*$|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>", re.
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def looks_like_failure(text: str) -> bool:
+def looks_like_failure(text: str, habits: Habits = UNKNOWN) -> bool:
     """Whether a first chunk should be held until the next event settles what it is. Broad, and cheap for all others."""
-    return text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_OPENINGS) and len(text) <= _MAX_CHARS
+    if len(text) > _MAX_CHARS:
+        return False
+    if text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_OPENINGS):
+        return True
+    return any(notice.regex.match(text.lstrip(_MARKS)) for notice in habits.notices)
 
 
-def is_retry_notice(text: str) -> bool:
+def is_retry_notice(text: str, habits: Habits = UNKNOWN) -> bool:
     """Whether a chunk is an agent's own word that it tries its provider again: a note, and evidence."""
     opens_so = text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_RETRY_OPENINGS)
-    return opens_so and _RETRY.fullmatch(text.strip(_MARKS)) is not None
+    if opens_so and _RETRY.fullmatch(text.strip(_MARKS)) is not None:
+        return True
+    return any(own.fullmatch(text.strip()) for own in habits.retrying)
 
 
-def judge(words: str, stop_reason: StopReason, usage_present: bool | None) -> Failure | None:  # noqa: FBT001
+def is_aside(text: str, habits: Habits) -> bool:
+    """Whether a chunk is the adapter's own: a banner, a warning, a system prompt."""
+    return any(own.match(text) for own in habits.asides)
+
+
+def judge(
+    words: str,
+    stop_reason: StopReason,
+    usage_present: bool | None,  # noqa: FBT001
+    habits: Habits = UNKNOWN,
+) -> Failure | None:
     """The failure that a whole held answer is, or None for an answer.
 
     `usage_present`: whether the result carries `usage`; False where it is the agent's habit and missing, None where no
@@ -185,9 +202,10 @@ def judge(words: str, stop_reason: StopReason, usage_present: bool | None) -> Fa
     if not notice or len(notice) > _MAX_CHARS:
         return None
     unmarked = notice.lstrip(_MARKS)
-    if _GOOSE.fullmatch(unmarked):
-        return _failure(notice, FailureKind.UNCLASSIFIED)
-    shape = next((kind for shape, kind in _SHAPES if shape.match(unmarked)), None)
+    pinned = next((own.kind for own in habits.notices if own.regex.fullmatch(unmarked)), None)
+    if pinned is not None or _GOOSE.fullmatch(unmarked):
+        return _failure(notice, pinned or FailureKind.UNCLASSIFIED)
+    shape = next((one.kind for one in (*habits.notices, *_SHAPES) if one.regex.match(unmarked)), None)
     if shape is None and not _has_failure_form(unmarked, is_usage_missing=usage_present is False):
         return None
     if _EXPLAINS.search(notice) or _LAID_OUT.search(notice):

@@ -6,18 +6,10 @@ server's error, while a 400 that says "prompt is too long" is what it says.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from acp_broker.core.evidence import fold
 from acp_broker.core.failures import FailureKind as Kind
-
-
-class Pattern(NamedTuple):
-    """Text in which `regex` is found means `kind`."""
-
-    regex: re.Pattern[str]
-    kind: Kind
-
+from acp_broker.core.habits import Pattern
 
 # Codes that a peer of ours uses for itself. HTTP statuses used as codes (gemini) are read by STATUSES.
 RPC_CODES: Mapping[int, Kind] = {
