@@ -27,6 +27,7 @@ from acp_broker.errors import ConfigError, Problem, UsageError
 from tests.support.config import KINDS, MINIMAL, Agent, Silent, loaded, write
 
 AGENT = {"kind": "acp", "command": ["agent"]}
+OAUTH = {"type": "oauth", "clientId": "c", "tokenUrl": "https://t.test/token"}
 
 
 def problems(folder: Path, content: object) -> list[Problem]:
@@ -133,7 +134,7 @@ def test_another_host_than_loopback_is_taken_with_tls(tmp_path: Path) -> None:
     [
         ({"auth": {"profiles": {"x": {"type": "google"}}}}, "auth.profiles.x"),
         (
-            {"auth": {"profiles": {"x": {"type": "oauth", "clientId": "c", "tokenUrl": "https://t"}}}},
+            {"auth": {"profiles": {"x": {**OAUTH, "authorizationUrl": "https://t/login"}}}},
             "auth.profiles.x",
         ),
     ],
@@ -143,6 +144,45 @@ def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path, sections: dict[str,
     [warning] = loaded(tmp_path, with_(**sections)).warnings
 
     assert (path, True) == (warning.path, warning.finding.startswith("has no effect yet: "))
+
+
+def test_a_login_that_nobody_can_begin_is_warned_of(tmp_path: Path) -> None:
+    """It has the address that refreshes, and none where a person says who they are."""
+    found = loaded(tmp_path, with_(auth={"profiles": {"x": OAUTH}})).warnings
+
+    said = "nobody can log in by it: say authorizationUrl or deviceAuthorizationUrl"
+    assert ("auth.profiles.x", said) in [(warning.path, warning.finding) for warning in found]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://t.test/token", "https://t.test:8443/token?v=2", "http://127.0.0.1:5/t", "http://[::1]:5"]
+)
+def test_a_token_comes_over_tls_or_from_this_machine(tmp_path: Path, address: str) -> None:
+    """RFC 6749, section 3.2."""
+    profile = loaded(tmp_path, with_(auth={"profiles": {"x": {**OAUTH, "tokenUrl": address}}})).auth.profiles
+
+    assert [address] == [one.token_url for one in profile.values()]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://t.test/token",
+        "http://localhost.t.test/token",
+        "http://127.0.0.1.t.test/token",
+        "http://127.0.0.1@t.test/token",
+        "https://user:secret@t.test/token",
+        "https://t.test/token#part",
+        "https://",
+        "https:///token",
+        "t.test/token",
+    ],
+)
+def test_no_other_address_is_taken_for_a_token(tmp_path: Path, address: str) -> None:
+    """A refresh token in the clear, or sent to somebody else, is a stolen one."""
+    found = problems(tmp_path, with_(auth={"profiles": {"x": {**OAUTH, "tokenUrl": address}}}))
+
+    assert [Problem("auth.profiles.x.tokenUrl", "expected an address that begins with https://")] == found
 
 
 def test_a_secret_that_no_agent_is_given_is_warned_of(tmp_path: Path) -> None:

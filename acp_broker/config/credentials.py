@@ -109,13 +109,37 @@ class TokenProfile(_Profile, frozen=True, tag="token"):
     env: VariableName | None = None
 
 
+_Address = Annotated[
+    str,
+    Meta(
+        # RFC 6749, section 3.2: TLS. What stays on this machine needs none.
+        pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)([/?][^\s#]*)?$",
+        extra={"expected": "an address that begins with https://"},
+    ),
+]
+
+
 class OAuthProfile(_Profile, frozen=True, tag="oauth"):
     """An OAuth login that the broker refreshes; its token set lives in the state folder."""
 
     client_id: Annotated[str, Meta(min_length=1)]
-    token_url: Annotated[str, Meta(pattern="^https://", extra={"expected": "an address that begins with https://"})]
+    token_url: _Address
+    authorization_url: _Address | None = None
+    device_authorization_url: _Address | None = None
+    revocation_url: _Address | None = None
     client_secret: Secret | None = None
-    scopes: tuple[str, ...] = ()
+    client_authentication: Literal["basic", "post"] = "basic"
+    scopes: tuple[
+        Annotated[str, Meta(pattern=r"^[^\s\"\\]+$", extra={"expected": "one scope, without spaces"})], ...
+    ] = ()
+    parameters: dict[str, str] = {}
+    redirect_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?(/[^\s?#]*)?$",
+            extra={"expected": 'an address of this machine, such as "http://127.0.0.1:1455/callback"'},
+        ),
+    ] = "http://127.0.0.1/callback"
     env: VariableName | None = None
 
 
@@ -123,7 +147,9 @@ class GoogleProfile(_Profile, frozen=True, tag="google"):
     """Google's application default credentials, or the service account in `credentialsFile`."""
 
     credentials_file: Path | None = None
-    scopes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
+    metadata_server: bool = False
+    env: VariableName | None = None
 
 
 class AgentProfile(_Profile, frozen=True, tag="agent"):
@@ -150,9 +176,13 @@ def source_variable(profile: Profile | None) -> str | None:
 
 def child_variable(profile: Profile | None) -> str | None:
     """The variable in which a child process is given the secret: `env`, else the one it is read from, else None."""
-    if isinstance(profile, ApiKeyProfile | TokenProfile):
-        return profile.env or source_variable(profile)
-    return None
+    match profile:
+        case ApiKeyProfile() | TokenProfile():
+            return profile.env or source_variable(profile)
+        case OAuthProfile(env=variable) | GoogleProfile(env=variable):
+            return variable
+        case _:
+            return None
 
 
 class Auth(_Shape, frozen=True):

@@ -110,6 +110,7 @@ def _settled(
             *_shared_fates(document.acp, backends),
             *_unset(document, environ),
             *_unnamed(document),
+            *_shut(document),
             *_not_yet(document),
         ),
     )
@@ -201,6 +202,15 @@ def _unnamed(document: Document) -> Iterator[Problem]:
         if isinstance(profile, ApiKeyProfile | TokenProfile) and child_variable(profile) is None:
             found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
             yield Problem(join("auth.profiles", name), found)
+
+
+def _shut(document: Document) -> Iterator[Problem]:
+    """Profiles that nobody can log in by."""
+    for name, profile in document.auth.profiles.items():
+        match profile:
+            case OAuthProfile(authorization_url=None, device_authorization_url=None):
+                found = "nobody can log in by it: say authorizationUrl or deviceAuthorizationUrl"
+                yield Problem(join("auth.profiles", name), found)
 
 
 def _expanded(value: object, environ: Mapping[str, str]) -> object:
