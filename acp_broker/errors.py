@@ -7,6 +7,8 @@
     |-- StoreError           our own disk: full, read-only, a log we cannot read. Never walks the chain
     |   `-- SessionInUse     another process has the session's log
     |-- Unresolved           a secret cannot be had; the message says why, and never holds a secret
+    |-- AuthRejected         a provider refuses a login: only a new login helps
+    |-- AuthUnavailable      a provider gives no newer token now; later it may
     |-- BackendFailure       an attempt failed; carries a core.failures.Failure
     `-- RpcError             an error reply, sent or received
 
@@ -81,6 +83,31 @@ class Unresolved(BrokerError):  # noqa: N818 - what it says, not what went wrong
 
     def __init__(self, why: str, *, is_late: bool = False) -> None:
         self.is_late = is_late
+        super().__init__(why)
+
+
+class AuthRejected(BrokerError):  # noqa: N818 - what happened
+    """A provider refuses what a profile has: what it said, without secrets; `code` is the provider's own.
+
+    `is_final`: it refuses the stored token (`invalid_grant`), and will until there is another. Else it refuses
+    something in config, such as the client.
+    """
+
+    def __init__(self, why: str, *, code: str | None = None, is_final: bool = True) -> None:
+        self.code = code
+        self.is_final = is_final
+        super().__init__(why)
+
+
+class AuthUnavailable(BrokerError):  # noqa: N818 - what happened
+    """A provider gives no newer token now: one sentence on why, without secrets.
+
+    `is_unanswered`: it was asked, and may have replaced the old token although no answer came.
+    """
+
+    def __init__(self, why: str, *, retry_after_s: float | None = None, is_unanswered: bool = False) -> None:
+        self.retry_after_s = retry_after_s
+        self.is_unanswered = is_unanswered
         super().__init__(why)
 
 

@@ -1,0 +1,41 @@
+"""What a login is: the tokens of one profile, and who gets newer ones. No secret of it is part of a repr."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class TokenSet(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One answer of a token endpoint (RFC 6749, section 5.1). `refresh` is None where it gave none.
+
+    Times are seconds of the wall clock: `obtained_at` when it was asked for, `expires_at` None for a token that
+    does not say. `account` is who it is for, as a person would know it; None where nobody said.
+    """
+
+    access: str
+    refresh: str | None = None
+    obtained_at: float = 0.0
+    expires_at: float | None = None
+    scopes: tuple[str, ...] = ()
+    token_type: str = "Bearer"  # noqa: S105 - a kind of token, no token
+    account: str | None = None
+
+    def __repr__(self) -> str:
+        return "TokenSet(...)"
+
+
+class TokenSource(Protocol):
+    """Who gets newer tokens for one profile. `needs_login`: only from those of a login, which a refresh may use up.
+
+    False: it makes them of what config names, such as a service account, and may be asked as often as one likes.
+    """
+
+    @property
+    def needs_login(self) -> bool: ...
+
+    async def refresh(self, tokens: TokenSet | None) -> TokenSet:
+        """Newer tokens; whole: what the answer left out (`refresh`, `scopes`, `account`) is that of the old ones.
+
+        `tokens` is None where there are none yet, and only with `needs_login` False. No lock is held meanwhile.
+        Raises AuthRejected, AuthUnavailable; has a limit of its own.
+        """
