@@ -1,0 +1,132 @@
+"""The rows of known agents: found by what people write, and held to the shape that config.json takes."""
+
+import re
+from typing import get_args
+
+import pytest
+
+from acp_broker.core.habits import Habits
+from backends.acp import rows
+from backends.acp.row import Notice, Row, RowName
+
+ROWS = sorted(rows.known())
+
+COMMANDS = {
+    "claude-agent-acp": "claude",
+    "/home/me/.local/bin/claude-agent-acp --verbose": "claude",
+    "npx -y @agentclientprotocol/claude-agent-acp": "claude",
+    "npx -y @agentclientprotocol/claude-agent-acp@0.100.0": "claude",
+    "npx --yes @zed-industries/claude-code-acp@latest": "claude",
+    "npm exec -- @agentclientprotocol/claude-agent-acp": "claude",
+    "npx -p @agentclientprotocol/claude-agent-acp claude-agent-acp": "claude",
+    "npx --package=@agentclientprotocol/claude-agent-acp x": "claude",
+    "bunx @agentclientprotocol/claude-agent-acp": "claude",
+    "bun x @agentclientprotocol/claude-agent-acp": "claude",
+    "pnpm dlx @agentclientprotocol/claude-agent-acp": "claude",
+    "env ANTHROPIC_API_KEY=x claude-agent-acp": "claude",
+    "/usr/bin/env A=1 B=2 npx -y @agentclientprotocol/codex-acp": "codex",
+    "node /usr/lib/node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js": "claude",
+    "node --no-warnings node_modules/.bin/claude-agent-acp": "claude",
+}
+STRANGERS = (
+    "my-agent",
+    "npx -y some-agent claude-agent-acp-not",
+    "python -m my_agent claude-agent-acp",
+    "node server.js",
+    "env",
+    "npx",
+)
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS.items())
+def test_a_command_tells_its_agent(command: str, name: str):
+    """What people write starts the agent that they mean; a row applies with nothing configured."""
+    assert name in rows.by_command(command.split())[:1]
+
+
+@pytest.mark.parametrize("command", STRANGERS)
+def test_a_command_of_nobody_that_is_known_tells_nothing(command: str):
+    """An agent nobody has described is the normal case: the general rules hold for it."""
+    assert () == rows.by_command(command.split())
+
+
+def test_a_package_of_the_same_program_is_told_by_its_name():
+    """Two packages hold a program called codex-acp: the package says which."""
+    assert ("codex",) == rows.by_command(["npx", "-y", "@agentclientprotocol/codex-acp"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_agent_is_known_by_what_it_calls_itself(name: str):
+    """A wrapper's command says nothing; `agentInfo.name` does."""
+    for info_name in rows.known()[name].info_names:
+        assert rows.known()[name] == rows.find(None, ["my-wrapper"], info_name)
+
+
+def test_none_turns_the_row_off():
+    """The user's word counts: with "none" an agent is a stranger, whatever its command."""
+    assert None is rows.find("none", ["claude-agent-acp"], "@agentclientprotocol/claude-agent-acp")
+
+
+def test_a_name_forces_a_row():
+    """A wrapper script may be anybody."""
+    assert rows.known()["claude"] == rows.find("claude", ["my-script"])
+
+
+def test_a_row_of_ones_own_adds_to_the_one_that_it_is_like():
+    """A fork says one thing more and starts otherwise; all else is as before."""
+    claude = rows.known()["claude"]
+    own = Row(like="claude", title="Ours", env={"A": "1"}, notices=(Notice("Sorry: "),))
+
+    found = rows.find(own, ["ours"])
+
+    assert found is not None
+    assert ("Ours", {**claude.env, "A": "1"}) == (found.title, found.env)
+    assert (Notice("Sorry: "), *claude.notices) == found.notices
+    assert (claude.modes, claude.leaves, None) == (found.modes, found.leaves, found.like)
+
+
+def test_a_row_of_ones_own_stands_alone():
+    """Without `like` nothing is inherited."""
+    own = Row(title="Ours")
+
+    assert own == rows.find(own, ["claude-agent-acp"])
+
+
+# --- the data
+
+
+def test_the_names_that_config_takes_are_those_that_there_are():
+    """They are written twice, so that config.json is checked without reading the rows."""
+    assert sorted(get_args(RowName)) == ROWS
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_dated_and_can_be_found_and_started(name: str):
+    """A row says of which version it was true, how its agent is found, and how a user gets it."""
+    row = rows.known()[name]
+
+    assert row.title
+    assert row.as_of
+    assert row.measured
+    assert row.install
+    assert row.posture
+    assert name in rows.by_command(row.command)
+    assert any(package in row.measured for package in row.packages)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_rows_words_compile(name: str):
+    """What is broken here would fail each opening of that agent."""
+    assert isinstance(rows.habits(rows.known()[name]), Habits)
+
+
+def test_the_habits_of_a_stranger_are_none():
+    """Where nothing is known, the general rules stand alone."""
+    assert Habits() == rows.habits(None)
+
+
+def test_notices_reach_over_lines():
+    """A provider's whole JSON may stand inside a notice."""
+    (notice,) = rows.habits(Row(notices=(Notice("a.*b", "billing"),))).notices
+
+    assert re.DOTALL & notice.regex.flags
