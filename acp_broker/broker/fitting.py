@@ -142,11 +142,12 @@ class Fitting:
 
     async def _set_mode(self, mode: str, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
-        result = await self._asked("session/set_mode", rest, lambda: settings.choose_mode(mode))
+        result = await self._asked("session/set_mode", rest, lambda: settings.check_mode(mode))
         told = settings.told
         settings.mode_set(mode)
-        self._keep(settings.news(told))
-        return result
+        # ACP v1 answers with nothing, so agents tell of the mode; for one that is away we do.
+        self._keep(settings.news(told), is_ours=result is None)
+        return result or _DONE
 
     async def _set_option(self, option: str, value: Raw, rest: dict[str, Raw]) -> Raw:
         settings = self._session.settings
@@ -157,22 +158,28 @@ class Fitting:
             await self._set_mode(mode, {"sessionId": jsonrpc.encode(self._session.id), "modeId": value})
         else:
             method = "session/set_config_option"
-            result = await self._asked(method, rest, lambda: settings.choose_option(option, value))
+            result = await self._asked(method, rest, lambda: settings.check_option(option))
             told = settings.told
-            settings.option_set(result, option, value)
+            settings.option_set(result or _DONE, option, value)
             self._keep(settings.news(told))
         return jsonrpc.encode({"configOptions": settings.shown_options() or []})
 
-    def _keep(self, news: Sequence[Update]) -> None:
-        """The user has chosen: have the log say so, and show it to the other frontends, whose user decides by it."""
+    def _keep(self, news: Sequence[Update], *, is_ours: bool = False) -> None:
+        """The user has chosen: have the log say so, and show it to the other frontends, whose user decides by it.
+
+        What is ours to tell is shown to the one that chose as well.
+        """
         session = self._session
         session.keep_choices()
-        if session.log.readers > 1:
+        if is_ours or session.log.readers > 1:
             session.show(news, 0)
         session.log.commit()
 
-    async def _asked(self, method: str, params: dict[str, Raw], keep: Callable[[], None]) -> Raw:
-        """Ask the selected backend; `keep` where it cannot be asked now, or takes longer than a prompt should wait."""
+    async def _asked(self, method: str, params: dict[str, Raw], check: Callable[[], None]) -> Raw | None:
+        """Ask the selected backend; None where it cannot be asked now, or takes longer than a prompt should wait.
+
+        `check` raises RpcError for what is then not worth keeping.
+        """
         session = self._session
         name = session.settings.backend
         standby = session.standby(name)
@@ -189,9 +196,9 @@ class Fitting:
             why = error.failure.text
         # It may have been heard or not: the next turn begins by fitting this life anew.
         self._fitted.pop(name, None)
-        keep()
+        check()
         session.trace("setting_kept", session=session.id, method=method, why=why)
-        return _DONE
+        return None
 
 
 async def _answered(work: Callable[[], Awaitable[Raw]]) -> Raw | RpcError:

@@ -180,18 +180,16 @@ class Settings(Shown):
             case _:
                 return (update,)
 
-    def choose_mode(self, mode: str) -> None:
-        """The user's choice while the backend cannot be asked. Raises RpcError for a mode it does not have."""
+    def check_mode(self, mode: str) -> None:
+        """While the backend cannot be asked. Raises RpcError for a mode it does not have."""
         if self.modes is None or not self.modes.offers(mode):
             known = ", ".join(one.id for one in self.modes.available) if self.modes is not None else "none"
             raise RpcError(INVALID_PARAMS, f"no mode is called {mode!r}; known: {known}")
-        self.mode_set(mode)
 
-    def choose_option(self, option: str, value: Raw) -> None:
-        """As `choose_mode`, for an option."""
+    def check_option(self, option: str) -> None:
+        """As `check_mode`, for an option."""
         if not any(option_id(one) == option for one in self.options or ()):
             raise RpcError(INVALID_PARAMS, f"no config option is called {option!r}")
-        self.option_set(Raw(b"{}"), option, value)
 
     def mode_set(self, mode: str) -> None:
         """The user's choice, which holds from now on: by every way in which the backend tells of this mode."""

@@ -243,6 +243,28 @@ async def test_a_mode_that_is_set_while_it_is_down_is_kept(tmp_path):
     assert "code" == loaded["modes"]["currentModeId"]
 
 
+async def test_a_mode_that_is_set_while_it_is_down_is_told_to_all(tmp_path):
+    """A client that goes by updates alone, as acpx does, would show the mode before; so would one that set nothing."""
+    async with house(tmp_path, primary=once_well({"modes": MODES}), spare=SPARE) as home:
+        (editor, session), other = await known_and_down(home), await home.editor()
+        await other.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await editor.result("session/set_mode", sessionId=session, modeId="code")
+
+    told = [{"sessionUpdate": "current_mode_update", "currentModeId": "code"}]
+    assert (told, told) == (editor.updates, other.updates)
+
+
+async def test_an_option_that_is_set_while_it_is_down_is_told_to_the_others(tmp_path):
+    """Who set it has the whole list for an answer."""
+    async with house(tmp_path, primary=once_well({"configOptions": [MODEL]}), spare=SPARE) as home:
+        (editor, session), other = await known_and_down(home), await home.editor()
+        await other.result("session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
+        await editor.result("session/set_config_option", sessionId=session, configId="model", value="large")
+
+    told = [option["currentValue"] for update in other.updates for option in update["configOptions"]]
+    assert ["large"] == told
+
+
 async def test_a_mode_that_is_set_while_it_is_down_is_checked(tmp_path):
     """Against what is known of it."""
     async with house(tmp_path, primary=once_well({"modes": MODES}), spare=SPARE) as home:
@@ -415,7 +437,7 @@ async def test_a_mode_that_was_not_confirmed_is_set_again_before_the_prompt(tmp_
         turn = await editor.prompt(session)
         await home.clock.advance(60.0)
 
-    assert ([], ["primary silent"]) == (turn.words, turn.attempts)
+    assert (["current_mode_update"], ["primary silent"]) == (turn.words, turn.attempts)
 
 
 # --- fallbacks

@@ -8,6 +8,7 @@ import pytest
 from tests.support import acpx
 from tests.support.acpx import Acpx
 from tests.support.broker import agent, chain
+from tests.support.ways import brokered
 
 # An empty turn: the next one answers, and the primary may answer again in the turn after that.
 _FAILS = [{"do": "end"}]
@@ -38,7 +39,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
     folder = tmp_path_factory.mktemp("acpx")
     primary = agent(PRIMARY)
     primary["command"] += ["--memory", str(folder / "memory")]
-    user = Acpx(folder, chain(primary=primary, spare=agent(SPARE)))
+    user = Acpx(folder, brokered(folder, chain(primary=primary, spare=agent(SPARE))).argv)
     ensured = [user.run("sessions", "ensure", "--name", "s")[-1] for _ in range(2)]
     turns = []
     for text in ("the first", "the second", "the third"):

@@ -3,19 +3,19 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
-import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support import npm, processes
-from tests.support.run import ENVIRONMENT, RUN
+from tests.support.run import ENVIRONMENT, ROLE, RUN
 
 HERE = Path(__file__).parents[1] / "acpx"
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
 DEADLINE_S = 60.0
-# It keeps its agent for this many seconds after a prompt.
-KEEPS_S = "0.1"
+JSON = ["--approve-all", "--format", "json", "--json-strict"]
 
 
 def install() -> None:
@@ -28,25 +28,24 @@ def install() -> None:
 
 
 class Acpx:
-    """It runs `acp-broker stdio` with this config, for a user who has never run either."""
+    """It runs this command as its agent, for a user who has never run either.
 
-    def __init__(self, folder: Path, config: Mapping[str, object]) -> None:
+    The agent is kept for `keeps_s` seconds after a prompt, and without a prompt not at all.
+    """
+
+    def __init__(self, folder: Path, agent: Sequence[str], *, keeps_s: float = 0.1) -> None:
         self.work, self.home = folder / "work", folder / "home"
         self.work.mkdir()
         self.home.mkdir()
-        path = folder / "config.json"
-        path.write_text(json.dumps(config))
-        path.chmod(0o600)
-        self._agent = shlex.join([sys.executable, "-m", "acp_broker.cli.main", "--config", str(path), "stdio"])
+        self._options = ["--ttl", str(keeps_s), "--agent", shlex.join(agent)]
         self._run = os.urandom(8).hex()
         kept = {name: ENVIRONMENT[name] for name in ("PATH", "PYTHONPATH") if name in ENVIRONMENT}
         self._environ = {**kept, "HOME": str(self.home), RUN: self._run}
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """`acpx WORDS`, with the messages of the connection on stdout."""
-        options = ["--approve-all", "--format", "json", "--json-strict", "--ttl", KEEPS_S, "--agent", self._agent]
+    def begin(self, *words: str, options: Sequence[str] = JSON) -> subprocess.Popen[str]:
+        """`acpx WORDS`, with the messages of the connection on stdout unless other options are given."""
         return subprocess.Popen(
-            ["node", str(HERE / "node_modules" / "acpx" / "dist" / "cli.js"), *options, *words],
+            ["node", str(HERE / "node_modules" / "acpx" / "dist" / "cli.js"), *options, *self._options, *words],
             cwd=self.work,
             env=self._environ,
             stdin=subprocess.DEVNULL,
@@ -67,3 +66,13 @@ class Acpx:
     def until_alone(self) -> None:
         """Wait until no process of it, of a broker or of an agent is left."""
         assert [] == processes.still_there(f"{RUN}={self._run}", within_s=DEADLINE_S)
+
+    def kill(self, role: str) -> None:
+        """SIGKILL for the agents of one backend, and wait until they are gone."""
+        ours = set(processes.carrying(f"{RUN}={self._run}"))
+        agents = [seen for seen in processes.carrying(f"{ROLE}={role}") if seen in ours]
+        assert agents != []
+        for seen in agents:
+            os.kill(seen.pid, signal.SIGKILL)
+        for seen in agents:
+            assert processes.wait_gone(seen, time.monotonic() + DEADLINE_S)

@@ -93,26 +93,32 @@ def transcript(heard: Sequence[dict], session: str, first_prompt: int) -> Transc
     `first_prompt` is the number of messages that were heard before the first prompt.
     """
     asks: dict[object, str] = {}
-    plain = [_plain(message, session, asks) for message in heard]
-    set_up = sorted(json.dumps(message, sort_keys=True) for message in plain[1:first_prompt])
-    return Transcript(set_up, plain[first_prompt:])
+    all_plain = [_with_named_asks(plain(message, {session: "<session>"}), asks) for message in heard]
+    set_up = sorted(json.dumps(message, sort_keys=True) for message in all_plain[1:first_prompt])
+    return Transcript(set_up, all_plain[first_prompt:])
 
 
-def _plain(message: dict, session: str, asks: dict[object, str]) -> Message:
-    message = _without_ours(_renamed(message, session))
+def plain(message: dict, names: Mapping[str, str]) -> dict:
+    """A message with other names for some texts, and without what is the broker's; ids of requests stay."""
+    return _without_ours(_renamed(message, names))
+
+
+def _with_named_asks(message: dict, asks: dict[object, str]) -> Message:
     if "method" in message and "id" in message:
         asks[message["id"]] = message["id"] = f"ask {len(asks)}"
     return message
 
 
-def _renamed(value: object, session: str) -> object:
+def _renamed(value: object, names: Mapping[str, str]) -> object:
     match value:
         case dict():
-            return {key: _renamed(one, session) for key, one in value.items()}
+            return {key: _renamed(one, names) for key, one in value.items()}
         case list():
-            return [_renamed(one, session) for one in value]
+            return [_renamed(one, names) for one in value]
         case str():
-            return value.replace(session, "<session>")
+            for text, name in names.items():
+                value = value.replace(text, name)
+            return value
         case _:
             return value
 
