@@ -11,12 +11,12 @@ import pytest
 from tests.support import typescript
 from tests.support.broker import agent, chain
 from tests.support.conversation import (
-    DIES_IN_THE_MIDDLE,
     SAME_MODES,
     TAKES_OVER_THERE,
     Told,
     answered,
     attempts,
+    fails_in_the_middle,
     titles,
     words,
 )
@@ -75,10 +75,20 @@ def test_an_error_after_the_first_word_names_the_backend_and_what_it_said(alone:
     ) == behind.error  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", WAYS)
-def test_a_failover_in_the_middle_looks_like_one_agent(kind: Kind, work: Path, tmp_path: Path) -> None:
-    """The primary is killed before the first word of the second turn; the spare goes on, with all its questions."""
-    primary, spare = agent(DIES_IN_THE_MIDDLE), agent(TAKES_OVER_THERE, **SAME_MODES)
+@pytest.mark.parametrize(
+    ("kind", "fault", "failure"),
+    [
+        *((kind, "killed", "crashed") for kind in WAYS),
+        ("stdio", "killed between turns", "crashed"),
+        ("stdio", "dressed", "server_error"),
+        ("stdio", "error", "overloaded"),
+    ],
+)
+def test_a_failover_in_the_middle_looks_like_one_agent(
+    kind: Kind, fault: str, failure: str, work: Path, tmp_path: Path
+) -> None:
+    """The primary fails before the first word of the second turn; the spare goes on, with all its questions."""
+    primary, spare = agent(fails_in_the_middle(fault)), agent(TAKES_OVER_THERE, **SAME_MODES)
 
     alone = told(direct(SCRIPT), work, settings=False)
     with way_in(kind, tmp_path, chain(primary=primary, spare=spare)) as way:
@@ -86,8 +96,9 @@ def test_a_failover_in_the_middle_looks_like_one_agent(kind: Kind, work: Path, t
 
     assert words(alone.transcript.talk) == words(behind.transcript.talk)
     assert "Mine" not in titles(behind)
+    assert [] == behind.mishaps
     assert ["primary"] == attempts(behind.heard)[0]
-    assert ["primary crashed", "spare"] == attempts(behind.heard)[1]
+    assert [f"primary {failure}", "spare"] == attempts(behind.heard)[1]
 
 
 def test_the_lock_names_each_package_by_its_content_and_no_registry() -> None:

@@ -14,13 +14,27 @@ Message = Mapping[str, object]
 
 # What only the selected backend may say: a fallback's settings are never shown, since set_mode goes elsewhere.
 SETTINGS = {"available_commands_update", "current_mode_update", "config_option_update", "session_info_update"}
-# The primary of a failover in the middle: it answers "show me", and is killed before the first word of anything else,
-# after two notes that must not be shown. The one that takes over knows the conversation from its second turn on.
-_DIES = [{"do": "usage", "used": 666, "size": 667}, {"do": "note", "info": {"title": "Mine"}}, {"do": "die"}]
-DIES_IN_THE_MIDDLE = {
-    **SCRIPT,
-    "turns": [[{"do": "ifText", "contains": "show me", "steps": SCRIPT["turns"][0], "else": _DIES}]],
+# How the primary of a failover in the middle fails, before the first word of anything but "show me", which it answers,
+# and after two notes that must not be shown. `between turns` it is dead already, and what starts in its place dies too.
+_NOTES = [{"do": "usage", "used": 666, "size": 667}, {"do": "note", "info": {"title": "Mine"}}]
+_FAULTS: Mapping[str, list] = {
+    "killed": [*_NOTES, {"do": "die"}],
+    "killed between turns": [*_NOTES, {"do": "die"}],
+    "dressed": [*_NOTES, {"do": "say", "text": "API Error: 503 Service Unavailable"}, {"do": "end"}],
+    "error": [*_NOTES, {"do": "fail", "message": "Internal error: overloaded", "data": {"errorKind": "server_error"}}],
 }
+
+
+def fails_in_the_middle(fault: str) -> dict:
+    """The script of such a primary. The one that takes over knows the conversation from its second turn on."""
+    shows = SCRIPT["turns"][0]
+    if fault == "killed between turns":
+        shows = [{"do": "lateUpdates", "steps": [{"do": "die"}]}, *shows]
+    turn = [{"do": "ifText", "contains": "show me", "steps": shows, "else": _FAULTS[fault]}]
+    return {**SCRIPT, "turns": [turn]}
+
+
+DIES_IN_THE_MIDDLE = fails_in_the_middle("killed")
 TAKES_OVER_THERE = {**SCRIPT, "turns": SCRIPT["turns"][1:]}
 # The first turn switches the session to `code`; a fallback must have a mode for that, or it is passed over.
 SAME_MODES = {"modes": {"code": "code"}}
