@@ -1,0 +1,93 @@
+"""The ways in which a provider fails, by name.
+
+Before any word:
+
+- a status, `400` to `599`, with an error body as this provider writes it; `429;ra=2` adds `retry-after: 2`
+- `refused`: nobody listens on the port
+- `reset-headers`: the connection is reset (RST) when the request was read
+- `err-first`: 200, then an error event
+- `eof-first`: 200, the opening events, then the body ends, well-formed as HTTP
+- `think-reset`: three words of reasoning, then RST
+- `empty`: a whole answer with nothing in it
+- `garbage`: 200 with a proxy's HTML page
+- `stall-headers`, `stall-first`: silence when the request was read, or after the opening events
+
+After three words: `err-mid`, `reset-mid`, `eof-mid`, `stall-mid`, likewise.
+
+And the healthy ones: `good`; `tool-shell` and `tool-write` first call the agent's tool for commands or for writing a
+file, and say their words when its result is there. With an agent that offers no such tool they are `good`.
+
+An answer that was not asked as a stream has no events: there `err-*` is a status 500; `eof-*`, `reset-mid` and
+`stall-mid` break inside the body, whose length was told; `think-reset` and `stall-first` after the headers.
+"""
+
+import re
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Cut(StrEnum):
+    """How an answer that stops early stops."""
+
+    RESET = "reset"
+    EOF = "eof"
+    STALL = "stall"
+    ERROR = "err"
+
+
+class Where(StrEnum):
+    """What was sent before it stops."""
+
+    HEADERS = "headers"
+    FIRST = "first"
+    THINK = "think"
+    MID = "mid"
+
+
+# Of reasoning and of words, before an answer is cut.
+SOONEST = 3
+
+WHOLE = ("good", "empty", "tool-shell", "tool-write")
+CUTS = {
+    "reset-headers": (Cut.RESET, Where.HEADERS),
+    "stall-headers": (Cut.STALL, Where.HEADERS),
+    "err-first": (Cut.ERROR, Where.HEADERS),
+    "eof-first": (Cut.EOF, Where.FIRST),
+    "stall-first": (Cut.STALL, Where.FIRST),
+    "think-reset": (Cut.RESET, Where.THINK),
+    "err-mid": (Cut.ERROR, Where.MID),
+    "reset-mid": (Cut.RESET, Where.MID),
+    "eof-mid": (Cut.EOF, Where.MID),
+    "stall-mid": (Cut.STALL, Where.MID),
+}
+STATUSES = ("429", "429;ra=2", "503", "529", "401", "400", "402")
+# Every name that the tables of this project use; any other status works as well.
+NAMES = (*STATUSES, "refused", "garbage", *CUTS, *WHOLE)
+
+_STATUS = re.compile(r"([45]\d\d)(?:;ra=(\d+))?")
+
+
+class Fault(Struct, frozen=True):
+    """One of the ways above. `status` is 0 where the answer is a 200 or none; `retry_after` is in seconds."""
+
+    name: str
+    status: int = 0
+    retry_after: int | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        return self.name == "refused"
+
+    @property
+    def cut(self) -> tuple[Cut, Where] | None:
+        return CUTS.get(self.name)
+
+
+def named(name: str) -> Fault:
+    """The fault of this name; raises ValueError for one that does not exist."""
+    if match := _STATUS.fullmatch(name):
+        return Fault(name, int(match[1]), None if match[2] is None else int(match[2]))
+    if name in NAMES:
+        return Fault(name)
+    raise ValueError(f"no such fault: {name}; a status such as 503, or one of {', '.join(NAMES)}")

@@ -1,0 +1,203 @@
+"""The server: one port, every API, one fault at a time."""
+
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+from msgspec.json import encode
+
+from tests.support.provider import tools
+from tests.support.provider.anthropic import Anthropic
+from tests.support.provider.chat import Chat
+from tests.support.provider.control import control
+from tests.support.provider.door import Door
+from tests.support.provider.faults import Fault, named
+from tests.support.provider.gemini import Gemini
+from tests.support.provider.lists import beside
+from tests.support.provider.playing import Pace, play
+from tests.support.provider.responses import Responses
+from tests.support.provider.seen import Seen
+from tests.support.provider.shape import Answer, Ask, Shape
+from tests.support.provider.wire import Gone, Request, Wire, head
+
+SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), Gemini())
+
+_GOOD = named("good")
+
+
+class Provider:
+    """A provider on loopback, made by `provider()`. Everything here may be changed while it runs.
+
+    says: what the model answers; a token is a word with the space behind it
+    thinks: what it reasons before, in the same way
+    fault: a name from `faults`; it holds for every request that comes from now on
+    only: `all` requests to the model fail, or the `main` ones alone (see Seen)
+    command, path: what `tool-shell` runs, and the file that `tool-write` writes; its content is `says`
+    """
+
+    def __init__(self, says: str, fault: str, only: str, pace: Pace, port: int) -> None:
+        self.says = says
+        self.thinks = ""
+        self.command = "echo drill"
+        self.path = "drill.txt"
+        self.pace = pace
+        self.seen: list[Seen] = []
+        self.watch: Callable[[Seen], None] = lambda _: None
+        self._door = Door(port)
+        self._side_door = Door()
+        self._open: set[anyio.CancelScope] = set()
+        self._fault = _GOOD
+        self._silence = anyio.Event()
+        self.only = only
+        self.fault = fault
+
+    @property
+    def port(self) -> int:
+        return self._door.port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def control_url(self) -> str:
+        """Where `control` answers even when nobody listens at `url`."""
+        return f"http://127.0.0.1:{self._side_door.port}"
+
+    @property
+    def fault(self) -> str:
+        return self._fault.name
+
+    @fault.setter
+    def fault(self, name: str) -> None:
+        """With `refused` the connections that exist are closed too, as those of a process that died."""
+        self._fault = named(name)
+        self._silence = anyio.Event()
+        if not self._fault.is_refused:
+            self._door.open()
+            return
+        self._door.shut()
+        for scope in tuple(self._open):
+            scope.cancel()
+
+    @property
+    def only(self) -> str:
+        return self._only
+
+    @only.setter
+    def only(self, which: str) -> None:
+        if which not in ("all", "main"):
+            raise ValueError(f"all or main, not {which}")
+        self._only = which
+
+    def asked(self, api: str | None = None, *, main: bool | None = None) -> list[Seen]:
+        """The requests so far: of this API (default: of any to the model), and of the turn itself or not."""
+        apis = [shape.name for shape in SHAPES] if api is None else [api]
+        return [one for one in self.seen if one.api in apis and main in (None, one.is_main)]
+
+    async def silent(self) -> None:
+        """Wait until a client is left without a word, by a `stall-*` that was set before."""
+        await self._silence.wait()
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._side_door.let_in, tasks, self._talk_aside)
+                await self._door.let_in(tasks, self._talk)
+        finally:
+            self._door.close()
+            self._side_door.close()
+
+    async def _talk(self, sock: socket.socket) -> None:
+        with anyio.CancelScope() as scope:
+            self._open.add(scope)
+            try:
+                await self._listen(Wire(sock, lambda: self._silence.set()))
+            finally:
+                self._open.discard(scope)
+                sock.close()
+
+    async def _talk_aside(self, sock: socket.socket) -> None:
+        try:
+            wire = Wire(sock)
+            request = await wire.request()
+            status, body = control(self, request) or (404, b"{}")
+            await wire.send(head(status, "application/json", len(body), {"connection": "close"}) + body)
+        except Gone:
+            pass
+        finally:
+            sock.close()
+
+    async def _listen(self, wire: Wire) -> None:
+        try:
+            while True:
+                request = await wire.request()
+                await self._answer(wire, request)
+                if request.headers.get("connection", "").lower() == "close":
+                    return
+        except Gone:
+            return
+
+    async def _answer(self, wire: Wire, request: Request) -> None:
+        for shape in SHAPES:
+            if ask := shape.ask(request):
+                fault = self._fault if self.only == "all" or ask.tools else _GOOD
+                self._note(request, shape.name, fault.name, is_main=bool(ask.tools))
+                await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
+                return
+        status, body = self._answer_beside(request)
+        content = b"" if request.method == "HEAD" else body
+        await wire.send(head(status, "application/json", len(body), {}) + content)
+
+    def _answer_beside(self, request: Request) -> tuple[int, bytes]:
+        if told := control(self, request):
+            return told
+        if found := beside(request):
+            self._note(request, found[0], "", is_main=False)
+            return 200, encode(found[1])
+        self._note(request, "other", "", is_main=False)
+        return (200 if request.method in ("GET", "HEAD") else 404), b"{}"
+
+    def _answer_to(self, ask: Ask, fault: Fault) -> Answer:
+        if fault.name == "empty":
+            return Answer()
+        if not ask.is_answered:
+            call = None
+            if fault.name == "tool-shell":
+                call = tools.shell(ask.tools, self.command)
+            elif fault.name == "tool-write":
+                call = tools.write(ask.tools, self.path, self.says)
+            if call:
+                return Answer(call=call)
+        return Answer(_tokens(self.says), _tokens(self.thinks))
+
+    def _note(self, request: Request, api: str, fault: str, *, is_main: bool) -> None:
+        seen = Seen(request.method, request.path, api, fault, is_main, request.headers, request.body)
+        self.seen.append(seen)
+        self.watch(seen)
+
+
+@asynccontextmanager
+async def provider(
+    says: str = "A healthy provider says these words.",
+    fault: str = "good",
+    *,
+    only: str = "all",
+    pace: Pace = Pace(),  # noqa: B008
+    port: int = 0,
+) -> AsyncIterator[Provider]:
+    """A server that runs in this process, and ends with the block."""
+    async with anyio.create_task_group() as tasks:
+        server = Provider(says, fault, only, pace, port)
+        tasks.start_soon(server.serve)
+        try:
+            yield server
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\S+\s*", text))
