@@ -62,7 +62,7 @@ async def post(
 
 
 async def get(url: str, *, headers: Mapping[str, str], limits: Limits) -> Reply:
-    """As `post`, with nothing to send."""
+    """As `post`, with nothing to send, from a server so near that no proxy may stand between."""
     return await _ask("GET", url, None, headers, limits)
 
 
@@ -105,7 +105,8 @@ async def _send(
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "acp-broker", **headers}
     try:
         # The proxies of the environment, but not on the way to this machine: there is no TLS.
-        client = httpx2.AsyncClient(verify=trusted or False, trust_env=host not in _LOOPBACK, timeout=limit)
+        is_far = form is not None and host not in _LOOPBACK
+        client = httpx2.AsyncClient(verify=trusted or False, trust_env=is_far, timeout=limit)
         async with client, client.stream(method, url, data=form, headers=sent, follow_redirects=False) as response:
             return await _read(response, host, limits)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:

@@ -37,15 +37,20 @@ _LONGEST_S = 10 * 365 * 86_400.0
 
 
 class Client(Struct, frozen=True):
-    """Who we are to a server. `secret` looks it up (Unresolved); None: a public client, which shows its id alone."""
+    """Who we are to a server. `secret` looks it up (Unresolved); None: a public client, which shows its id alone.
 
-    id: str
+    `id` is None where the grant itself says who asks.
+    """
+
+    id: str | None
     secret: Callable[[], Awaitable[str]] | None = None
     shown: Literal["basic", "post"] = "basic"
 
     async def ask(self, url: str, form: Mapping[str, str], limits: Limits) -> tuple[Reply, tuple[str, ...]]:
         """The answer to a form, and what of it nobody may quote. Raises AuthUnavailable, AuthRejected."""
         told = tuple(form[name] for name in _TOLD if name in form)
+        if self.id is None:
+            return await post(url, form, limits=limits), told
         if self.secret is None:
             return await post(url, {**form, "client_id": self.id}, limits=limits), told
         try:
@@ -61,7 +66,7 @@ class Client(Struct, frozen=True):
         return await post(url, form, headers={"Authorization": f"Basic {pair}"}, limits=limits), (*told, pair)
 
 
-class Refused(Struct, frozen=True):
+class Refusal(Struct, frozen=True):
     """A server's own error: its code (RFC 6749, section 5.2), and a sentence on it, without secrets."""
 
     host: str
@@ -86,11 +91,11 @@ class Endpoint(Struct, frozen=True):
     clock: Clock
     limits: Limits = Limits()
 
-    async def grant(self, form: Mapping[str, str]) -> TokenSet | Refused:
+    async def grant(self, form: Mapping[str, str]) -> TokenSet | Refusal:
         """The answer to this grant. Raises AuthUnavailable, and AuthRejected where we cannot say who we are."""
         asked_at = self.clock.wall()
         reply, told = await self.client.ask(self.url, form, self.limits)
-        return refused(reply, told) if reply.status >= 400 else _tokens(reply, told, asked_at)
+        return tokens_of(reply, told, asked_at)
 
 
 class OAuthSource(Struct, frozen=True):
@@ -107,7 +112,7 @@ class OAuthSource(Struct, frozen=True):
         if tokens is None or tokens.refresh is None:
             raise AuthRejected("it cannot be refreshed: its server gave no refresh token")
         answer = await self.endpoint.grant({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
-        if isinstance(answer, Refused):
+        if isinstance(answer, Refusal):
             raise answer.error()
         return msgspec.structs.replace(
             answer,
@@ -126,7 +131,7 @@ async def revoke(url: str, client: Client, tokens: TokenSet, limits: Limits | No
     kind, token = ("refresh_token", tokens.refresh) if tokens.refresh else ("access_token", tokens.access)
     reply, told = await client.ask(url, {"token": token, "token_type_hint": kind}, limits or Limits())
     if reply.status >= 300:
-        raise refused(reply, told).error()
+        raise refusal(reply, told).error()
 
 
 def members(reply: Reply) -> Mapping[str, object]:
@@ -138,7 +143,7 @@ def members(reply: Reply) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def refused(reply: Reply, told: Sequence[str]) -> Refused:
+def refusal(reply: Reply, told: Sequence[str]) -> Refusal:
     """What an answer with an error says. Raises AuthUnavailable where it is the server that has the trouble."""
     found = members(reply)
     # OpenAI: {"error": {"code": "...", "message": "..."}}.
@@ -149,7 +154,7 @@ def refused(reply: Reply, told: Sequence[str]) -> Refused:
     said = "; ".join(_quoted(word, told) for word in (code, text) if isinstance(word, str) and word)
     if reply.status >= 500 or reply.status == _TOO_MANY or not isinstance(code, str):
         raise reply.unavailable(f"answered with status {reply.status}" + (f": {said}" if said else ""))
-    return Refused(reply.host, _quoted(code, told), said)
+    return Refusal(reply.host, _quoted(code, told), said)
 
 
 def text_of(value: object) -> str | None:
@@ -166,11 +171,12 @@ def seconds_of(value: object) -> float | None:
     return seconds if 0 < seconds <= _LONGEST_S else None
 
 
-def _tokens(reply: Reply, told: Sequence[str], asked_at: float) -> TokenSet | Refused:
+def tokens_of(reply: Reply, told: Sequence[str], asked_at: float) -> TokenSet | Refusal:
+    """What an answer to a grant holds. Raises AuthUnavailable."""
     found = members(reply)
     # GitHub refuses with status 200.
-    if "error" in found:
-        return refused(reply, told)
+    if reply.status >= 300 or "error" in found:
+        return refusal(reply, told)
     access, lasts_s = text_of(found.get("access_token")), seconds_of(found.get("expires_in"))
     if access is None:
         raise reply.unavailable("answered with something that holds no access token")

@@ -32,7 +32,7 @@ TABLE: dict[str, frozenset[str]] = {
         | {"acp_broker.clock"}
     ),
     "acp_broker.auth": frozenset(
-        {"stdlib", "anyio", "msgspec", "keyring", "filelock", "httpx2"}
+        {"stdlib", "anyio", "cryptography", "msgspec", "keyring", "filelock", "httpx2"}
         | {"acp_broker.core", "acp_broker.errors", "acp_broker.clock"}
     ),
     "acp_broker.store": frozenset(
