@@ -184,6 +184,9 @@ class Tools(Protocol):
     authenticated_by: str | None
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
+    # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries
+    # its provider again and again.
+    is_followed: bool
     spawn: Spawn
     # Outside of any attempt: titles, command lists, usage; asks before the first turn.
     between: Client
@@ -229,6 +232,7 @@ class PhaseLimits(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     starting_ms: Milliseconds | None = None
     opening_ms: Milliseconds | None = None
     first_output_ms: Milliseconds | None = None
+    retrying_ms: Milliseconds | None = None
     idle_ms: Milliseconds | None = None
     cancelling_ms: Milliseconds | None = None
     stopping_ms: Milliseconds | None = None
@@ -244,3 +248,12 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     model: str | None = None
     limits: PhaseLimits | None = None
     modes: dict[str, str] = {}
+
+    def known_limits(self) -> PhaseLimits | None:
+        """What is known of such a backend; it counts less than `limits`. Asked when a turn is first planned."""
+        return None
+
+    @property
+    def heeds_its_place(self) -> bool:
+        """Whether what is opened for it depends on `Tools.is_followed`."""
+        return False

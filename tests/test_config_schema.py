@@ -17,7 +17,7 @@ from acp_broker.config import shape as s
 from acp_broker.contract import BackendConfig, PhaseLimits
 from acp_broker.errors import ConfigError
 from backends import KINDS as MODULES
-from backends.acp import AcpConfig
+from backends.acp import AcpConfig, row
 from backends.scripted import ScriptedConfig
 from tests.support.config import write
 
@@ -34,6 +34,11 @@ SECTIONS: dict[str, type[Struct]] = {
     "`backends.ID`": BackendConfig,
     "`backends.ID` of kind `acp`": AcpConfig,
     "`backends.ID` of kind `scripted`": ScriptedConfig,
+    "`backends.ID.agent`": row.Row,
+    "`backends.ID.agent.settings`": row.Setting,
+    "`backends.ID.agent.pointing`": row.Pointing,
+    "`backends.ID.agent.login`": row.Login,
+    "`backends.ID.agent.notices`": row.Notice,
     "`backends.ID.limits`": PhaseLimits,
     "`limits`": s.Limits,
     "`auth`": c.Auth,
@@ -84,7 +89,7 @@ def test_the_documentation_has_every_key_and_its_default(heading: str) -> None:
 
 def test_every_type_of_the_file_is_documented() -> None:
     """A new section must not be forgotten: the schema of a file without backends knows the others."""
-    parts = schema({})["$defs"]
+    parts = {**schema({})["$defs"], **msgspec.json.schema(row.Row)["$defs"]}
     known = {kind.__name__ for kind in SECTIONS.values()}
     undocumented = [name for name in parts if name not in known and not name.endswith("OrAnother")]
 

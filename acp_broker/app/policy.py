@@ -82,6 +82,8 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         check=partial(module.check, settings),
         spawn=spawn,
         limits=_own_limits(limits, settings.limits, is_agent=tag in _AGENT_KINDS),
+        known_limits=partial(_known_limits, limits, settings, is_agent=tag in _AGENT_KINDS),
+        is_followed=_is_followed(config, name),
         modes=settings.modes,
     )
 
@@ -93,7 +95,13 @@ def _fingerprint(config: Config, name: BackendId) -> str:
     """
     settings, profile = msgspec.structs.replace(config.backends[name], limits=None, modes={}), _profile(config, name)
     decides = [settings, profile, *references.fingerprint(config, name)]
+    if settings.heeds_its_place:
+        decides.append(_is_followed(config, name))
     return hashlib.sha256(msgspec.json.encode(decides, enc_hook=str)).hexdigest()[:16]
+
+
+def _is_followed(config: Config, name: BackendId) -> bool:
+    return name != (config.acp.backend, *config.acp.fallbacks)[-1]
 
 
 def _environment(
@@ -155,13 +163,22 @@ def _own_limits(limits: Limits, own: PhaseLimits | None, *, is_agent: bool) -> L
             first_output=PROVIDER_FIRST_OUTPUT_S if first is None else min(first, PROVIDER_FIRST_OUTPUT_S),
             idle=PROVIDER_IDLE_S if idle is None else idle,
         )
+    return _with(limits, own)
+
+
+def _known_limits(limits: Limits, settings: BackendConfig, *, is_agent: bool) -> Limits:
+    """The same; what is known of the agent counts more than `limits` of config.json, and less than its own there."""
+    return _with(_with(_own_limits(limits, None, is_agent=is_agent), settings.known_limits()), settings.limits)
+
+
+def _with(limits: Limits, own: PhaseLimits | None) -> Limits:
     if own is None:
         return limits
-    said = {field: getattr(own, f"{field}_ms", None) for field in _OWN}
+    said = {field: getattr(own, f"{field}_ms") for field in _OWN}
     return msgspec.structs.replace(limits, **{field: ms / 1000 for field, ms in said.items() if ms is not None})
 
 
-_OWN = ("starting", "opening", "first_output", "idle", "cancelling", "stopping")
+_OWN = ("starting", "opening", "first_output", "retrying", "idle", "cancelling", "stopping")
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -44,12 +44,21 @@ class Chain:
     def _decided(self, policy: Policy) -> None:
         self._policy = policy
         self._order = tuple(policy.runtimes[name].candidate for name in policy.order)
-        self._own_limits = {
-            name: runtime.limits for name, runtime in policy.runtimes.items() if runtime.limits != policy.limits
-        }
-        # A prompt that asks nothing special, while everybody is well: planned once.
-        self._usual = Rules(self._order, policy.commit_point, policy.limits, own_limits=self._own_limits)
-        self._usual_record = jsonrpc.encode(self._usual)
+        self._usual: Rules | None = None
+
+    @property
+    def usual(self) -> Rules:
+        """Of a prompt that asks nothing special, while everybody is well: planned once."""
+        if self._usual is None:
+            policy = self._policy
+            own = {
+                name: limits
+                for name, runtime in policy.runtimes.items()
+                if (limits := runtime.known_limits() if runtime.known_limits else runtime.limits) != policy.limits
+            }
+            self._usual = Rules(self._order, policy.commit_point, policy.limits, own_limits=own)
+            self._usual_record = jsonrpc.encode(self._usual)
+        return self._usual
 
     def plan(self, session: "Session", order: "Order", known: Known) -> tuple[Rules, tuple[Passed, ...]]:
         """The rules of a turn, and who was passed over for it and why."""
@@ -57,7 +66,7 @@ class Chain:
         command = slash_command(order.prompt)
         pin = session.settings.backend if command in session.settings.commands else None
         if needs == _NOTHING and pin is None and not self._health.records:
-            return self._usual, ()
+            return self.usual, ()
         can = self._can(session, known) if needs != _NOTHING else {}
         now, wall = self._clock.now(), self._clock.wall()
         plan = make_plan(self._order, self._health, now, wall, needs, can, pin)
@@ -67,7 +76,7 @@ class Chain:
             self._policy.limits,
             # A slash command may have nothing to say: an empty end is its success.
             empty_is_success=pin is not None,
-            own_limits=self._own_limits,
+            own_limits=self.usual.own_limits,
         )
         skipped = [Passed(one.candidate.backend, one.why.text) for one in plan.skipped]
         return rules, (*skipped, *self._put_off(plan, now, wall))

@@ -62,6 +62,7 @@ class OpeningTools:
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)
         self.environment = standby.runtime.environment(standby.whom.environ, secret)
+        self.is_followed = standby.runtime.is_followed
         self.spawn: Spawn = self._spawn
         self.between = standby.between
         self._standby = standby

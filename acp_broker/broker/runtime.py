@@ -43,5 +43,9 @@ class Runtime(Struct, frozen=True):
     lease: Callable[[Environ], Awaitable[str | None]] = no_secret
     distrust: Callable[[], bool] = no_other_secret
     limits: Limits = Limits()
+    # `limits`, and what is known of its agent: looked up when a turn is first planned, not when the broker starts.
+    known_limits: Callable[[], Limits] | None = None
+    # Whether another backend comes behind it in the chain.
+    is_followed: bool = False
     modes: Mapping[str, str] = {}
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)

@@ -14,7 +14,7 @@ from msgspec import Struct, ValidationError
 from msgspec.structs import FieldInfo, fields
 
 from acp_broker.config.file import join
-from acp_broker.config.types import bare, expected, fix, got, is_struct, json_type, json_type_of, options
+from acp_broker.config.types import bare, behind, expected, extra, fix, got, is_struct, json_type, json_type_of, options
 from acp_broker.errors import Problem
 
 # A tag's name, and the types by tag: what an abstract type such as BackendConfig stands for.
@@ -86,7 +86,7 @@ class Check:
             self.add(path + inside, f"expected {wanted}{seen}" if wanted else said)
 
     def _object(self, value: dict[str, object], fitting: list[object], path: str) -> None:
-        kinds = [one for one in map(bare, fitting) if is_struct(one)]
+        kinds = [one for one in map(behind, fitting) if is_struct(one)]
         choice = next((self._choices[one] for one in kinds if one in self._choices), None)
         if choice is None and len(kinds) > 1:
             configs = [(kind, kind.__struct_config__) for kind in kinds]
@@ -145,7 +145,11 @@ class Check:
         elif (values := _arguments(shape, Literal)) and value not in values:
             self.add(path, f"no such value: {quoted(value)}; {suggest(value, map(str, values))}")
         elif shape is not str:
+            before = len(self.problems)
             self.leaf(value, shape, path)
+            problem = extra(shape, "check")
+            if callable(problem) and len(self.problems) == before and (found := problem(value)) is not None:
+                self.add(path, found)
 
 
 def _listed(names: Iterable[str]) -> str:

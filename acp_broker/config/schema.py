@@ -1,11 +1,15 @@
 """The JSON Schema of config.json, generated from the same types that read it."""
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
 
 from acp_broker.config.load import Kinds
 from acp_broker.config.shape import Document
+from acp_broker.config.types import bare, behind, is_struct, options
 
 Node: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | None"
 
@@ -14,8 +18,9 @@ def schema(kinds: Kinds) -> dict[str, Node]:
     """JSON Schema (draft 2020-12) of a config.json whose backends are of these kinds."""
     order = [kinds[name] for name in sorted(kinds)]
     (_, *entries), parts = msgspec.json.schema_components(
-        [Document, *order], schema_hook=_path, ref_template="#/$defs/{name}"
+        [Document, *order, *_late(order)], schema_hook=_path, ref_template="#/$defs/{name}"
     )
+    entries = entries[: len(order)]
     document = parts.pop("Document")
     parts.pop("BackendConfig", None)
     document["properties"]["backends"]["additionalProperties"] = {"anyOf": entries}
@@ -27,6 +32,12 @@ def schema(kinds: Kinds) -> dict[str, Node]:
         "title": "config.json",
         "$defs": {**defs, **choices},
     }
+
+
+def _late(kinds: Iterable[type[Struct]]) -> list[type[Struct]]:
+    """The types that an entry of these kinds has imported only where it uses them."""
+    shapes = [shape for kind in kinds for field in fields(kind) for shape in options(field.type)]
+    return [late for shape in shapes if (late := behind(shape)) is not bare(shape) and is_struct(late)]
 
 
 def _shared(node: Node, choices: dict[str, Node]) -> Node:

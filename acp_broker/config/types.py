@@ -24,6 +24,17 @@ def bare(shape: object) -> object:
     return bare(get_args(shape)[0]) if get_origin(shape) is Annotated else shape
 
 
+def behind(shape: object) -> object:
+    """`bare`; of an object whose type is imported only where config.json has one (`extra["shape"]`), that type."""
+    late = extra(shape, "shape")
+    return late() if callable(late) else bare(shape)
+
+
+def extra(shape: object, key: str) -> object:
+    """What the type's annotations say under `key` of their `extra`; None where they say nothing."""
+    return next((note.extra[key] for note in _notes(shape) if note.extra and key in note.extra), None)
+
+
 def options(shape: object) -> list[object]:
     """The members of a union, nested ones included; any other type alone. They keep their annotations."""
     base = bare(shape)
@@ -71,10 +82,9 @@ def json_type_of(value: object) -> str:
 def expected(shape: object) -> str:
     """What the type takes, in words: `a whole number from 1 to 60 or null`."""
     base = bare(shape)
-    notes = [note for note in getattr(shape, "__metadata__", ()) if isinstance(note, Meta)]
-    told = next((note.extra["expected"] for note in notes if note.extra and "expected" in note.extra), None)
-    if told is not None:
-        return str(told)
+    wanted = extra(shape, "expected")
+    if wanted is not None:
+        return str(wanted)
     if get_origin(base) in (Union, UnionType):
         return " or ".join(dict.fromkeys(expected(option) for option in options(shape)))
     if isinstance(base, NewType):
@@ -82,7 +92,7 @@ def expected(shape: object) -> str:
     if get_origin(base) is Literal:
         return "one of " + ", ".join(json.dumps(value) for value in get_args(base))
     bounds = next(
-        (f" from {note.ge} to {note.le}" for note in notes if note.ge is not None and note.le is not None), ""
+        (f" from {note.ge} to {note.le}" for note in _notes(shape) if note.ge is not None and note.le is not None), ""
     )
     return (_SCALARS[base][1] if base in _SCALARS else _NAMES.get(json_type(base) or "", "another value")) + bounds
 
@@ -109,6 +119,10 @@ def fix(value: object, shape: object) -> str:
             return "; write it in quotes"
         case _:
             return ""
+
+
+def _notes(shape: object) -> list[Meta]:
+    return [note for note in getattr(shape, "__metadata__", ()) if isinstance(note, Meta)]
 
 
 def _is(origin: object, abstract: type) -> bool:

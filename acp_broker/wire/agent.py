@@ -34,6 +34,14 @@ class Capabilities(Struct, frozen=True):
     auth: Auth = Auth()
 
 
+class _Info(Struct, frozen=True):
+    name: str
+
+
+class _Introduced(Struct, frozen=True):
+    info: _Info = msgspec.field(name="agentInfo")
+
+
 class Initialized(Struct, frozen=True):
     """The result of `initialize`. `version` is None where the agent named none."""
 
@@ -56,6 +64,14 @@ def initialized(result: Raw) -> Initialized:
         return _decode(result)
     except msgspec.ValidationError:
         return _decode(msgspec.json.encode(_without_nulls(msgspec.json.decode(result))))
+
+
+def name_of(result: Raw) -> str | None:
+    """What the agent calls itself in an `initialize` result, `agentInfo.name`; None where it says nothing of it."""
+    try:
+        return msgspec.json.decode(result, type=_Introduced).info.name
+    except msgspec.ValidationError:
+        return None
 
 
 _decode = msgspec.json.Decoder(Initialized).decode

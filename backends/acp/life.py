@@ -1,7 +1,7 @@
 """One agent process and the session in it, from its start to its very end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -13,10 +13,13 @@ from msgspec.structs import replace
 from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
 from acp_broker.core import classify, redact
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.habits import Habits
 from acp_broker.core.names import Phase
-from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
-from acp_broker.wire import acp, agent, content, jsonrpc
+from acp_broker.errors import BackendFailure, RpcError
+from acp_broker.wire import agent, jsonrpc
+from backends.acp import AcpConfig, fitting, rows
 from backends.acp.peer import Peer
+from backends.acp.row import Leaves, Row
 
 PROTOCOL_VERSION = 1
 # Some agents run messages as tasks and overlook a cancel that comes right behind the prompt.
@@ -24,6 +27,12 @@ CANCEL_AGAIN_S = 0.05
 # After stdin closed, and after SIGTERM. acpx waits 1.5 s and 1 s; nobody waits for the words of an agent that leaves.
 EOF_GRACE_S = 0.5
 TERM_GRACE_S = 0.5
+# What serves nobody is not waited for: some agents leave neither for the one nor for the other.
+_GRACES: dict[Leaves, tuple[float, float]] = {
+    "eof": (EOF_GRACE_S, TERM_GRACE_S),
+    "term": (0.0, TERM_GRACE_S),
+    "kill": (0.0, 0.0),
+}
 # How long the exit status may take to follow the end of stdout.
 EXIT_GRACE_S = 0.2
 
@@ -39,12 +48,14 @@ class _Named(Struct):
 
 
 @asynccontextmanager
-async def living(command: Sequence[str], environment: Mapping[str, str], tools: Tools) -> AsyncIterator[Backend]:
+async def living(
+    settings: AcpConfig, row: Row | None, environment: Mapping[str, str], tools: Tools
+) -> AsyncIterator[Backend]:
     """The agent, initialized and with its session open; ended, with all that belongs to it, on the way out."""
     tools.reached("starting")
     cwd = tools.setup.cwd if tools.setup is not None else None
-    process = await tools.spawn(command, env=environment, cwd=cwd)
-    life = Life(process, tools)
+    process = await tools.spawn(settings.command, env=environment, cwd=cwd)
+    life = Life(process, tools, settings, row)
     failure: BackendFailure | None = None
     was_open = False
     try:
@@ -61,9 +72,8 @@ async def living(command: Sequence[str], environment: Mapping[str, str], tools: 
     finally:
         # An agent that served may leave politely; one that hangs or failed while it opened is killed at once.
         with CancelScope(shield=True):
-            await process.stop(
-                eof_grace_s=EOF_GRACE_S if was_open else 0.0, term_grace_s=TERM_GRACE_S if was_open else 0.0
-            )
+            eof_grace_s, term_grace_s = _GRACES[life.leaves] if was_open else (0.0, 0.0)
+            await process.stop(eof_grace_s=eof_grace_s, term_grace_s=term_grace_s)
     if failure is not None:
         raise failure
 
@@ -71,8 +81,11 @@ async def living(command: Sequence[str], environment: Mapping[str, str], tools: 
 class Life:
     """contract.Backend for one agent process."""
 
-    def __init__(self, process: Child, tools: Tools) -> None:
+    def __init__(self, process: Child, tools: Tools, settings: AcpConfig, row: Row | None) -> None:
         self.about = About()
+        self.leaves: Leaves = row.leaves if row is not None else "eof"
+        self._settings = settings
+        self._row = row
         self._process = process
         self._tools = tools
         self._peer = Peer(process, tools.between, tools.log)
@@ -140,7 +153,18 @@ class Life:
             self._phase = "opening"
             self._tools.reached("opening")
             opened = await self._open()
-        self.about = About(result, opened)
+        self.about = About(result, opened, self._habits(agent.name_of(result)))
+
+    def _habits(self, info_name: str | None) -> Habits:
+        """Its own words; what it calls itself says more than its command."""
+        found = rows.find(self._settings.agent, self._settings.command, info_name)
+        if found is None:
+            return Habits()
+        if found.row.env and self._row is None and self._tools.is_followed:
+            text = f'it was started as a stranger; to have its retries off write "agent": "{found.name}"'
+            self._tools.log("agent_recognised", agent=found.name, why=text)
+        self.leaves = found.row.leaves
+        return rows.habits(found.row)
 
     async def _open(self) -> Raw:
         """The result of the session's opening: the runtime's own session again where it has one, else a new one."""
@@ -177,7 +201,7 @@ class Life:
     def _session_params(self) -> dict[str, object]:
         setup = self._tools.setup
         assert setup is not None
-        servers, left_out = _servers(setup.mcp_servers, self._said.can.mcp)
+        servers, left_out = fitting.servers(setup.mcp_servers, self._said.can.mcp)
         self._adapted = tuple(f"MCP server {name} was left out: this agent cannot reach it" for name in left_out)
         params: dict[str, object] = {**setup.rest, "cwd": setup.cwd, "mcpServers": servers}
         if setup.additional_directories:
@@ -200,7 +224,7 @@ class Life:
     # --- contract.Backend
 
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
-        prompt, adapted = self._fitting(turn.prompt)
+        prompt, flattened = fitting.prompt(turn.prompt, self._said.can.prompt)
         if self._has_left or self._process.returncode is not None:
             # Nobody reads any more: the prompt is not submitted, whoever comes next may have it.
             await self._is_ended.wait()
@@ -228,7 +252,7 @@ class Life:
             reason = msgspec.json.decode(result, type=_Stopped).reason
         except msgspec.DecodeError as error:
             raise BackendFailure(self._garbled(f"answered the prompt without a stop reason: {error}")) from error
-        return Finished(reason, result, adapted)
+        return Finished(reason, result, (*self._adapted, *flattened))
 
     def _hush(self) -> None:
         self._peer.listener = self._tools.between
@@ -247,23 +271,6 @@ class Life:
         again = clock.now() + CANCEL_AGAIN_S
         self._forget_cancel = clock.call_at(again, lambda: self._peer.tell("session/cancel", params)).cancel
 
-    def _fitting(self, prompt: Raw) -> tuple[Raw, tuple[str, ...]]:
-        """The prompt as this agent can take it. Raises BackendFailure (unsupported, bad_request)."""
-        can, kinds = self._said.can.prompt, content.kinds(prompt)
-        for kind, is_taken in (("image", can.image), ("audio", can.audio)):
-            if kind in kinds and not is_taken:
-                raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"takes no {kind} content", seen_at="opening"))
-        if "resource" not in kinds or can.embedded:
-            return prompt, self._adapted
-        try:
-            flat, count = content.flattened(prompt)
-        except msgspec.DecodeError as error:
-            text = f"cannot read a resource of the prompt: {error}"
-            raise BackendFailure(
-                Failure(FailureKind.BAD_REQUEST, redact.plain(text), str(INVALID_PARAMS), seen_at="opening")
-            ) from error
-        return flat, (*self._adapted, f"{count} embedded resources were sent as text")
-
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:
         if "sessionId" in params and self._peer.session is not None:
             params = {**params, "sessionId": self._peer.session}
@@ -278,16 +285,3 @@ class Life:
 def _classified(error: RpcError, phase: Phase) -> Failure:
     data = bytes(error.data) if error.data is not None else None
     return classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
-
-
-def _servers(servers: Sequence[Raw], can: agent.Mcp) -> tuple[list[Raw], list[str]]:
-    """The MCP servers that the agent can reach, and the names of the others. stdio is for every agent."""
-    taken: list[Raw] = []
-    left_out: list[str] = []
-    for raw in servers:
-        server = acp.mcp_server(raw)
-        if (server.type == "http" and not can.http) or (server.type == "sse" and not can.sse):
-            left_out.append(server.name)
-        else:
-            taken.append(raw)
-    return taken, left_out

@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from acp_broker.contract import PhaseLimits
-
-# The rows of rows.json. Written out, so that config.json is checked, and completed by editors, without reading them.
-RowName = Literal["claude", "codex"]
+from backends.acp import RowName
 
 # What a failure notice means where its own words say nothing more exact: a name of core.failures.FailureKind.
 Meaning = Literal[
@@ -30,6 +28,9 @@ Meaning = Literal[
 ]
 # What an agent does in a mode without asking: only read; nothing; edit files; anything.
 Posture = Literal["reads", "asks", "edits", "acts"]
+
+# What ends an agent: its input closed, SIGTERM, or nothing less than SIGKILL.
+Leaves = Literal["eof", "term", "kill"]
 
 
 def pattern_problem(pattern: str) -> str | None:
@@ -122,9 +123,7 @@ class Row(_Shape, frozen=True, kw_only=True):
         Literal["obeys", "not_while_waiting"],
         Meta(description="Whether it hears a cancel while its provider is silent."),
     ] = "obeys"
-    leaves: Annotated[
-        Literal["eof", "term", "kill"], Meta(description="What ends it: its input closed, SIGTERM, or nothing less.")
-    ] = "eof"
+    leaves: Annotated[Leaves, Meta(description="What ends it: its input closed, SIGTERM, or nothing less.")] = "eof"
     limits: PhaseLimits | None = None
     modes: Annotated[dict[str, Posture], Meta(description="What each of its modes lets it do unasked.")] = {}
     posture: Annotated[Posture | None, Meta(description="The same, of the mode that it begins in.")] = None

@@ -3,16 +3,20 @@
 Read when a backend is opened, never at the start of the broker.
 """
 
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePath
+from typing import Literal, cast
 
 import msgspec
-from msgspec import structs
+from msgspec import Raw, Struct, structs
 
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.habits import Habits, Pattern
+from backends.acp import RowName
 from backends.acp.row import Row
 
 # `env A=1 PROGRAM`, `npx -y PACKAGE`, `python -m MODULE`: the agent's name is the first one behind these.
@@ -46,23 +50,52 @@ def by_info(info_name: str) -> str | None:
     return next((name for name, row in known().items() if folded in map(str.casefold, row.info_names)), None)
 
 
-def find(agent: str | Row | None, command: Sequence[str], info_name: str | None = None) -> Row | None:
-    """The row that holds: the one config names or writes, else the one its command tells, else what it calls itself.
+class Found(Struct, frozen=True):
+    """Which row holds for an agent, and by what it was found. `name` is None for a row of the user's own."""
 
-    `agent` is a row's name, a row, or "none" for no row at all. Where two rows share a command, `info_name` settles
-    it; until that is known the first is taken.
+    row: Row
+    name: RowName | None
+    by: Literal["config", "command", "info"]
+
+
+def find(
+    agent: str | Mapping[str, Raw] | None,
+    command: Sequence[str],
+    info_name: str | None = None,
+    *,
+    path: str | None = None,
+) -> Found | None:
+    """The row that holds: the one config names or writes, else the one it calls itself by, else its command's.
+
+    `agent` is a row's name, a row as it is written in config.json, or "none" for no row at all. Where two rows share
+    a program's name, the place of the program on `path` settles it, else the first is taken.
     """
     match agent:
-        case Row(like=like):
-            return merged(known()[like], agent) if like is not None else agent
         case "none":
             return None
         case str(name):
-            return known()[name]
+            return _found(name, "config")
         case None:
-            told, named = by_command(command), by_info(info_name) if info_name else None
-            found = named if named is not None and (not told or named in told) else next(iter(told), None)
-            return known()[found] if found is not None else None
+            named = by_info(info_name) if info_name is not None else None
+            if named is not None:
+                return _found(named, "info")
+            told = by_command(command)
+            if len(told) > 1:
+                told = by_command(_resolved(command, path)) or told
+            return _found(told[0], "command") if told else None
+        case written:
+            own = msgspec.json.decode(msgspec.json.encode(written), type=Row)
+            return Found(merged(known()[own.like], own) if own.like is not None else own, own.like, "config")
+
+
+def _found(name: str, by: Literal["config", "command", "info"]) -> Found:
+    return Found(known()[name], cast("RowName", name), by)
+
+
+def _resolved(command: Sequence[str], path: str | None) -> tuple[str, ...]:
+    """Where the program really is: npm puts a link into a folder of PATH."""
+    where = shutil.which(command[0], path=path)
+    return (os.path.realpath(where),) if where is not None else ()
 
 
 def merged(base: Row, more: Row) -> Row:

@@ -6,8 +6,10 @@ from typing import get_args
 import pytest
 
 from acp_broker.core.habits import Habits
-from backends.acp import rows
-from backends.acp.row import Notice, Row, RowName
+from backends.acp import RowName, rows
+from backends.acp.row import Notice, Row
+from backends.acp.rows import Found
+from tests.support.client import raw
 
 ROWS = sorted(rows.known())
 
@@ -38,6 +40,13 @@ STRANGERS = (
 )
 
 
+def row_of(written: dict[str, object]) -> Row:
+    """The row that config.json's `agent` gives."""
+    found = rows.find({key: raw(value) for key, value in written.items()}, ["claude-agent-acp"])
+    assert found is not None
+    return found.row
+
+
 @pytest.mark.parametrize(("command", "name"), COMMANDS.items())
 def test_a_command_tells_its_agent(command: str, name: str):
     """What people write starts the agent that they mean; a row applies with nothing configured."""
@@ -59,7 +68,9 @@ def test_a_package_of_the_same_program_is_told_by_its_name():
 def test_an_agent_is_known_by_what_it_calls_itself(name: str):
     """A wrapper's command says nothing; `agentInfo.name` does."""
     for info_name in rows.known()[name].info_names:
-        assert rows.known()[name] == rows.find(None, ["my-wrapper"], info_name)
+        found = rows.find(None, ["my-wrapper"], info_name)
+
+        assert Found(rows.known()[name], name, "info") == found
 
 
 def test_none_turns_the_row_off():
@@ -69,17 +80,16 @@ def test_none_turns_the_row_off():
 
 def test_a_name_forces_a_row():
     """A wrapper script may be anybody."""
-    assert rows.known()["claude"] == rows.find("claude", ["my-script"])
+    assert Found(rows.known()["claude"], "claude", "config") == rows.find("claude", ["my-script"])
 
 
 def test_a_row_of_ones_own_adds_to_the_one_that_it_is_like():
     """A fork says one thing more and starts otherwise; all else is as before."""
     claude = rows.known()["claude"]
-    own = Row(like="claude", title="Ours", env={"A": "1"}, notices=(Notice("Sorry: "),))
+    own = {"like": "claude", "title": "Ours", "env": {"A": "1"}, "notices": [{"pattern": "Sorry: "}]}
 
-    found = rows.find(own, ["ours"])
+    found = row_of(own)
 
-    assert found is not None
     assert ("Ours", {**claude.env, "A": "1"}) == (found.title, found.env)
     assert (Notice("Sorry: "), *claude.notices) == found.notices
     assert (claude.modes, claude.leaves, None) == (found.modes, found.leaves, found.like)
@@ -87,9 +97,7 @@ def test_a_row_of_ones_own_adds_to_the_one_that_it_is_like():
 
 def test_a_row_of_ones_own_stands_alone():
     """Without `like` nothing is inherited."""
-    own = Row(title="Ours")
-
-    assert own == rows.find(own, ["claude-agent-acp"])
+    assert Row(title="Ours") == row_of({"title": "Ours"})
 
 
 # --- the data

@@ -104,6 +104,7 @@ class FakeTools:
         self.backend = BackendId("under-test")
         self.clock = clock or SystemClock()
         self.setup = setup
+        self.is_followed = False
         self.client_capabilities = Raw(b"{}")
         self.client_info: Raw | None = None
         self.authenticated_by = authenticated_by
