@@ -9,6 +9,7 @@
     |-- Unresolved           a secret cannot be had; the message says why, and never holds a secret
     |-- AuthRejected         a provider refuses a login: only a new login helps
     |-- AuthUnavailable      a provider gives no newer token now; later it may
+    |-- ProfileBusy          somebody else is getting a newer token, and is not done yet
     |-- BackendFailure       an attempt failed; carries a core.failures.Failure
     `-- RpcError             an error reply, sent or received
 
@@ -109,6 +110,10 @@ class AuthUnavailable(BrokerError):  # noqa: N818 - what happened
         self.retry_after_s = retry_after_s
         self.is_unanswered = is_unanswered
         super().__init__(why)
+
+
+class ProfileBusy(BrokerError):  # noqa: N818 - what happened
+    """Somebody else is getting a newer token, and was not done in time: who, since when, and what settles it."""
 
 
 class BackendFailure(BrokerError):  # noqa: N818 - design.md names it; it is an outcome as much as an error

@@ -2,7 +2,14 @@
 
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
+
+from acp_broker.core.names import ProfileId
+from acp_broker.errors import Unresolved
+
+# Of the file's shape; another one is for another version of us to read.
+VERSION = 1
 
 
 class TokenSet(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -39,3 +46,42 @@ class TokenSource(Protocol):
         `tokens` is None where there are none yet, and only with `needs_login` False. No lock is held meanwhile.
         Raises AuthRejected, AuthUnavailable; has a limit of its own.
         """
+
+
+class Refused(Struct, frozen=True):
+    """The provider refused these tokens: nobody asks it again until there are others."""
+
+    why: str
+    at_wall: float
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """What a profile's file holds. Each change of the tokens has a greater `generation`, after a logout too.
+
+    `unanswered` says of a request with these tokens, if there was one, why no answer came: the provider may have
+    replaced them all the same.
+    """
+
+    profile: ProfileId
+    generation: int
+    tokens: TokenSet
+    refused: Refused | None = None
+    unanswered: str | None = None
+    version: int = VERSION
+
+
+def stored(data: bytes, profile: ProfileId) -> Stored:
+    """What a file holds, whatever is in it. Raises Unresolved, which says what to do."""
+    fix = f"acp-broker login {profile}"
+    try:
+        found = _decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Unresolved(f"holds no login, or half of one: {fix}") from None
+    if found.version != VERSION:
+        raise Unresolved(f"was written by another version of acp-broker; use that one, or: {fix}")
+    if found.profile != profile:
+        raise Unresolved(f"is the login of another profile: {fix}")
+    return found
+
+
+_decode = msgspec.json.Decoder(Stored).decode
