@@ -14,6 +14,7 @@ from acp_broker.edge import descriptors
 USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
 
+  check [--turn]         start every backend of the chain and say how each of them is [--json]
   demo                   watch five turns on scripted agents, one of them killed: no key, no network
   serve                  be a daemon: one broker for every editor and bridge of yours
   status [--json]        say what that daemon does, and how its backends are
@@ -137,6 +138,14 @@ def _ask(config: Path | None, words: list[str]) -> int:
     return ask.run(config, os.environ, words[0])
 
 
+def _check(config: Path | None, words: list[str]) -> int:
+    if set(words) - {"--turn", "--json"}:
+        return _wrong("check takes nothing but --turn and --json")
+    from acp_broker.cli import check  # noqa: PLC0415
+
+    return check.run(config, os.environ, takes_turn="--turn" in words, as_json="--json" in words)
+
+
 def _demo(_config: Path | None, words: list[str]) -> int:
     if words:
         return _wrong(f"demo takes no arguments, got {' '.join(words)!r}")
@@ -189,6 +198,7 @@ def _sessions(_config: Path | None, words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
+    "check": _check,
     "demo": _demo,
     "serve": _serve,
     "status": _status,

@@ -19,6 +19,7 @@ class SessionMethods(Struct, frozen=True):
     # Present and not null means supported; what is in it says nothing to us.
     resume: dict[str, Raw] | None = None
     close: dict[str, Raw] | None = None
+    delete: dict[str, Raw] | None = None
     additional_directories: dict[str, Raw] | None = msgspec.field(name="additionalDirectories", default=None)
 
 

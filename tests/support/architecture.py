@@ -51,7 +51,7 @@ TABLE: dict[str, frozenset[str]] = {
     "acp_broker.app": frozenset(
         {"stdlib", "anyio", "msgspec", "backends", "acp_broker", "acp_broker.broker", "acp_broker.config"}
         | {"acp_broker.contract", "acp_broker.core", "acp_broker.edge", "acp_broker.auth", "acp_broker.store"}
-        | {"acp_broker.observe", "acp_broker.clock", "acp_broker.errors"}
+        | {"acp_broker.observe", "acp_broker.wire", "acp_broker.clock", "acp_broker.errors"}
     ),
     "acp_broker.cli": frozenset(
         {"stdlib", "anyio", "msgspec", "rich", "acp_broker", "acp_broker.app", "acp_broker.broker", "acp_broker.config"}

@@ -1,0 +1,103 @@
+"""What a person could do better, one sentence each: from what was found, in the order of what it costs them."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from acp_broker.app.checkup.modes import POSTURES
+from acp_broker.app.checkup.report import About, Report
+from acp_broker.config import Config
+from acp_broker.wire.jsonrpc import encode
+
+_FETCHERS = ("npx", "bunx", "pnpx", "uvx")
+_UNASKED = {
+    "reads": "only reads",
+    "asks": "asks first",
+    "edits": "edits files unasked",
+    "acts": "does anything unasked",
+}
+
+
+def advice(config: Config, report: Report, primary: Report, about: About) -> Iterator[str]:
+    """All that there is to say of one backend."""
+    yield from _login(report)
+    yield from _retries(report, about)
+    if report.role == "fallback":
+        yield from _modes(report, primary)
+        yield from _posture(report, primary)
+    yield from _shares(config, report)
+    yield from _command(config, report, about)
+
+
+def _login(report: Report) -> Iterator[str]:
+    if report.login.state != "required":
+        return
+    if report.login.commands:
+        yield f"log in: {' or '.join(report.login.commands)}"
+    if report.login.hint:
+        yield f"log in: {report.login.hint}"
+    if not report.login.commands and not report.login.hint:
+        yield "log in with the agent's own command"
+
+
+def _retries(report: Report, about: About) -> Iterator[str]:
+    wanted = about.row.env if about.row is not None else {}
+    for name, value in report.retries.environment.items():
+        if value != wanted.get(name):
+            yield f"{name} is {value} in its environment: unset it, and acp-broker sets {wanted.get(name)}"
+    if about.is_late:
+        known = f'"agent": "{about.agent}"'
+        yield f"only its own word told who it is, too late for its variables; say {known} in backends.{report.id}"
+    for edit in report.retries.edits:
+        now = f" (now {edit.now})" if edit.now is not None else ""
+        yield f"in {edit.file} set {edit.key} to {edit.value}{now}: {edit.why}"
+
+
+def _modes(report: Report, primary: Report) -> Iterator[str]:
+    for mode in report.modes.unknown:
+        yield f"`modes` maps to {mode}, which it does not offer; it offers {_listed(report.modes.available)}"
+    if not report.modes.unmapped or not report.can_answer:
+        return
+    like = {mode: _like(report, primary, mode) for mode in report.modes.unmapped}
+    known = {mode: own for mode, own in like.items() if own is not None}
+    where = f"map them under `modes` of backends.{report.id}"
+    sample = f', such as "modes": {bytes(encode(known)).decode()}' if known else ""
+    yield f"it is passed over while {primary.id} is in {_listed(report.modes.unmapped)}; {where}{sample}"
+
+
+def _like(report: Report, primary: Report, mode: str) -> str | None:
+    """Its own mode that lets it do as much unasked, if that is known of both."""
+    wanted = primary.modes.postures.get(mode)
+    return next((own for own, posture in report.modes.postures.items() if posture == wanted), None)
+
+
+def _posture(report: Report, primary: Report) -> Iterator[str]:
+    mine, theirs = report.modes.posture, primary.modes.posture
+    if mine is not None and theirs is not None and POSTURES.index(mine) > POSTURES.index(theirs):
+        yield f"it {_UNASKED[mine]}, where {primary.id} {_UNASKED[theirs]}: a failover lets it do more than you allowed"
+
+
+def _shares(config: Config, report: Report) -> Iterator[str]:
+    """Said once, at the later one of the two."""
+    order = (config.acp.backend, *config.acp.fallbacks)
+    before = order[: order.index(report.id)]
+    for share in report.shares:
+        if share.backend in before:
+            yield f"it has the {_and(share.what)} of {share.backend}: what stops one stops the other"
+
+
+def _command(config: Config, report: Report, about: About) -> Iterator[str]:
+    if report.kind == "acp" and report.agent is None and report.start_ms is not None:
+        yield "nobody has described this agent: the general rules hold for what it says and how it fails"
+    command: tuple[str, ...] = getattr(config.backends[report.id], "command", ())
+    if command and PurePath(command[0]).name in _FETCHERS:
+        install = about.row.install if about.row is not None else ""
+        other = f"; {install}" if install else ""
+        yield f"{command[0]} looks for it anew at each start, on the network where it must{other}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -1,0 +1,218 @@
+"""`acp-broker check`: really start every backend of the chain, and say how each of them is.
+
+Exit status: 0 all of them can answer; 1 one of them cannot; 2 config.json cannot be used; 128 + N ended by signal N.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio import CancelScope
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from acp_broker.app import kinds
+from acp_broker.app.checkup.chain import checked
+from acp_broker.app.checkup.modes import Modes
+from acp_broker.app.checkup.report import Capabilities, Checked, Report
+from acp_broker.app.checkup.turn import PROMPT
+from acp_broker.app.user_files import shown
+from acp_broker.cli.terminal import plain, table_console
+from acp_broker.config import Config, load
+from acp_broker.core.names import BackendId
+from acp_broker.edge.signals import caught
+from acp_broker.errors import BrokerError
+
+CANNOT, UNUSABLE = 1, 2
+_ERR = Console(stderr=True, highlight=False, markup=False)
+# For a terminal that cannot show the rest of Unicode.
+_PLAIN = str.maketrans({"✓": "+", "✗": "x", "→": ">"})
+_LONGEST_ANSWER = 200
+# Columns: the longest name of a fact, and a gap.
+_NAMES = 11
+
+
+def run(path: Path | None, environ: Mapping[str, str], *, takes_turn: bool, as_json: bool) -> int:
+    """A block for each backend, or all of it as JSON, on stdout."""
+    try:
+        config = load(kinds(), path=path, environ=environ)
+        found = anyio.run(_look, config, environ, takes_turn)
+    except BrokerError as error:
+        print(f"acp-broker: {error}", file=sys.stderr)
+        return UNUSABLE
+    if isinstance(found, signal.Signals):
+        return 128 + found
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        console = table_console()
+        console.print(
+            told(found, environ, is_wrapped=console.is_terminal, is_ascii=console.options.ascii_only), soft_wrap=True
+        )
+    return 0 if found.ok else CANNOT
+
+
+async def _look(config: Config, environ: Mapping[str, str], takes_turn: bool) -> Checked | signal.Signals:  # noqa: FBT001
+    """What was found, or the signal that ended it: then everything that was started has ended, too."""
+    told: list[signal.Signals] = []
+    waiting = _Waiting(config, takes_turn=takes_turn)
+    with CancelScope() as scope:
+
+        def leave(number: signal.Signals) -> None:
+            told.append(number)
+            scope.cancel()
+
+        # To the very end: a second signal must not keep us from ending the agents.
+        with caught(leave, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), waiting:
+            return await checked(config, environ, takes_turn=takes_turn, done=waiting.done)
+    return told[0]
+
+
+class _Waiting(ExitStack):
+    """On a terminal, one line that says who is still waited for."""
+
+    def __init__(self, config: Config, *, takes_turn: bool) -> None:
+        super().__init__()
+        self._names = [config.acp.backend, *config.acp.fallbacks]
+        self._does = "asking" if takes_turn else "starting"
+        self._line = _ERR.status(self._text()) if _ERR.is_terminal else None
+        if self._line is not None:
+            self.enter_context(self._line)
+
+    def done(self, name: BackendId) -> None:
+        self._names.remove(name)
+        if self._line is not None and self._names:
+            self._line.update(self._text())
+
+    def _text(self) -> Text:
+        return Text(f"{self._does} {', '.join(self._names)} ...", "dim")
+
+
+def told(found: Checked, environ: Mapping[str, str], *, is_wrapped: bool = False, is_ascii: bool = False) -> Group:
+    """All of it, for a person; wrapped within the columns of a terminal, else a line for each fact."""
+    parts: list[Text | Padding] = []
+    for report in found.backends:
+        facts = list(_facts(report, environ))
+        parts.append(_head(report, is_ascii=is_ascii))
+        parts += [Padding(_table(facts), (0, 0, 0, 2))] if is_wrapped else [_line(name, text) for name, text in facts]
+        parts.append(Text())
+    for warning in found.warnings:
+        parts.append(Text(plain(f"warning: {warning.path}: {warning.finding}"), "yellow"))
+    if found.warnings:
+        parts.append(Text())
+    parts.append(_sum(found))
+    return Group(*parts)
+
+
+def _head(report: Report, *, is_ascii: bool) -> Text:
+    mark, style = ("✓", "bold green") if report.can_answer else ("✗", "bold red")
+    text = Text().append(f"{mark.translate(_PLAIN) if is_ascii else mark} ", style).append(report.id, "bold")
+    text.append(f"  {report.role}", "dim")
+    said = " ".join(filter(None, (report.name, report.version)))
+    return text.append(plain(f"  {said}"), "cyan") if said else text
+
+
+def _facts(report: Report, environ: Mapping[str, str]) -> Iterator[tuple[str, Text]]:
+    for name, text in _rows(report, environ):
+        yield name, text if isinstance(text, Text) else Text(plain(text))
+    for advice in report.advice:
+        yield "advice", Text(plain(advice), "yellow")
+
+
+def _table(facts: Sequence[tuple[str, Text]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in facts:
+        table.add_row(name, text)
+    return table
+
+
+def _line(name: str, text: Text) -> Text:
+    return Text().append(f"  {name:<{_NAMES}}", "dim").append_text(text)
+
+
+def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[tuple[str, str | Text]]:
+    if report.why is not None:
+        yield "fails", Text(plain(f"{report.failure}: {report.why}"), "red")
+    if report.program is not None:
+        yield "found", shown(Path(report.program), environ)
+    if report.agent is not None:
+        yield "known as", report.agent
+    if report.start_ms is not None:
+        session = f", a session in {_seconds(report.session_ms)}" if report.session_ms is not None else ""
+        yield "starts in", f"{_seconds(report.start_ms)}{session}"
+    yield from _login(report)
+    if report.capabilities is not None:
+        yield "can", _capabilities(report.capabilities)
+    if report.modes.available or report.modes.posture:
+        yield "modes", _modes(report.modes)
+    yield from _retries(report)
+    if report.start_ms is not None or report.shares:
+        common = (f"{' and '.join(share.what)} with {share.backend}" for share in report.shares)
+        yield "shares", ", ".join(common) or "nothing that is known with another one"
+    if report.turn is not None and report.turn.ok:
+        words = report.turn.words.strip()[:_LONGEST_ANSWER]
+        first = f"first word in {_seconds(report.turn.first_ms)}, " if report.turn.first_ms is not None else ""
+        yield "answers", f'"{words}" to "{PROMPT}"; {first}all in {_seconds(report.turn.ms)}'
+
+
+def _login(report: Report) -> Iterator[tuple[str, str | Text]]:
+    seen = ", ".join(report.login.seen)
+    if report.login.state == "required":
+        yield "logged in", Text("no" + (f", though there is {plain(seen)}" if seen else ""), "red")
+    elif report.login.state == "ok":
+        yield "logged in", f"yes ({seen})" if seen else "it opens a session; where its login is, is not known"
+
+
+def _retries(report: Report) -> Iterator[tuple[str, str | Text]]:
+    if report.retries.state == "unknown":
+        if report.agent is not None:
+            yield "retries", "nothing is known that turns them off"
+        return
+    by = ", ".join(f"{name}={value}" for name, value in report.retries.environment.items())
+    text = f"its own are {report.retries.state}" + (f" ({by})" if by else "")
+    yield "retries", Text(plain(text), "" if report.retries.state == "off" else "yellow")
+
+
+def _capabilities(can: Capabilities) -> str:
+    takes = [("images", can.image), ("audio", can.audio), ("embedded files", can.embedded_context)]
+    keeps = [("load", can.load_session), ("resume", can.resume_session)]
+    reaches = [("http", can.mcp_http), ("sse", can.mcp_sse)]
+    parts = ["takes text, " + _having(takes) if _having(takes) else "takes text alone"]
+    parts.append(f"sessions: {_having(keeps) or 'new ones alone'}")
+    return "; ".join([*parts, f"MCP: stdio{', ' if _having(reaches) else ''}{_having(reaches)}"])
+
+
+def _having(those: list[tuple[str, bool]]) -> str:
+    return ", ".join(name for name, has in those if has)
+
+
+def _modes(modes: Modes) -> str:
+    """Each with what it lets the agent do unasked, as far as that is known; the one that it opens in comes first."""
+    order = sorted(modes.available, key=lambda mode: mode != modes.current)
+    told = [f"{mode} ({modes.postures[mode]})" if mode in modes.postures else mode for mode in order]
+    if told and modes.current is not None:
+        told[0] = f"opens in {told[0]}"
+    return ", ".join(told) or f"none; {modes.posture}"
+
+
+def _sum(found: Checked) -> Text:
+    broken = [one.id for one in found.backends if not one.can_answer]
+    if not broken:
+        return Text(f"{found.config}: all {len(found.backends)} can answer", "bold green")
+    if len(broken) == len(found.backends):
+        return Text(f"{found.config}: nobody can answer", "bold red")
+    able = next(one.id for one in found.backends if one.can_answer)
+    style = "bold red" if found.backends[0].id in broken else "bold yellow"
+    return Text(f"{found.config}: {', '.join(broken)} cannot answer; turns begin with {able}", style)
+
+
+def _seconds(ms: int | None) -> str:
+    return f"{(ms or 0) / 1000:.2f} s"

@@ -1,0 +1,156 @@
+"""What `check` makes of what it has seen: an agent's own retries, its modes, what two backends have in common."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from acp_broker.app import kinds
+from acp_broker.app.checkup import domains, modes, retries
+from acp_broker.app.checkup.domains import Domain, Shares
+from acp_broker.app.checkup.modes import Modes
+from acp_broker.app.checkup.retries import Edit, Retries
+from acp_broker.config import load
+from acp_broker.contract import About
+from acp_broker.core.names import BackendId
+from acp_broker.wire.jsonrpc import encode
+from backends.acp.row import Login, Pointing, Row, Setting
+from tests.support.config import write
+
+BY_VARIABLE = Row(env={"MAX_RETRIES": "0"})
+BY_FILE = Row(settings=(Setting("~/.x/settings.json", "general.maxAttempts", "1", "it asks for minutes"),))
+EDIT = Edit("~/.x/settings.json", "general.maxAttempts", "1", None, "it asks for minutes")
+A, B, C = map(BackendId, "abc")
+
+
+# --- its own retries
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"MAX_RETRIES": "0"}, Retries("off", {"MAX_RETRIES": "0"})),
+        ({"MAX_RETRIES": "5"}, Retries("on", {"MAX_RETRIES": "5"})),
+        ({}, Retries("on", {})),
+    ],
+)
+def test_a_variable_decides_as_the_agent_gets_it(environment: dict[str, str], expected: Retries) -> None:
+    """Whoever has set it: a user's own holds, and the last of the chain is given none."""
+    assert expected == retries.of(BY_VARIABLE, environment)
+
+
+@pytest.mark.parametrize(
+    ("content", "edits"),
+    [
+        (None, (EDIT,)),
+        ({"general": {}}, (EDIT,)),
+        ({"general": {"maxAttempts": 10}}, (Edit(EDIT.file, EDIT.key, "1", "10", EDIT.why),)),
+        ({"general": {"maxAttempts": True}}, (Edit(EDIT.file, EDIT.key, "1", "true", EDIT.why),)),
+        ({"general": {"maxAttempts": 1}}, ()),
+        ({"general": {"maxAttempts": 1.0}}, ()),
+    ],
+)
+def test_a_setting_is_read_and_the_edit_is_named(tmp_path: Path, content: object, edits: tuple[Edit, ...]) -> None:
+    """The file is the user's: what should stand in it is said, and not written."""
+    if content is not None:
+        (tmp_path / ".x").mkdir()
+        (tmp_path / ".x" / "settings.json").write_text(json.dumps(content))
+
+    found = retries.of(BY_FILE, {"HOME": str(tmp_path)})
+
+    assert Retries("on" if edits else "off", {}, edits) == found
+
+
+@pytest.mark.parametrize("row", [None, Row()])
+def test_of_others_nothing_is_known(row: Row | None) -> None:
+    """Neither that they retry nor that they do not."""
+    assert Retries() == retries.of(row, {"MAX_RETRIES": "0"})
+
+
+# --- modes
+
+MODES = {"currentModeId": "default", "availableModes": [{"id": "default"}, {"id": "plan"}]}
+OPTION = {
+    "id": "m",
+    "category": "mode",
+    "type": "select",
+    "currentValue": "default",
+    "options": [{"value": "default"}, {"name": "group", "options": [{"value": "yolo"}]}],
+}
+KNOWN = Row(modes={"default": "asks", "yolo": "acts"}, posture="edits")
+
+
+@pytest.mark.parametrize(
+    ("opened", "row", "expected"),
+    [
+        ({}, None, Modes()),
+        ({}, KNOWN, Modes(posture="edits")),
+        ({"modes": MODES}, None, Modes("default", ("default", "plan"))),
+        ({"modes": MODES}, KNOWN, Modes("default", ("default", "plan"), "asks", {"default": "asks"})),
+        ({"modes": None, "configOptions": [OPTION]}, None, Modes("default", ("default", "yolo"))),
+        (
+            {"modes": MODES, "configOptions": [OPTION, {"id": "model"}]},
+            None,
+            Modes("default", ("default", "plan", "yolo")),
+        ),
+        ({"modes": 7}, None, Modes()),
+        ({"configOptions": [{**OPTION, "options": 7}]}, None, Modes("default")),
+    ],
+)
+def test_modes_are_told_in_two_ways(opened: dict[str, object], row: Row | None, expected: Modes) -> None:
+    """ACP v1: session modes, and options of category `mode`; what a row says of them is what they let it do."""
+    assert expected == modes.of(About(opened=encode(opened)), row)
+
+
+def test_a_fallback_without_a_counterpart_is_passed_over() -> None:
+    """In each mode of the primary that `modes` does not map; never in the one that it opens in."""
+    primary = Modes("default", ("default", "plan", "yolo"))
+    own = Modes("ask", ("ask", "full"))
+
+    held = modes.beside(own, primary, {"yolo": "full", "auto": "nowhere"})
+
+    assert (("plan",), ("nowhere",)) == (held.unmapped, held.unknown)
+
+
+# --- what they have in common
+
+
+def test_only_what_is_known_can_be_shared() -> None:
+    """Two agents of which nothing is known are not one."""
+    all_of_them = {A: Domain("p", None, ("x",)), B: Domain("p", "$K", ("y",)), C: Domain(None, None, ("x",))}
+
+    expected = (Shares(B, ("provider",)), Shares(C, ("command",)))
+    assert expected == domains.shares(A, all_of_them)
+
+
+@pytest.mark.parametrize(
+    ("members", "environment", "expected"),
+    [
+        ({}, {}, "~/.x/login"),
+        ({}, {"X_KEY": "k"}, "$X_KEY"),
+        ({"auth": "key"}, {"X_KEY": "k"}, "$MINE"),
+        ({"auth": "login"}, {}, "login of login"),
+    ],
+)
+def test_a_credential_is_named_by_where_it_is(
+    tmp_path: Path, members: dict[str, str], environment: dict[str, str], expected: str
+) -> None:
+    """The profile's reference, else what the agent finds by itself; its value is nobody's."""
+    profiles = {"key": {"type": "api_key", "key": "${MINE}"}, "login": {"type": "agent"}}
+    backends = {"a": {"kind": "acp", "command": ["x"], **members}}
+    content = {"acp": {"backend": "a"}, "backends": backends, "auth": {"profiles": profiles}}
+    config = load(kinds(), path=write(tmp_path, content), environ={"HOME": "/home/u"})
+    row = Row(provider="p", login=Login(files=("~/.x/login",), environment=("X_KEY",)))
+
+    assert Domain("p", expected, ("x",)) == domains.of(config, A, row, environment)
+
+
+def test_an_agent_that_is_sent_elsewhere_has_another_provider(tmp_path: Path) -> None:
+    """Who stands at that address is what it depends on."""
+    content = {"acp": {"backend": "a"}, "backends": {"a": {"kind": "acp", "command": ["x"]}}}
+    config = load(kinds(), path=write(tmp_path, content), environ={"HOME": "/home/u"})
+    row = Row(provider="openai", pointing=Pointing(env={"BASE": "{base}/v1", "KIND": "openai"}))
+
+    found = domains.of(config, A, row, {"BASE": "http://127.0.0.1:11434/v1/", "KIND": "openai"})
+
+    assert "http://127.0.0.1:11434" == found.provider
