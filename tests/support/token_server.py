@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
@@ -28,14 +28,15 @@ Answer = bytes | None
 
 
 class TokenServer:
-    """`answers` are given in turn, the last one for ever."""
+    """`answers` are given in turn, the last one for ever; before each, `meanwhile` happens."""
 
     def __init__(self, port: int, scheme: str) -> None:
         self.port = port
         self.url = f"{scheme}://127.0.0.1:{port}/token"
         self.answers: list[Answer] = []
         self.asked: list[Asked] = []
-        self.on_asked: Callable[[], None] = lambda: None
+        self.on_asked: Callable[[], object] = lambda: None
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def next_answer(self) -> Answer:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -61,6 +62,8 @@ async def token_server(*answers: Answer, tls: ssl.SSLContext | None = None) -> A
         try:
             server.asked.append(await _request(reader))
             server.on_asked()
+            if server.meanwhile is not None:
+                await server.meanwhile()
             answer = server.next_answer()
             if answer is None:
                 await reader.read()
