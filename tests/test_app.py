@@ -48,7 +48,7 @@ def policy(folder: Path, content: object):
 
 async def environment_of(runtime: Runtime, users: dict[str, str]) -> dict[str, str]:
     """Of its child, as it is when it is opened for such a user."""
-    return dict(runtime.environment(users, await runtime.lease(users)))
+    return dict(runtime.environment(users, (await runtime.lease(users)).secret))
 
 
 def profiles(**named: str) -> dict:
@@ -189,7 +189,7 @@ async def test_a_secret_that_no_variable_is_named_for_is_not_looked_up(tmp_path)
     """config.load warns of it; the agent may have a login of its own."""
     config = {**chain(a={"auth": "x"}), "auth": {"profiles": {"x": {"type": "token", "token": KEYRING}}}}
 
-    assert None is await policy(tmp_path, config).runtimes[A].lease({})
+    assert None is (await policy(tmp_path, config).runtimes[A].lease({})).secret
 
 
 async def test_the_fingerprint_changes_with_where_its_secret_is_kept(tmp_path):

@@ -12,7 +12,7 @@ from acp_broker.app.kinds import kind
 from acp_broker.app.vault import Vault
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
-from acp_broker.config import Config, Profile, child_variable, source_variable
+from acp_broker.config import Config, child_variable, source_variable
 from acp_broker.config import Limits as ConfigLimits
 from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
 from acp_broker.core.names import BackendId, Candidate
@@ -68,7 +68,7 @@ def missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vault: Vault) -> Runtime:
-    settings = _allowing(config.backends[name], child_variable(_profile(config, name)))
+    settings = _allowing(config.backends[name], child_variable(references.profile_of(config, name)))
     tag = str(settings.__struct_config__.tag)
     module = kind(tag)
     return Runtime(
@@ -76,7 +76,6 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         kind=tag,
         fingerprint=_fingerprint(config, name),
         lease=partial(vault.lease, config, name),
-        distrust=partial(vault.distrust, config, name),
         environment=partial(_environment, config, name),
         open=partial(module.open, settings),
         check=partial(module.check, settings),
@@ -93,7 +92,10 @@ def _fingerprint(config: Config, name: BackendId) -> str:
 
     Its limits and modes are ours to follow: its agent knows nothing of them.
     """
-    settings, profile = msgspec.structs.replace(config.backends[name], limits=None, modes={}), _profile(config, name)
+    settings, profile = (
+        msgspec.structs.replace(config.backends[name], limits=None, modes={}),
+        references.profile_of(config, name),
+    )
     decides = [settings, profile, *references.fingerprint(config, name)]
     if settings.heeds_its_place:
         decides.append(_is_followed(config, name))
@@ -113,7 +115,7 @@ def _environment(
     found = {key: value for key, value in environ.items() if key not in hidden}
     env: Mapping[str, str] = getattr(config.backends[name], "env", {})
     found.update({variable: value for variable, value in env.items() if _CREDENTIAL.search(variable)})
-    variable = child_variable(_profile(config, name))
+    variable = child_variable(references.profile_of(config, name))
     if variable is not None and credential is not None:
         found[variable] = credential
     return found
@@ -129,14 +131,9 @@ def _allowing(settings: BackendConfig, variable: str | None) -> BackendConfig:
 
 def _variables(config: Config, name: BackendId) -> set[str]:
     """The credential variables of one backend's child: nobody else's child is given them."""
-    profile, env = _profile(config, name), getattr(config.backends[name], "env", {})
+    profile, env = references.profile_of(config, name), getattr(config.backends[name], "env", {})
     own = {variable for variable in env if _CREDENTIAL.search(variable)}
     return own | {found for found in (source_variable(profile), child_variable(profile)) if found is not None}
-
-
-def _profile(config: Config, name: BackendId) -> Profile | None:
-    profile = config.backends[name].auth
-    return config.auth.profiles[profile] if profile is not None else None
 
 
 def _limits(limits: ConfigLimits) -> Limits:

@@ -8,6 +8,7 @@ from acp_broker.config import (
     EnvSecret,
     KeyringProvider,
     KeyringSecret,
+    Profile,
     Provider,
     SecretRef,
     child_variable,
@@ -43,9 +44,14 @@ def fingerprint(config: Config, name: BackendId) -> list[object]:
 
 def wanted_by(config: Config, name: BackendId) -> SecretRef | None:
     """Where the secret is that a backend's child is given; None: it is given none, or there is no variable for it."""
-    auth = config.backends[name].auth
-    profile = config.auth.profiles[auth] if auth is not None else None
+    profile = profile_of(config, name)
     return secret_of(profile) if child_variable(profile) is not None else None
+
+
+def profile_of(config: Config, name: BackendId) -> Profile | None:
+    """The profile that a backend resolves, and no other."""
+    auth = config.backends[name].auth
+    return config.auth.profiles[auth] if auth is not None else None
 
 
 def check_allowed(config: Config, wanted: EnvSecret) -> None:

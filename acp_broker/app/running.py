@@ -65,12 +65,16 @@ async def _broker(
         log("config_warning", path=warning.path, why=warning.finding)
     _log_loop_faults(log)
     most_at_once = config.secrets.resolution.max_provider_concurrency
-    async with Household(log) as household, opened(household.spawn, environ, clock, most_at_once) as vault:
+    async with (
+        Household(log) as household,
+        opened(household.spawn, environ, clock, most_at_once, home, log) as vault,
+    ):
 
         def decide(config: Config) -> Policy:
             return policy(config, partial(household.spawn, max_line_bytes=config.limits.max_message_bytes), vault)
 
         broker = Broker(decide(config), StateFolder(home), clock, log)
+        vault.on_login = broker.logged_in
         async with broker:
             broker.tasks.start_soon(household.sweep)
             yield broker, decide, vault

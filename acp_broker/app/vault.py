@@ -1,19 +1,24 @@
 """From references in config.json to the secrets that they stand for: in memory, for who is to have them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
-from acp_broker.app.references import from_environment, shown, wanted_by
+from acp_broker.app.references import from_environment, profile_of, shown, wanted_by
+from acp_broker.broker.runtime import Leased
 from acp_broker.clock import Clock
-from acp_broker.config import Config, EnvSecret, SecretRef
+from acp_broker.config import Config, EnvSecret, GoogleProfile, OAuthProfile, SecretRef, child_variable
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.names import BackendId
+from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.errors import BackendFailure, Unresolved
+from acp_broker.observe.log import Log
 
 if TYPE_CHECKING:
+    from acp_broker.app.renewed import RenewedLogins
     from acp_broker.auth.secret_program import Start
     from acp_broker.auth.secrets import Secrets, Source
 
@@ -24,12 +29,19 @@ class Vault:
     What looks secrets up is loaded when it is needed: most brokers read their keys from variables.
     """
 
-    def __init__(self, start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int) -> None:
+    def __init__(
+        self, start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int, home: Path, log: Log
+    ) -> None:
+        # Called when a profile that nobody was logged in to, or whose login was refused, has got another.
+        self.on_login: Callable[[ProfileId], None] = _nothing
         self._start = start
         self._environ = environ
         self._clock = clock
         self._most_at_once = most_at_once
+        self._home = home
+        self._log = log
         self._made: Secrets | None = None
+        self._made_renewed: RenewedLogins | None = None
 
     async def resolve(self, config: Config, wanted: SecretRef, environ: Mapping[str, str]) -> str:
         """The secret; a variable is one of this `environ`. Raises Unresolved, which names the reference."""
@@ -40,25 +52,32 @@ class Vault:
         except Unresolved as error:
             raise Unresolved(f"{shown(config, wanted)}: {error}", is_late=error.is_late) from None
 
-    async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> str | None:
-        """The secret that a backend's child is given, if its profile says one and where. Raises BackendFailure."""
-        wanted = wanted_by(config, name)
-        if wanted is None:
-            return None
+    async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> Leased:
+        """What a backend's child is given, if its profile says one and where. Raises BackendFailure."""
+        profile = profile_of(config, name)
+        if child_variable(profile) is None:
+            return Leased()
         try:
-            return await self.resolve(config, wanted, environ)
+            if isinstance(profile, OAuthProfile | GoogleProfile):
+                return await self._renewed.lease(config, name, profile)
+            return await self._secret(config, name, environ)
         except Unresolved as error:
             # What is late may be there the next time: the backend rests a little, its login is not in doubt.
             kind = FailureKind.SILENT if error.is_late else FailureKind.AUTH_MISSING
             text = f"profile {config.backends[name].auth} has no credential: {error}"
             raise BackendFailure(Failure(kind, text, seen_at="leasing")) from None
 
-    def distrust(self, config: Config, name: BackendId) -> bool:
-        """A backend's secret was refused: look it up anew the next time. False where that could bring no other."""
+    async def _secret(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> Leased:
         wanted = wanted_by(config, name)
-        if wanted is None or isinstance(wanted, EnvSecret):
-            return False
-        self._secrets.distrust(self._source(config, wanted), wanted.id)
+        if wanted is None:
+            return Leased()
+        secret = await self.resolve(config, wanted, environ)
+        if isinstance(wanted, EnvSecret):
+            return Leased(secret)
+        return Leased(secret, distrust=partial(self._distrust, self._source(config, wanted), wanted.id))
+
+    def _distrust(self, source: "Source", name: str) -> bool:
+        self._secrets.distrust(source, name)
         return True
 
     def forget(self) -> None:
@@ -67,9 +86,21 @@ class Vault:
             self._made.forget()
 
     async def close(self) -> None:
-        """What is still looked up is ended, or left behind."""
+        """What is still looked up is ended, or left behind; an answer that is on its way is kept."""
+        if self._made_renewed is not None:
+            await self._made_renewed.close()
         if self._made is not None:
             await self._made.close()
+
+    @property
+    def _renewed(self) -> "RenewedLogins":
+        if self._made_renewed is None:
+            from acp_broker.app.renewed import RenewedLogins  # noqa: PLC0415
+
+            self._made_renewed = RenewedLogins(
+                self._home, self._environ, self._clock, self.resolve, self._log, self.on_login
+            )
+        return self._made_renewed
 
     @property
     def _secrets(self) -> "Secrets":
@@ -86,11 +117,17 @@ class Vault:
 
 
 @asynccontextmanager
-async def opened(start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int) -> AsyncIterator[Vault]:
+async def opened(
+    start: "Start", environ: Mapping[str, str], clock: Clock, most_at_once: int, home: Path, log: Log
+) -> AsyncIterator[Vault]:
     """A vault, closed on the way out."""
-    vault = Vault(start, environ, clock, most_at_once)
+    vault = Vault(start, environ, clock, most_at_once, home, log)
     try:
         yield vault
     finally:
         with CancelScope(shield=True):
             await vault.close()
+
+
+def _nothing(_: ProfileId) -> None:
+    """Nobody wants to know."""

@@ -39,6 +39,7 @@ class Refresher:
         self._timers: dict[ProfileId, Timer] = {}
         self._saves: dict[ProfileId, Timer] = {}
         self._is_closed = False
+        self._newest: dict[ProfileId, Stored] = {}
         # The access tokens that somebody was refused with.
         self._distrusted: dict[ProfileId, str] = {}
         # Whether anybody has wanted them since they were renewed: what nobody uses is left to end.
@@ -48,7 +49,7 @@ class Refresher:
         """Tokens that are good now. Raises Unresolved where nobody is logged in, AuthRejected, AuthUnavailable,
         ProfileBusy once it takes longer than `wait_s`."""
         self._used.add(profile)
-        login = unrefused(await self._login(profile))
+        login = unrefused(await self._login(profile, source))
         if self._is_good(login):
             self._renew_when_due(login, source, wait_s)
             return login
@@ -68,10 +69,15 @@ class Refresher:
         self._distrusted[login.profile] = login.tokens.access
         return True
 
-    def is_good(self, login: Stored) -> bool:
-        """Whether who was given these tokens may go on with them."""
+    def is_spent(self, login: Stored) -> bool:
+        """Whether who was given these tokens must not go on with them."""
         self._used.add(login.profile)
-        return self._is_good(login)
+        return not self._is_good(login)
+
+    def is_outdated(self, login: Stored) -> bool:
+        """Whether others have been had since."""
+        newest = self._newest.get(login.profile, login)
+        return newest.tokens.access != login.tokens.access
 
     async def close(self) -> None:
         """End what is under way; an answer that is on its way has a little time to come, and to be kept."""
@@ -96,7 +102,9 @@ class Refresher:
             if self._renewals.stages.get(profile, stage) == stage:
                 task.cancel()
 
-    async def _login(self, profile: ProfileId) -> Stored:
+    async def _login(self, profile: ProfileId, source: TokenSource) -> Stored:
+        if not source.needs_login:
+            return self._renewals.made(profile, source)
         unsaved = self._renewals.unsaved.get(profile)
         if unsaved is not None:
             return unsaved.login
@@ -161,6 +169,7 @@ class Refresher:
         self._save_later(profile)
 
     def _renew_when_due(self, login: Stored, source: TokenSource, wait_s: float) -> None:
+        self._newest[login.profile] = login
         due = due_at(login.tokens.obtained_at, login.tokens.expires_at, self._spread)
         if due is not None and login.profile not in self._timers and not self._is_closed:
             self._arm(login, source, wait_s, max(0.0, due - self._clock.wall()))

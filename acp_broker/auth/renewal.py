@@ -38,6 +38,10 @@ TOLD_AFTER_S = 1.0
 SAVE_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
+# Tokens that nobody ever had.
+_NONE = TokenSet(access="", expires_at=0.0)
+
+
 class Unsaved(Struct, frozen=True):
     """A login that the disk has refused so often, and our claim that keeps others from asking with the old one."""
 
@@ -54,6 +58,8 @@ class Renewals:
         self.stages: dict[ProfileId, Stage] = {}
         # Nobody else has these.
         self.unsaved: dict[ProfileId, Unsaved] = {}
+        # What was made of no login, and by whom: in memory alone, as it can be made again.
+        self._made: dict[ProfileId, tuple[TokenSource, Stored]] = {}
         self._clock = clock
         self._log = log
         self._ask_s = ask_s
@@ -66,6 +72,8 @@ class Renewals:
         """
         profile = known.profile
         try:
+            if not source.needs_login:
+                return await self._make(known, source)
             self.stages[profile] = "claiming"
             found = await self._claimed(known, is_good, wait_s)
             return found if isinstance(found, Stored) else await self._asked(found, source)
@@ -90,6 +98,19 @@ class Renewals:
         """How soon to `save` what is unsaved; None where nothing is."""
         one = self.unsaved.get(profile)
         return None if one is None else SAVE_AGAIN_S[min(max(0, one.tries - 1), len(SAVE_AGAIN_S) - 1)]
+
+    def made(self, profile: ProfileId, source: TokenSource) -> Stored:
+        """What a source that needs no login has made; something that is spent where it has not."""
+        by, login = self._made.get(profile, (None, None))
+        return login if login is not None and by == source else Stored(profile=profile, generation=0, tokens=_NONE)
+
+    async def _make(self, known: Stored, source: TokenSource) -> Stored:
+        profile, began = known.profile, self._clock.wall()
+        self.stages[profile] = "asking"
+        tokens = await self._answer(None if known.tokens is _NONE else known.tokens, source)
+        login = Stored(profile=profile, generation=known.generation + 1, tokens=replace(tokens, obtained_at=began))
+        self._made[profile] = source, login
+        return login
 
     async def _claimed(self, known: Stored, is_good: IsGood, wait_s: float) -> Held | Stored:
         profile = known.profile
@@ -130,7 +151,7 @@ class Renewals:
         self.stages[profile] = "asking"
         began = self._clock.wall()
         try:
-            tokens = await self._answer(held, source)
+            tokens = await self._answer(held.stored.tokens, source)
         except AuthRejected as error:
             self.stages[profile] = "settling"
             return await self._refused(held, error)
@@ -150,9 +171,9 @@ class Renewals:
         self._log("login_renewed", profile=profile, expires_at=login.tokens.expires_at)
         return login
 
-    async def _answer(self, held: Held, source: TokenSource) -> TokenSet:
+    async def _answer(self, tokens: TokenSet | None, source: TokenSource) -> TokenSet:
         with anyio.move_on_after(self._ask_s):
-            return await source.refresh(held.stored.tokens)
+            return await source.refresh(tokens)
         raise AuthUnavailable(f"the provider did not answer within {self._ask_s:g} s", is_unanswered=True)
 
     async def _refused(self, held: Held, error: AuthRejected) -> Stored:

@@ -32,7 +32,7 @@ from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure
 from acp_broker.core.health import Health
-from acp_broker.core.names import BackendId, Candidate, SessionId, StopReason, TurnId
+from acp_broker.core.names import BackendId, Candidate, ProfileId, SessionId, StopReason, TurnId
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.edge.channel import Channel
 from acp_broker.observe.log import Log
@@ -278,6 +278,13 @@ class Broker:
             self.log("turn_not_kept", session=turn.session.id, turn=turn.id, why=turn.session.log.fault)
 
     # --- backends
+
+    def logged_in(self, profile: ProfileId) -> None:
+        """Somebody has logged in to it: who rested for want of a login may be tried."""
+        self.log("login_found", profile=profile)
+        for runtime in self.policy.runtimes.values():
+            if runtime.candidate.profile == profile:
+                self.chain.logged_in(runtime.candidate)
 
     def standby(self, runtime: Runtime, setup: SessionSetup | None, whom: Whom) -> Standby:
         return Standby(runtime, setup, whom, self.tasks, self.clock, self.log)

@@ -54,14 +54,14 @@ class Opening:
 class OpeningTools:
     """contract.Tools for one opening."""
 
-    def __init__(self, standby: "Standby", opening: Opening, secret: str | None) -> None:
+    def __init__(self, standby: "Standby", opening: Opening) -> None:
         self.backend: BackendId = standby.runtime.candidate.backend
         self.clock: Clock = standby.clock
         self.setup = opening.setup = standby.setup
         self.client_capabilities = standby.whom.capabilities
         self.client_info = standby.whom.info
         self.authenticated_by = standby.whom.logins.get(self.backend)
-        self.environment = standby.runtime.environment(standby.whom.environ, secret)
+        self.environment = standby.runtime.environment(standby.whom.environ, standby.leased.secret)
         self.is_followed = standby.runtime.is_followed
         self.spawn: Spawn = self._spawn
         self.between = standby.between

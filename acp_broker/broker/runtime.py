@@ -14,20 +14,35 @@ Environ = Mapping[str, str]
 REAP_AFTER_S = 600.0
 
 
-async def no_secret(_: Environ) -> None:
-    """The `lease` of a backend without a profile that the broker keeps."""
-
-
-def no_other_secret() -> bool:
-    """The `distrust` of the same."""
+def _no() -> bool:
     return False
+
+
+class Leased(Struct, frozen=True):
+    """What a backend is opened with: its profile's secret, if the broker keeps one.
+
+    `is_spent`: it can no longer be used. `is_outdated`: there is a newer one, which lasts longer. `distrust` says that
+    it was refused; True: the next lease may bring another.
+    """
+
+    secret: str | None = None
+    is_spent: Callable[[], bool] = _no
+    is_outdated: Callable[[], bool] = _no
+    distrust: Callable[[], bool] = _no
+
+    def __repr__(self) -> str:
+        return "Leased(...)"
+
+
+async def no_secret(_: Environ) -> Leased:
+    """The `lease` of a backend without a profile that the broker keeps."""
+    return Leased()
 
 
 class Runtime(Struct, frozen=True):
     """One entry of `backends`. `fingerprint` changes when a session must open it anew: kind, command, names, model.
 
     `lease` looks up its profile's secret for somebody with such an environment; raises BackendFailure, may hang.
-    `distrust` says that it was refused; True: the next `lease` may bring another.
     `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
     backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
     environment: None, or one sentence on what is missing.
@@ -40,8 +55,7 @@ class Runtime(Struct, frozen=True):
     open: Callable[[Tools], AbstractAsyncContextManager[Backend]]
     check: Callable[[Environ], str | None]
     spawn: Spawn
-    lease: Callable[[Environ], Awaitable[str | None]] = no_secret
-    distrust: Callable[[], bool] = no_other_secret
+    lease: Callable[[Environ], Awaitable[Leased]] = no_secret
     limits: Limits = Limits()
     # `limits`, and what is known of its agent: looked up when a turn is first planned, not when the broker starts.
     known_limits: Callable[[], Limits] | None = None

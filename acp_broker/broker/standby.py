@@ -20,7 +20,7 @@ from acp_broker.broker.asks import unattended_answer
 from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.broker.memory import Knows
 from acp_broker.broker.opening import Opening, OpeningTools
-from acp_broker.broker.runtime import REAP_AFTER_S, Runtime
+from acp_broker.broker.runtime import REAP_AFTER_S, Leased, Runtime
 from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Client, SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
@@ -84,6 +84,8 @@ class Standby:
         # Whether its latest attempt failed: what its runtime still says of that turn is nobody's.
         self.has_lost = False
         self.life = 0
+        # What it was opened with last.
+        self.leased = Leased()
         self.runtime_session: str | None = None
         self.remembered: Callable[[Standby], None] = _nothing
         # What its runtime remembers of the session.
@@ -223,7 +225,14 @@ class Standby:
 
     def refused(self) -> None:
         """Its credential was refused: what is opened next has another, where there may be another by now."""
-        if self.runtime.distrust():
+        if self.leased.distrust():
+            self.close()
+
+    def freshen(self) -> None:
+        """A turn begins: open it anew if its credential has ended, or if there is a newer one and nothing is lost."""
+        leased = self.leased
+        if self.backend is not None and (leased.is_spent() or (self._can_come_back and leased.is_outdated())):
+            self.trace("credential_outdated")
             self.close()
 
     def rest(self) -> None:
@@ -273,8 +282,8 @@ class Standby:
     async def _hold_open(self, opening: Opening) -> str | None:
         """Returns why the runtime died, or None when it was closed."""
         reason: str | None = None
-        secret = await self.runtime.lease(self.whom.environ)
-        async with self.runtime.open(OpeningTools(self, opening, secret)) as backend:
+        self.leased = await self.runtime.lease(self.whom.environ)
+        async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
             self._can_come_back = agent.initialized(backend.about.initialized).can_come_back
             if self.on_open is not None:

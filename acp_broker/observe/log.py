@@ -22,6 +22,8 @@ _ORDER: tuple[Level, ...] = ("debug", "info", "warning", "error")
 # What is not named here is info.
 _LEVELS: Mapping[str, Level] = {
     "broker_fault": "error",
+    "login_lost": "error",
+    "login_not_kept": "error",
     "loop_fault": "error",
     "accept_failed": "warning",
     "agent_odd_line": "warning",
@@ -31,6 +33,10 @@ _LEVELS: Mapping[str, Level] = {
     "bad_notification": "warning",
     "certificate_refused": "warning",
     "child.survived": "warning",
+    "claim_awaited": "warning",
+    "claim_not_had": "warning",
+    "claim_not_released": "warning",
+    "claim_taken_over": "warning",
     "client_refused": "warning",
     "config_needs_restart": "warning",
     "config_refused": "warning",
@@ -41,6 +47,8 @@ _LEVELS: Mapping[str, Level] = {
     "guardian.died": "warning",
     "guardian.failed": "warning",
     "log_lines_lost": "warning",
+    "login_not_renewed": "warning",
+    "login_refused": "warning",
     "health_not_kept": "warning",
     "not_learnt": "warning",
     "not_synced": "warning",

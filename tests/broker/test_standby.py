@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from acp_broker.broker.runtime import Leased
 from acp_broker.broker.standby import Nobody, Standby, Whom
 from acp_broker.contract import About, SessionSetup, Tools
 from acp_broker.core.failures import Failure, FailureKind
@@ -418,14 +419,14 @@ class Lease:
         self.asked = 0
         self.given_up = 0
 
-    async def __call__(self, _: object) -> str:
+    async def __call__(self, _: object) -> Leased:
         self.asked += 1
         try:
             await self.free.wait()
         except BaseException:
             self.given_up += 1
             raise
-        return "k"
+        return Leased("k")
 
 
 async def test_its_credential_comes_before_the_backend():

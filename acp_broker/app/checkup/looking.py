@@ -24,7 +24,7 @@ from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Standby, Whom
 from acp_broker.clock import Clock, SystemClock
-from acp_broker.config import Config
+from acp_broker.config import Config, state_dir
 from acp_broker.contract import About, Backend, SessionSetup
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import BackendId, SessionId
@@ -119,7 +119,7 @@ async def looking(config: Config, environ: Mapping[str, str]) -> AsyncIterator[L
     with _scratch() as folder:
         async with (
             Household(_unheard) as household,
-            opened(household.spawn, environ, clock, most_at_once) as vault,
+            opened(household.spawn, environ, clock, most_at_once, state_dir(environ), _unheard) as vault,
             create_task_group() as group,
         ):
             spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
