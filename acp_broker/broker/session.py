@@ -261,5 +261,6 @@ class Session:
             return []
         why = " | ".join(f"{miss.candidate.backend}: {miss.failure.text}" for miss in misses)
         text = f"[acp-broker] {candidate.backend} answers" + (f" ({why})" if why else f" again, after {before}")
-        update = message(text + "\n\n", messageId=self.ids.fresh())
-        return [self.ids.voiced(update, 0)]
+        # The blank line apart: Toad (Textual 8.2.7) drops the first piece of a message when it ends with one.
+        name = self.ids.fresh()
+        return [self.ids.voiced(message(piece, messageId=name), 0) for piece in (text, "\n\n")]
