@@ -57,7 +57,8 @@ class Refresher:
         # Not a scope around the task: who gives up leaves it to the others.
         await asyncio.wait([task], timeout=wait_s)
         if not task.done():
-            raise ProfileBusy(f"this process is renewing its login, and no answer has come within {wait_s:g} s")
+            ours = f"this process is renewing its login, and no answer has come within {wait_s:g} s"
+            raise ProfileBusy(self._renewals.waits_for.get(profile, ours))
         if task.cancelled():
             raise ProfileBusy("the broker is ending")
         return task.result()

@@ -56,6 +56,8 @@ class Renewals:
     def __init__(self, logins: Logins, clock: Clock, log: Log, ask_s: float = ASK_S) -> None:
         self.logins = logins
         self.stages: dict[ProfileId, Stage] = {}
+        # Whose claim keeps us from asking, as a sentence.
+        self.waits_for: dict[ProfileId, str] = {}
         # Nobody else has these.
         self.unsaved: dict[ProfileId, Unsaved] = {}
         # What was made of no login, and by whom: in memory alone, as it can be made again.
@@ -79,6 +81,7 @@ class Renewals:
             return found if isinstance(found, Stored) else await self._asked(found, source)
         finally:
             del self.stages[profile]
+            self.waits_for.pop(profile, None)
 
     async def save(self, profile: ProfileId) -> Stored:
         """Write what could not be written; what holds then. Raises Unresolved where somebody has logged out."""
@@ -125,9 +128,10 @@ class Renewals:
         began, pause, was_told = self._clock.now(), SOON_S, False
         while isinstance(found := await self._claim(profile, is_enough), Verdict):
             waited_s = self._clock.now() - began
+            self.waits_for[profile] = f"{found.text}; if that is wrong: acp-broker auth unlock {profile}"
             if waited_s >= wait_s:
                 self._tell("claim_not_had", profile, found)
-                raise ProfileBusy(f"{found.text}; if that is wrong: acp-broker auth unlock {profile}")
+                raise ProfileBusy(self.waits_for[profile])
             if waited_s >= TOLD_AFTER_S and not was_told:
                 was_told = True
                 self._tell("claim_awaited", profile, found)
@@ -149,6 +153,7 @@ class Renewals:
     async def _asked(self, held: Held, source: TokenSource) -> Stored:
         profile = held.stored.profile
         self.stages[profile] = "asking"
+        self.waits_for.pop(profile, None)
         began = self._clock.wall()
         try:
             tokens = await self._answer(held.stored.tokens, source)
