@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from acp_broker import __version__
 from acp_broker.edge import descriptors
@@ -30,6 +31,7 @@ usage: acp-broker [--config FILE] COMMAND
   sessions reindex       read all their logs again for the list
   token show             print the token that bridges need for the WebSocket of serve
   token rotate           print another one, which holds from now on
+  login PROFILE          log in by a profile of type oauth, with --browser or with a code: --device
   login BACKEND METHOD   run an agent's own login in this terminal; without METHOD, name those it offers
 
   --config FILE          this config.json, not the user's
@@ -155,11 +157,16 @@ def _demo(_config: Path | None, words: list[str]) -> int:
 
 
 def _login(config: Path | None, words: list[str]) -> int:
-    if len(words) not in (1, 2):
-        return _wrong("login takes two arguments: the backend, and its authentication method")
+    ways = [word for word in words if word in ("--browser", "--device")]
+    names = [word for word in words if word not in ways]
+    if len(names) not in (1, 2) or len(ways) > 1 or (ways and len(names) == 2) or names[0].startswith("-"):
+        return _wrong("login takes a profile and --browser or --device, or a backend and its authentication method")
     from acp_broker.cli import login  # noqa: PLC0415
 
-    return login.run(config, os.environ, words[0], words[1] if len(words) == 2 else None)
+    how: Literal["browser", "device"] | None = None
+    if ways:
+        how = "device" if ways == ["--device"] else "browser"
+    return login.run(config, os.environ, names[0], names[1] if len(names) == 2 else None, how)
 
 
 def _config(config: Path | None, words: list[str]) -> int:

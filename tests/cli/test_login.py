@@ -54,6 +54,13 @@ def test_the_agents_own_command_line_is_run_with_the_methods_arguments(ran) -> N
     assert (sys.executable, "--login") == (file, arguments[-1])
 
 
+def test_whose_login_it_is_is_said(ran, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the broker's own: a profile may be meant."""
+    ran()
+
+    assert "acp-broker: claude is a backend; this is its agent's own login\n" == capsys.readouterr().err
+
+
 def test_its_environment_is_the_agents(ran) -> None:
     """The user's, what config sets for this backend, and the method's: it must log in where the agent will look."""
     _, _, environment = ran(env={"CODEX_HOME": "/elsewhere"})

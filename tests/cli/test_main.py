@@ -26,6 +26,9 @@ def test_the_usage_names_every_command() -> None:
     assert set(COMMANDS) == named
 
 
+LOGIN = "login takes a profile and --browser or --device, or a backend and its authentication method"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["ask", "--help"], ["sessions", "list", "-h"]])
 def test_help_is_no_mistake(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """It goes to stdout, for a pager."""
@@ -57,7 +60,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["ask"], "ask takes one argument, the prompt; quote it"),
         (["ask", "two", "words"], "ask takes one argument, the prompt; quote it"),
         (["ask", os.fsdecode(b"\xff")], "the prompt is no UTF-8; look at what the shell or the script makes of it"),
-        (["login"], "login takes two arguments: the backend, and its authentication method"),
+        (["login"], LOGIN),
+        (["login", "--device"], LOGIN),
+        (["login", "a", "--device", "--browser"], LOGIN),
+        (["login", "a", "method", "--device"], LOGIN),
+        (["login", "a", "b", "c"], LOGIN),
+        (["login", "--devise"], LOGIN),
         (["config"], "config takes one of: check, schema, path"),
         (["ask", "x", "--config"], "--config needs a file"),
     ],

@@ -5,11 +5,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
+import anyio
 import httpx2
 from msgspec import Struct
 
@@ -89,3 +91,7 @@ def _fields(form: str) -> Iterator[tuple[str, str]]:
         found = dict(re.findall(r"([\w-]+)=\"([^\"]*)\"", field))
         if "name" in found:
             yield found["name"], html.unescape(found.get("value", ""))
+
+
+if __name__ == "__main__":
+    anyio.run(visit, sys.argv[1], {"login": "me", "password": "any"})
