@@ -87,7 +87,15 @@ def test_every_script_that_is_named_can_be_run() -> None:
     runnable = {name for name in named if (TOP / name).stat().st_mode & stat.S_IXUSR}
 
     assert (
-        {"scripts/run", "scripts/test", "scripts/check", "scripts/bench", "scripts/torture", ".ci/run"}
+        {
+            "scripts/run",
+            "scripts/test",
+            "scripts/check",
+            "scripts/bench",
+            "scripts/matrix",
+            "scripts/torture",
+            ".ci/run",
+        }
         == named
         == runnable
     )

@@ -1,0 +1,74 @@
+"""What real agents said when their providers failed (scripts/matrix --record), said again to the broker.
+
+The table of docs/matrix.md without the agents: the same rules and rows see through the same disguises.
+"""
+
+import pytest
+
+from acp_broker.core.turnrules import Limits
+from tests.support import recorded
+from tests.support.harness import Editor, Turn, house
+
+pytestmark = pytest.mark.anyio
+
+# As in the matrix, but that no time passes.
+LIMITS = Limits(first_output=20.0, idle=20.0)
+# More than an agent and its fallback may take by these limits.
+LONG_S = 60.0
+ANSWER = "The spare one gives this whole answer instead."
+TRANSCRIPTS = [recorded.read(path) for path in sorted(recorded.FOLDER.glob("*/*.jsonl"))]
+HEALTHY = [one for one in TRANSCRIPTS if one.fault == "good"]
+SILENT = [one for one in TRANSCRIPTS if one.fault != "good" and not one.words]
+BROKEN_OFF = [one for one in TRANSCRIPTS if one.fault != "good" and one.words]
+
+
+def each(transcripts):
+    return pytest.mark.parametrize("transcript", transcripts, ids=lambda one: f"{one.agent}-{one.fault}")
+
+
+@each(SILENT)
+async def test_the_fallback_answers_and_no_word_of_the_failure_is_shown(transcript, tmp_path):
+    """However an agent dresses its provider's failure."""
+    turn = await played(transcript, tmp_path)
+
+    assert (["say " + ANSWER], "end_turn") == (turn.words, turn.outcome)
+
+
+@each(BROKEN_OFF)
+async def test_words_that_were_shown_stay_and_one_error_follows(transcript, tmp_path):
+    """Nobody else is tried once something was shown."""
+    turn = await played(transcript, tmp_path)
+
+    assert -33002 == turn.outcome
+    assert [text for text in transcript.words if text not in "".join(turn.words)] == []
+    assert "say " + ANSWER not in turn.words
+
+
+@each(HEALTHY)
+async def test_a_healthy_turn_is_the_agents_own(transcript, tmp_path):
+    """What sees through failures takes no answer for one."""
+    turn = await played(transcript, tmp_path)
+
+    assert "end_turn" == turn.outcome
+    assert transcript.agent == turn.told["backend"]
+
+
+async def played(transcript: recorded.Transcript, path) -> Turn:
+    """One prompt to the agent of the transcript, with a healthy fallback behind it."""
+    spare = {"turns": [[{"do": "say", "text": ANSWER}]]}
+    async with house(path, limits=LIMITS, primary={}, spare=spare) as home:
+        primary = recorded.runtime(transcript, home.clock, LIMITS)
+        await home.adopt(limits=LIMITS, **{transcript.agent: primary, "spare": spare})
+        editor = await home.connected()
+        await answered(editor, "initialize", protocolVersion=1, clientCapabilities={})
+        session = (await answered(editor, "session/new", cwd=str(path), mcpServers=[]))["sessionId"]
+        turn = editor.start(session, "Say something.")
+        await home.clock.advance(LONG_S)
+    return turn
+
+
+async def answered(editor: Editor, method: str, **params: object) -> dict:
+    """The result of a request that an agent needs time for."""
+    request = editor.request(method, **params)
+    await editor.home.clock.advance(LONG_S)
+    return editor.reply(request)["result"]
