@@ -21,7 +21,22 @@ STRICT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR"
 
 
 # The rows of rows.json. Written out, so that config.json is checked, and completed by editors, without reading them.
-RowName = Literal["claude", "codex"]
+RowName = Literal[
+    "auggie",
+    "claude",
+    "cline",
+    "codex",
+    "codex-zed",
+    "deepagents",
+    "gemini",
+    "goose",
+    "opencode",
+    "openhands",
+    "pi",
+    "qoder",
+    "qwen",
+    "vibe",
+]
 # What the names of those rows' agents contain that have an `env`: told without reading the rows. One too many costs
 # an agent that is opened anew when the chain is edited.
 _HEEDING = ("claude", "goose")

@@ -1,0 +1,208 @@
+"""The expressions of the rows, held against what the agents really said, with their provider failing and healthy."""
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from acp_broker.core.doubt import is_aside, is_retry_notice, judge, looks_like_failure
+from acp_broker.core.failures import FailureKind as K
+from acp_broker.core.habits import Habits
+from backends.acp import rows
+
+# As they arrived, one chunk each; the numbers are what a fault server sent.
+NOTICES: dict[str, dict[str, K]] = {
+    "claude": {
+        "API Error: 400 messages: text content blocks must be non-empty": K.BAD_REQUEST,
+        "API Error: Request rejected (429) · Rate limit reached": K.RATE_LIMITED,
+        "API Error: 529 Overloaded": K.OVERLOADED,
+        "Invalid API key · Fix external API key": K.AUTH_REJECTED,
+        "Please run /login · API Error: 401": K.AUTH_REJECTED,
+        "Not logged in · Please run /login": K.AUTH_MISSING,
+        "OAuth token has expired · Please run /login": K.AUTH_REJECTED,
+        "Claude AI usage limit reached|1795195200": K.ACCOUNT_RATE_LIMITED,
+        "You've hit your limit · resets 5pm": K.ACCOUNT_RATE_LIMITED,
+        "You've reached your weekly limit.": K.ACCOUNT_RATE_LIMITED,
+        "Credit balance is too low": K.BILLING,
+        "Prompt is too long": K.CONTEXT_OVERFLOW,
+    },
+    "codex": {
+        "exceeded retry limit, last status: 429 Too Many Requests, request id: req_drill\n\n": K.RATE_LIMITED,
+        "unexpected status 503 Service Unavailable: The server is currently overloaded with other requests. Sorry "
+        "about that!, url: http://127.0.0.1:1/v1/responses, request id: req_drill\n\n": K.OVERLOADED,
+        "stream disconnected before completion: stream closed before response.completed\n\n": K.SERVER_ERROR,
+        "Selected model is at capacity. Please try a different model.": K.OVERLOADED,
+    },
+    "goose": {
+        "Ran into this error: Server error: Server error (503 Service Unavailable): The server is currently overloaded "
+        "with other requests. Sorry about that!.\n\nPlease retry if you think this is a transient or recoverable "
+        "error.": K.OVERLOADED,
+        "Ran into this error: Rate limit exceeded: Rate limit reached.\n\nPlease retry if you think this is a "
+        "transient or recoverable error.": K.RATE_LIMITED,
+        "Ran into this error: Authentication error: Authentication failed. Status: 401 Unauthorized. Response: "
+        "Incorrect API key provided: x..\n\nPlease retry if you think this is a transient or recoverable "
+        "error.": K.AUTH_REJECTED,
+        "Network error: Could not connect to 127.0.0.1:37343 — check your network connection and try again.\n\n"
+        "Please resend your message to try again.": K.UNREACHABLE,
+    },
+    "openhands": {
+        "Error: Conversation run failed for id=3f0c: litellm.ServiceUnavailableError: overloaded": K.OVERLOADED,
+    },
+}
+RETRYING: dict[str, tuple[str, ...]] = {
+    "pi": (
+        "Retrying (attempt 1/3, waiting 2s)...",
+        "Retrying (attempt 3/3, waiting 8s)...",
+        "Retry finished, resuming.",
+    ),
+}
+_METADATA = (
+    "Model metadata for `fake-model` not found. Defaulting to fallback metadata; this can degrade performance and "
+    "cause issues."
+)
+ASIDES: dict[str, tuple[str, ...]] = {
+    "codex": (f"Warning: {_METADATA}\n\n",),
+    "codex-zed": (_METADATA,),
+    "pi": (
+        "pi v0.87.1\n---\n",
+        "pi v0.87.1\n---\n\n---\nNew version available: v1.5.2 (installed v0.87.1). Run: `npm i -g pi`\n",
+    ),
+    "openhands": ("System Prompt:\nYou are OpenHands agent, a helpful AI assistant",),
+}
+# What a healthy one may say, as a whole answer.
+ANSWERS = (
+    "API errors of this service carry a code and a message.",
+    "The request is retried three times, then the error is shown.",
+    "Network errors are logged in `client.py`, line 40.",
+    "Retrying is right here: a 503 passes.",
+    "Model metadata lives in models.json.",
+    "pi is 3.14159.",
+    "System prompts are kept in prompts/.",
+    "Your limit is 5 requests a second; raise it in settings.py.",
+    "Reconnecting works now.",
+    "four",
+)
+
+
+class Said(Struct, frozen=True):
+    agent: str
+    text: str
+    means: K = K.UNCLASSIFIED
+
+    @property
+    def habits(self) -> Habits:
+        return rows.habits(rows.known()[self.agent])
+
+
+def named(said: Said) -> str:
+    return f"{said.agent}: {said.text[:30]}"
+
+
+@pytest.mark.parametrize(
+    "said", [Said(name, text, kind) for name, texts in NOTICES.items() for text, kind in texts.items()], ids=named
+)
+def test_a_notice_of_a_known_agent_is_held_and_judged(said: Said):
+    """It never reaches the person as an answer, and what it means decides who is asked next."""
+    assert looks_like_failure(said.text, said.habits)
+
+    failure = judge(said.text, "end_turn", None, said.habits)
+
+    assert failure is not None
+    assert said.means == failure.kind
+
+
+@pytest.mark.parametrize("said", [Said(name, text) for name, texts in RETRYING.items() for text in texts], ids=named)
+def test_a_retry_of_a_known_agent_is_a_note(said: Said):
+    """It shortens the wait, and is no answer."""
+    assert is_retry_notice(said.text, said.habits)
+
+
+@pytest.mark.parametrize("said", [Said(name, text) for name, texts in ASIDES.items() for text in texts], ids=named)
+def test_an_aside_of_a_known_agent_is_no_answer(said: Said):
+    """It would be the commit point: nobody else could answer any more."""
+    assert is_aside(said.text, said.habits)
+
+
+@pytest.mark.parametrize("name", sorted(rows.known()))
+@pytest.mark.parametrize("text", ANSWERS)
+def test_an_answer_of_a_known_agent_is_none_of_these(name: str, text: str):
+    """A row must not make honest words disappear."""
+    habits = rows.habits(rows.known()[name])
+
+    assert not is_aside(text, habits)
+    assert not is_retry_notice(text, habits)
+    assert judge(text, "end_turn", None, habits) is None
+
+
+@pytest.mark.parametrize("name", sorted(rows.known()))
+def test_every_expression_of_a_row_has_a_text_here(name: str):
+    """One that fits nothing that was ever said is a guess."""
+    row, habits = rows.known()[name], rows.habits(rows.known()[name])
+    texts = [*NOTICES.get(name, {}), *RETRYING.get(name, ()), *ASIDES.get(name, ())]
+    expressions = [*(notice.regex for notice in habits.notices), *habits.retrying, *habits.asides]
+
+    assert [] == [one.pattern for one in expressions if not any(one.match(text) for text in texts)], row.title
+
+
+# --- recorded traffic
+
+
+class Recording(Struct, frozen=True):
+    """What one agent said, once, in a transcript of tests/transcripts."""
+
+    agent: str
+    fault: str
+    lines: list[dict]
+
+    @property
+    def calls_itself(self) -> str | None:
+        info = next((line["result"].get("agentInfo") for line in self.lines if "agentCapabilities" in str(line)), None)
+        return info.get("name") if info else None
+
+    @property
+    def texts(self) -> list[str]:
+        """Of its message chunks."""
+        updates = [line["params"].get("update", {}) for line in self.lines if line.get("method") == "session/update"]
+        chunks = [update for update in updates if update.get("sessionUpdate") == "agent_message_chunk"]
+        return [text for chunk in chunks if (text := chunk["content"].get("text"))]
+
+
+def recordings() -> list[Recording]:
+    found = []
+    for path in sorted((Path(__file__).parents[1] / "transcripts").glob("*/*.jsonl")):
+        head, *lines = map(json.loads, path.read_text().splitlines())
+        said = [line["said"] for line in lines if line["by"] == "agent" and "said" in line]
+        found.append(Recording(head["agent"], head["fault"], said))
+    return [one for one in found if one.agent in rows.known()]
+
+
+def test_recorded_agents_are_known_by_what_they_called_themselves():
+    """`infoNames` is what they send, not what they are called."""
+    for one in recordings():
+        name = one.calls_itself
+        assert name is None or one.agent == rows.by_info(name), f"{one.agent}/{one.fault} calls itself {name}"
+
+
+def test_no_word_of_a_recorded_healthy_answer_is_taken_for_a_notice():
+    """Chunk by chunk, and as a whole."""
+    for one in recordings():
+        habits = rows.habits(rows.known()[one.agent])
+        if one.fault == "good":
+            words = [text for text in one.texts if not is_aside(text, habits)]
+            where = f"{one.agent}: {words}"
+            assert words, where
+            assert not any(is_retry_notice(text, habits) or looks_like_failure(text, habits) for text in words), where
+            assert judge("".join(words), "end_turn", None, habits) is None, where
+
+
+def test_what_recorded_agents_said_of_a_failed_status_was_no_answer():
+    """With a status nothing of the model's can have come: each word is a notice, a retry or an aside."""
+    for one in recordings():
+        habits = rows.habits(rows.known()[one.agent])
+        if one.fault[:3].isdigit():
+            words = "".join(
+                text for text in one.texts if not is_aside(text, habits) and not is_retry_notice(text, habits)
+            )
+            where = f"{one.agent}/{one.fault}: {words[:200]}"
+            assert not words or judge(words, "end_turn", None, habits) is not None, where
