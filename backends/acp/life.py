@@ -284,4 +284,8 @@ class Life:
 
 def _classified(error: RpcError, phase: Phase) -> Failure:
     data = bytes(error.data) if error.data is not None else None
-    return classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
+    failure = classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
+    if failure.kind is FailureKind.BAD_REQUEST:
+        # A provider's 400 is about the request that this agent wrote; another agent writes one of its own.
+        return replace(failure, kind=FailureKind.UNSUPPORTED)
+    return failure

@@ -396,6 +396,16 @@ async def test_resources_stay_for_an_agent_that_takes_them(tools):
     assert [resource] == params_of(heard, "session/prompt")["prompt"]
 
 
+async def test_a_request_that_a_provider_refuses_is_its_agents_own(tools, client):
+    """Another agent writes another: a provider's 400 must not end the turn that it could answer."""
+    script = {"turns": [[{"do": "fail", "code": 400, "message": "messages.0: malformed"}]]}
+    async with opened(scripted(script), tools) as backend:
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+
+    assert (FailureKind.UNSUPPORTED, "400") == (raised.value.failure.kind, raised.value.failure.code)
+
+
 @pytest.mark.parametrize("what", ["image", "audio"])
 async def test_a_block_that_an_agent_cannot_take_is_unsupported(tools, client, what):
     """Where nothing was known of it when the chain was planned."""

@@ -63,7 +63,7 @@ submitted   http401    first_output -      | end_turn  | say spare              
 submitted   http402    first_output -      | end_turn  | say spare                     | primary billing, spare
 submitted   http429    first_output -      | end_turn  | say spare                     | primary rate_limited, spare
 submitted   http529    first_output -      | end_turn  | say spare                     | primary overloaded, spare
-submitted   http400    first_output -      | -33001    | -                             | primary bad_request
+submitted   http400    first_output -      | end_turn  | say spare                     | primary unsupported, spare
 submitted   novel      first_output -      | end_turn  | say spare                     | primary unclassified, spare
 submitted   empty      first_output -      | end_turn  | say spare                     | primary empty_turn, spare
 submitted   dressed    first_output -      | end_turn  | say spare                     | primary overloaded, spare
@@ -78,7 +78,7 @@ submitted   garbage    submitted    -      | -33002    | -                      
 submitted   auth       submitted    -      | -33002    | -                             | primary auth_missing
 submitted   limited    submitted    -      | -33002    | -                             | primary rate_limited
 submitted   internal   submitted    -      | -33002    | -                             | primary unclassified
-submitted   http400    submitted    -      | -33002    | -                             | primary bad_request
+submitted   http400    submitted    -      | -33002    | -                             | primary unsupported
 submitted   empty      submitted    -      | end_turn  | -                             | primary
 submitted   dressed    submitted    -      | end_turn  | say API Error: 529 Overloaded | primary
 submitted   unasked    submitted    -      | -33002    | -                             | primary crashed
