@@ -5,12 +5,13 @@ A module of its own: most brokers read their keys from variables, and start with
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from acp_broker.app.references import check_allowed, provider_id, provider_of, shown
-from acp_broker.auth import secret_keyring
 from acp_broker.auth.secret_file import SecretFile
 from acp_broker.auth.secret_keyring import SecretKeyring
 from acp_broker.auth.secret_program import Child, SecretProgram, Start
+from acp_broker.auth.secret_store import SecretStore
 from acp_broker.auth.secrets import Source
 from acp_broker.config import (
     Config,
@@ -22,6 +23,7 @@ from acp_broker.config import (
     SecretRef,
     reference,
     secret_of,
+    state_dir,
 )
 from acp_broker.errors import Problem, Unresolved
 
@@ -51,9 +53,15 @@ def source(config: Config, wanted: SecretRef, start: Start, environ: Mapping[str
                 trusted=program.trusted_dirs,
             )
         case KeyringProvider() as keyring:
-            return SecretKeyring(keyring.service, limit_s=keyring.timeout_ms / 1000)
+            return keyring_of(keyring, environ)
         case EnvProvider():
             raise AssertionError("config.load lets no such reference through")
+
+
+def keyring_of(provider: KeyringProvider, environ: Mapping[str, str]) -> SecretKeyring:
+    """The keyring, and what stands in for it in the state folder of this `environ`."""
+    store = SecretStore(state_dir(environ) / "auth" / "secrets.json")
+    return SecretKeyring(provider.service, store, limit_s=provider.timeout_ms / 1000)
 
 
 def unresolvable(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -86,8 +94,8 @@ def _look(config: Config, wanted: SecretRef, environ: Mapping[str, str]) -> None
             file.read(wanted.id)
         case SecretProgram() as program:
             program.distrust()
-        case _:
-            _in_time(secret_keyring.check, KEYRING_CHECK_S)
+        case SecretKeyring() as keyring:
+            _in_time(partial(keyring.check, wanted.id), KEYRING_CHECK_S)
 
 
 def _in_time(check: Callable[[], None], limit_s: float) -> None:

@@ -2,15 +2,17 @@
 
 import threading
 import time
+from pathlib import Path
 
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
-from keyring.backends import fail
+from keyring.backends import fail, null
 from keyring.errors import KeyringLocked
 
-from acp_broker.auth import aside, secret_keyring
-from acp_broker.auth.secret_keyring import NO_SERVICE, SecretKeyring
+from acp_broker.auth import aside
+from acp_broker.auth.secret_keyring import SecretKeyring
+from acp_broker.auth.secret_store import SecretStore
 from acp_broker.auth.secrets import Secrets
 from acp_broker.clock import SystemClock
 from acp_broker.errors import Unresolved
@@ -19,20 +21,26 @@ pytestmark = pytest.mark.anyio
 
 
 class Ring(KeyringBackend):
-    """Holds one entry, or does what a test says."""
+    """Holds entries, and does what a test says before it answers."""
 
     priority = 1
 
     def __init__(self, does=None) -> None:
         super().__init__()
         self.does = does or (lambda: None)
+        self.entries = {("acp-broker", "work"): "s3cret"}
 
     def get_password(self, service: str, username: str) -> str | None:
         self.does()
-        return "s3cret" if (service, username) == ("acp-broker", "work") else None
+        return self.entries.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        raise NotImplementedError
+        self.does()
+        self.entries[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        self.does()
+        del self.entries[service, username]
 
 
 @pytest.fixture
@@ -43,53 +51,124 @@ def ring():
     keyring.set_keyring(before)
 
 
-async def asked(name: str = "work", **members: object) -> str:
-    async with Secrets(SystemClock()) as secrets:
-        return await secrets.resolve(SecretKeyring("acp-broker", **members), name)
+@pytest.fixture
+def store(tmp_path: Path) -> SecretStore:
+    return SecretStore(tmp_path / "auth" / "secrets.json")
 
 
-async def refused(*given: str, **members: object) -> tuple[str, bool]:
-    with pytest.raises(Unresolved) as raised:
-        await asked(*given, **members)
-    return str(raised.value), raised.value.is_late
+@pytest.fixture
+def asked(store: SecretStore):
+    async def asked(name: str = "work", **members: object) -> str:
+        async with Secrets(SystemClock()) as secrets:
+            return await secrets.resolve(SecretKeyring("acp-broker", store, **members), name)
+
+    return asked
 
 
-async def test_an_entry_is_the_secret(ring) -> None:
+@pytest.fixture
+def refused(asked):
+    async def refused(*given: str, **members: object) -> tuple[str, bool]:
+        with pytest.raises(Unresolved) as raised:
+            await asked(*given, **members)
+        return str(raised.value), raised.value.is_late
+
+    return refused
+
+
+async def test_an_entry_is_the_secret(ring, asked) -> None:
     """Of this service, under this name."""
     ring(Ring())
 
     assert "s3cret" == await asked()
 
 
-async def test_an_entry_that_is_not_there_is_said(ring) -> None:
+async def test_an_entry_that_is_not_there_is_said(ring, refused) -> None:
     """With the command that makes it."""
     ring(Ring())
 
-    why = "the keyring has no entry 'other one' of service 'acp-broker': keyring set acp-broker 'other one'"
+    why = "the keyring has no entry 'other one' of service 'acp-broker' (acp-broker auth set)"
     assert (why, False) == await refused("other one")
 
 
-async def test_where_there_is_no_keyring_another_place_is_named(ring) -> None:
-    """A server or a container has none."""
+@pytest.mark.parametrize("none", [fail.Keyring, null.Keyring])
+async def test_where_there_is_no_keyring_a_file_is_named(ring, refused, store: SecretStore, none) -> None:
+    """A server or a container has none, and some people have switched theirs off."""
+    ring(none())
+
+    why = f"no keyring service is here, and {store.path} has no entry 'work' of service 'acp-broker'"
+    assert (f"{why} (acp-broker auth set)", False) == await refused()
+
+
+async def test_what_was_set_where_there_is_no_keyring_is_found(ring, asked, store: SecretStore) -> None:
+    """And by nobody else on this machine."""
     ring(fail.Keyring())
+    kept_in_keyring = SecretKeyring("acp-broker", store).put("work", "from the file")
 
-    assert (NO_SERVICE, False) == await refused()
+    assert (False, "from the file", 0o600) == (kept_in_keyring, await asked(), store.path.stat().st_mode & 0o777)
 
 
-def test_whether_there_is_one_is_found_without_asking_it(ring) -> None:
+async def test_what_was_set_is_found_once_there_is_a_keyring(ring, asked, store: SecretStore) -> None:
+    """A desktop was installed meanwhile."""
+    store.put("acp-broker", "other", "from the file")
+    ring(Ring())
+
+    assert ("s3cret", "from the file") == (await asked(), await asked("other"))
+
+
+def test_a_secret_is_set_in_the_keyring_where_there_is_one(ring, store: SecretStore) -> None:
+    """There alone: one day the two would differ."""
+    store.put("acp-broker", "work", "old")
+    store.put("acp-broker", "other", "stays")
+    ring(there := Ring())
+    kept_in_keyring = SecretKeyring("acp-broker", store).put("work", "new")
+
+    assert (True, "new") == (kept_in_keyring, there.entries["acp-broker", "work"])
+    assert (None, "stays") == (store.get("acp-broker", "work"), store.get("acp-broker", "other"))
+
+
+@pytest.mark.parametrize("rings", [Ring, fail.Keyring])
+def test_a_secret_is_removed_wherever_it_is(ring, store: SecretStore, rings) -> None:
+    """Both, where it is in both; a second time there is nothing left."""
+    store.put("acp-broker", "work", "old")
+    ring(rings())
+    place = SecretKeyring("acp-broker", store)
+    removed = [place.remove("work"), place.remove("work")]
+
+    with pytest.raises(Unresolved):
+        place.get("work")
+    assert [True, False] == removed
+
+
+def test_whether_there_is_one_is_found_without_asking_it(ring, store: SecretStore) -> None:
     """`config check` must not make it ask a person."""
 
     def never() -> None:
         raise AssertionError("asked")
 
+    place = SecretKeyring("acp-broker", store)
     ring(Ring(never))
-    secret_keyring.check()
+    place.check("work")
     ring(fail.Keyring())
     with pytest.raises(Unresolved):
-        secret_keyring.check()
+        place.check("work")
+    place.put("work", "s3cret")
+    place.check("work")
 
 
-async def test_a_keyring_that_is_locked_says_so(ring) -> None:
+def test_a_keyring_that_takes_nothing_says_so(ring, store: SecretStore) -> None:
+    """In the file it would be where nobody expects it."""
+
+    def locked() -> None:
+        raise KeyringLocked("Failed to unlock the collection!")
+
+    ring(Ring(locked))
+    with pytest.raises(Unresolved) as raised:
+        SecretKeyring("acp-broker", store).put("work", "s3cret")
+
+    assert ("the keyring says: Failed to unlock the collection!", False) == (str(raised.value), store.path.exists())
+
+
+async def test_a_keyring_that_is_locked_says_so(ring, refused) -> None:
     """In its own words."""
 
     def locked() -> None:
@@ -100,7 +179,7 @@ async def test_a_keyring_that_is_locked_says_so(ring) -> None:
     assert ("the keyring says: Failed to unlock the collection!", False) == await refused()
 
 
-async def test_a_keyring_that_fails_in_its_own_way_is_told_by_the_name_of_it(ring) -> None:
+async def test_a_keyring_that_fails_in_its_own_way_is_told_by_the_name_of_it(ring, refused) -> None:
     """Backends raise what their libraries do."""
 
     def fails() -> None:
@@ -111,7 +190,7 @@ async def test_a_keyring_that_fails_in_its_own_way_is_told_by_the_name_of_it(rin
     assert ("it failed with ConnectionResetError", False) == await refused()
 
 
-async def test_a_keyring_that_hangs_is_left_behind(ring) -> None:
+async def test_a_keyring_that_hangs_is_left_behind(ring, refused) -> None:
     """Neither the turn nor the exit waits for it: its thread is a daemon."""
     answered = threading.Event()
     ring(Ring(answered.wait))
@@ -126,7 +205,7 @@ async def test_a_keyring_that_hangs_is_left_behind(ring) -> None:
     assert time.monotonic() - began < 5
 
 
-async def test_a_keyring_that_hangs_is_not_asked_for_ever(ring, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_keyring_that_hangs_is_not_asked_for_ever(ring, refused, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question that hangs holds a thread."""
     monkeypatch.setattr(aside, "MOST", 1)
     answered = threading.Event()

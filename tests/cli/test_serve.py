@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acp_broker.auth.secret_keyring import NO_SERVICE
 from tests.support.broker import chain
 from tests.support.daemon import WEBSOCKET, Daemon
 from tests.support.talk import DEADLINE_S
@@ -27,6 +26,9 @@ def config(**websocket: object) -> dict:
 
 # Wherever these tests run.
 NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+NO_ENTRY = """\
+keyring secret k of "default": no keyring service is here, and {home}/auth/secrets.json has no entry 'k' of service \
+'acp-broker' (acp-broker auth set)"""
 
 
 def refused(folder: Path, content: dict, **members: object) -> str:
@@ -239,12 +241,14 @@ def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
     ("secret", "why"),
     [
         ("${NO_SUCH_TOKEN}", "$NO_SUCH_TOKEN: is not set in this environment"),
-        ({"source": "keyring", "id": "k"}, f'keyring secret k of "default": {NO_SERVICE}'),
+        ({"source": "keyring", "id": "k"}, NO_ENTRY),
     ],
 )
 def test_a_token_that_cannot_be_looked_up_is_refused(tmp_path: Path, secret: object, why: str) -> None:
     """Neither an open door, nor another key than config.json names."""
-    assert f"acp-broker: frontends.websocket.token: {why}\n" == refused(tmp_path, config(token=secret), env=NO_KEYRING)
+    said = refused(tmp_path, config(token=secret), env=NO_KEYRING)
+
+    assert f"acp-broker: frontends.websocket.token: {why.format(home=tmp_path / 'state')}\n" == said
 
 
 def test_a_configured_token_lets_in_and_stays_with_us(tmp_path: Path) -> None:

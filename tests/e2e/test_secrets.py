@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from acp_broker.auth.secret_keyring import NO_SERVICE
 from tests.auth.programs import kept, program
 from tests.support.broker import BrokerProcess, agent, chain
 from tests.support.daemon import Daemon
@@ -274,10 +273,11 @@ def test_config_check_says_what_cannot_be_looked_up(tmp_path: Path) -> None:
     broker = BrokerProcess(tmp_path, config, env=env)
     ran = subprocess.run(broker.command("config", "check"), env=broker.env, capture_output=True, text=True)
 
+    none = f"no keyring service is here, and {broker.home}/auth/secrets.json has no entry 'k' of service 'acp-broker'"
     assert [
         f'auth.profiles.a: file secret /k of "kept": cannot read {tmp_path}/none.json: No such file or directory',
         f'auth.profiles.c: exec secret k of "loose": {loose} can be changed by others: chmod go-w {loose}',
         'auth.profiles.d: $WORK_KEY: is not in the allowlist of "few"',
-        f'auth.profiles.e: keyring secret k of "default": {NO_SERVICE}',
+        f'auth.profiles.e: keyring secret k of "default": {none} (acp-broker auth set)',
     ] == [line.removeprefix("warning: ") for line in ran.stderr.splitlines()]
     assert (0, False) == (ran.returncode, asked.exists())
