@@ -89,6 +89,9 @@ def _drop_output() -> None:
 
 
 def _stdio(config: Path | None, words: list[str]) -> int:
+    # ACP v1, terminal authentication: a client appends a method's arguments to the command line that it starts us with.
+    if words[:1] == ["login"]:
+        return _login(config, words[1:])
     if words:
         return _wrong(f"stdio takes no arguments, got {' '.join(words)!r}")
     # Nothing else before it: an editor waits for each module that a relay loads.

@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from acp_broker.cli import login
+from tests.support.broker import BrokerProcess, chain
+from tests.support.talk import DEADLINE_S
 
 TTY = {"id": "tty", "name": "Terminal", "type": "terminal", "args": ["--login"]}
 METHODS = {"authMethods": [{**TTY, "env": {"FROM_METHOD": "m"}}, {"id": "oauth", "name": "Browser"}]}
@@ -112,3 +115,27 @@ def test_an_agent_without_a_terminal_login_is_said(ran, capsys: pytest.CaptureFi
 
     said = "acp-broker: claude offers no terminal login; log in with the agent's own command\n"
     assert (1, said) == (code, capsys.readouterr().err)
+
+
+# It logs in where its command line says so; else it is an agent.
+AGENT = """
+import runpy, sys
+if sys.argv[1:] == ["--login"]:
+    sys.exit(print("logged in"))
+sys.argv[1:] = ["--script", {script!r}]
+runpy.run_module("backends.scripted", run_name="__main__")
+"""
+
+
+def test_an_editor_appends_the_methods_arguments_to_the_command_that_it_knows(tmp_path: Path) -> None:
+    """ACP v1, "Terminal Authentication": `acp-broker stdio`, from its settings, and then our arguments."""
+    program = tmp_path / "agent.py"
+    program.write_text(AGENT.format(script=json.dumps({"authMethods": [TTY]})))
+    claude = {"kind": "acp", "command": [sys.executable, str(program)]}
+
+    with BrokerProcess(tmp_path, chain(claude=claude), capabilities={"auth": {"terminal": True}}) as broker:
+        [method] = broker.initialize()["result"]["authMethods"]
+    command = [*broker.command("stdio"), *method["args"]]
+    ran = subprocess.run(command, env=broker.env, capture_output=True, text=True, timeout=DEADLINE_S)
+
+    assert (0, "logged in\n") == (ran.returncode, ran.stdout)
