@@ -230,6 +230,7 @@ class Life:
             await self._is_ended.wait()
             raise BackendFailure(replace(self._end, seen_at="opening"))
         self._phase = "submitted"
+        assert not self._is_prompted, "a prompt still runs in it: every agent does something else with a second one"
         self._is_prompted = True
         self._peer.listener = client
         client.reached("submitted")
