@@ -48,7 +48,7 @@ def policy(folder: Path, content: object):
 
 async def environment_of(runtime: Runtime, users: dict[str, str]) -> dict[str, str]:
     """Of its child, as it is when it is opened for such a user."""
-    return dict(runtime.environment(users, (await runtime.lease(users)).secret))
+    return dict(runtime.environment(users, (await runtime.lease(users, 0)).secret))
 
 
 def profiles(**named: str) -> dict:
@@ -179,7 +179,7 @@ async def test_a_credential_that_cannot_be_had_is_no_start(tmp_path):
     """An agent without its key would only say that it is logged out, in its own way."""
     config = {**chain(a={"auth": "work"}), "auth": profiles(work="WORK_KEY")}
     with pytest.raises(BackendFailure) as raised:
-        await policy(tmp_path, config).runtimes[A].lease({"WORK_KEY": ""})
+        await policy(tmp_path, config).runtimes[A].lease({"WORK_KEY": ""}, 0)
 
     text = "profile work has no credential: $WORK_KEY: is empty in this environment"
     assert Failure(FailureKind.AUTH_MISSING, text, seen_at="leasing") == raised.value.failure
@@ -189,7 +189,7 @@ async def test_a_secret_that_no_variable_is_named_for_is_not_looked_up(tmp_path)
     """config.load warns of it; the agent may have a login of its own."""
     config = {**chain(a={"auth": "x"}), "auth": {"profiles": {"x": {"type": "token", "token": KEYRING}}}}
 
-    assert None is (await policy(tmp_path, config).runtimes[A].lease({})).secret
+    assert None is (await policy(tmp_path, config).runtimes[A].lease({}, 0)).secret
 
 
 async def test_the_fingerprint_changes_with_where_its_secret_is_kept(tmp_path):

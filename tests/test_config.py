@@ -129,21 +129,14 @@ def test_another_host_than_loopback_is_taken_with_tls(tmp_path: Path) -> None:
     assert ("0.0.0.0", ()) == (config.frontends.websocket.host, config.warnings)
 
 
-@pytest.mark.parametrize(
-    ("sections", "path"),
-    [
-        ({"auth": {"profiles": {"x": {"type": "google"}}}}, "auth.profiles.x"),
-        (
-            {"auth": {"profiles": {"x": {**OAUTH, "authorizationUrl": "https://t/login"}}}},
-            "auth.profiles.x",
-        ),
-    ],
-)
-def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path, sections: dict[str, object], path: str) -> None:
+@pytest.mark.parametrize("profile", [{"type": "google"}, {**OAUTH, "authorizationUrl": "https://t/login"}])
+def test_a_login_that_no_agent_is_given_is_warned_of(tmp_path: Path, profile: dict[str, object]) -> None:
     """Taken in silence, it looks as if it worked."""
-    [warning] = loaded(tmp_path, with_(**sections)).warnings
+    [warning] = loaded(tmp_path, with_(auth={"profiles": {"x": profile}})).warnings
+    given = loaded(tmp_path, with_(auth={"profiles": {"x": {**profile, "env": "TOKEN"}}})).warnings
 
-    assert (path, True) == (warning.path, warning.finding.startswith("has no effect yet: "))
+    found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
+    assert (Problem("auth.profiles.x", found), ()) == (warning, given)
 
 
 def test_a_login_that_nobody_can_begin_is_warned_of(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from acp_broker.app.kinds import kind
 from acp_broker.app.vault import Vault
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
-from acp_broker.config import Config, child_variable, source_variable
+from acp_broker.config import Config, child_variable, source_variables
 from acp_broker.config import Limits as ConfigLimits
 from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
 from acp_broker.core.names import BackendId, Candidate
@@ -76,6 +76,7 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         kind=tag,
         fingerprint=_fingerprint(config, name),
         lease=partial(vault.lease, config, name),
+        credentials=max(1, len(references.wanted_by(config, name))),
         environment=partial(_environment, config, name),
         open=partial(module.open, settings),
         check=partial(module.check, settings),
@@ -133,7 +134,7 @@ def _variables(config: Config, name: BackendId) -> set[str]:
     """The credential variables of one backend's child: nobody else's child is given them."""
     profile, env = references.profile_of(config, name), getattr(config.backends[name], "env", {})
     own = {variable for variable in env if _CREDENTIAL.search(variable)}
-    return own | {found for found in (source_variable(profile), child_variable(profile)) if found is not None}
+    return own | {found for found in (*source_variables(profile), child_variable(profile)) if found is not None}
 
 
 def _limits(limits: ConfigLimits) -> Limits:

@@ -12,7 +12,7 @@ from acp_broker.config import (
     Provider,
     SecretRef,
     child_variable,
-    secret_of,
+    secrets_of,
 )
 from acp_broker.core.names import BackendId
 from acp_broker.errors import Unresolved
@@ -36,16 +36,14 @@ def from_environment(config: Config, wanted: EnvSecret, environ: Mapping[str, st
 
 def fingerprint(config: Config, name: BackendId) -> list[object]:
     """What beside the profile itself says which credential a backend gets."""
-    wanted = wanted_by(config, name)
-    if wanted is None or isinstance(wanted, EnvSecret):
-        return []
-    return [provider_id(config, wanted), provider_of(config, wanted)]
+    kept = [wanted for wanted in wanted_by(config, name) if not isinstance(wanted, EnvSecret)]
+    return [part for wanted in kept for part in (provider_id(config, wanted), provider_of(config, wanted))]
 
 
-def wanted_by(config: Config, name: BackendId) -> SecretRef | None:
-    """Where the secret is that a backend's child is given; None: it is given none, or there is no variable for it."""
+def wanted_by(config: Config, name: BackendId) -> tuple[SecretRef, ...]:
+    """Where the secrets are of which a backend's child is given one; none where there is no variable for it."""
     profile = profile_of(config, name)
-    return secret_of(profile) if child_variable(profile) is not None else None
+    return secrets_of(profile) if child_variable(profile) is not None else ()
 
 
 def profile_of(config: Config, name: BackendId) -> Profile | None:

@@ -22,7 +22,7 @@ from acp_broker.config import (
     KeyringProvider,
     SecretRef,
     reference,
-    secret_of,
+    secrets_of,
     state_dir,
 )
 from acp_broker.errors import Problem, Unresolved
@@ -78,8 +78,7 @@ def unresolvable(config: Config, environ: Mapping[str, str]) -> Iterator[Problem
 
 def _references(config: Config) -> Iterator[tuple[str, SecretRef]]:
     for name, profile in config.auth.profiles.items():
-        if (wanted := secret_of(profile)) is not None:
-            yield f"auth.profiles.{name}", wanted
+        yield from ((f"auth.profiles.{name}", wanted) for wanted in secrets_of(profile))
     websocket = config.frontends.websocket
     if websocket is not None and websocket.token is not None:
         yield "frontends.websocket.token", reference(websocket.token)

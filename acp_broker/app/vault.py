@@ -52,25 +52,25 @@ class Vault:
         except Unresolved as error:
             raise Unresolved(f"{shown(config, wanted)}: {error}", is_late=error.is_late) from None
 
-    async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> Leased:
-        """What a backend's child is given, if its profile says one and where. Raises BackendFailure."""
+    async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str], credential: int) -> Leased:
+        """What a backend's child is given, if its profile says one and where; of several, the one with this number.
+
+        Raises BackendFailure.
+        """
         profile = profile_of(config, name)
         if child_variable(profile) is None:
             return Leased()
         try:
             if isinstance(profile, OAuthProfile | GoogleProfile):
                 return await self._renewed.lease(config, name, profile)
-            return await self._secret(config, name, environ)
+            return await self._secret(config, wanted_by(config, name)[credential], environ)
         except Unresolved as error:
             # What is late may be there the next time: the backend rests a little, its login is not in doubt.
             kind = FailureKind.SILENT if error.is_late else FailureKind.AUTH_MISSING
             text = f"profile {config.backends[name].auth} has no credential: {error}"
             raise BackendFailure(Failure(kind, text, seen_at="leasing")) from None
 
-    async def _secret(self, config: Config, name: BackendId, environ: Mapping[str, str]) -> Leased:
-        wanted = wanted_by(config, name)
-        if wanted is None:
-            return Leased()
+    async def _secret(self, config: Config, wanted: SecretRef, environ: Mapping[str, str]) -> Leased:
         secret = await self.resolve(config, wanted, environ)
         if isinstance(wanted, EnvSecret):
             return Leased(secret)

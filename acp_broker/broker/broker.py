@@ -284,7 +284,9 @@ class Broker:
         self.log("login_found", profile=profile)
         for runtime in self.policy.runtimes.values():
             if runtime.candidate.profile == profile:
-                self.chain.logged_in(runtime.candidate)
+                self.chain.renewed(runtime)
 
     def standby(self, runtime: Runtime, setup: SessionSetup | None, whom: Whom) -> Standby:
-        return Standby(runtime, setup, whom, self.tasks, self.clock, self.log)
+        standby = Standby(runtime, setup, whom, self.tasks, self.clock, self.log)
+        standby.credential = self.chain.preferred(runtime).credential
+        return standby

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from acp_broker.broker.policy import Policy
+from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.slash import slash_command
 from acp_broker.broker.story import Passed
 from acp_broker.clock import Clock
@@ -39,11 +40,11 @@ class Chain:
         self._decided(policy)
         for name, runtime in policy.runtimes.items():
             if name in before and before[name].fingerprint != runtime.fingerprint:
-                self.served(runtime.candidate)
+                self.renewed(runtime)
 
     def _decided(self, policy: Policy) -> None:
         self._policy = policy
-        self._order = tuple(policy.runtimes[name].candidate for name in policy.order)
+        self._order = tuple(one for name in policy.order for one in policy.runtimes[name].candidates)
         self._usual: Rules | None = None
 
     @property
@@ -79,26 +80,40 @@ class Chain:
             own_limits=self.usual.own_limits,
         )
         skipped = [Passed(one.candidate.backend, one.why.text) for one in plan.skipped]
-        return rules, (*skipped, *self._put_off(plan, now, wall))
+        return rules, (*skipped, *self._put_off(plan))
 
     def record(self, rules: Rules) -> Raw:
         """The rules of a turn, as its session's log keeps them."""
         return self._usual_record if rules is self._usual else jsonrpc.encode(rules)
 
-    def condition(self, candidate: Candidate) -> health.Condition:
-        """How a candidate is by now."""
+    def condition(self, runtime: Runtime) -> health.Condition:
+        """How a backend is by now, with the credential that serves it best."""
+        return self._condition(self.preferred(runtime))
+
+    def preferred(self, runtime: Runtime) -> Candidate:
+        """The backend with the credential that a turn would try first."""
+        return min(runtime.candidates, key=lambda one: _wait(self._condition(one)))
+
+    def _condition(self, candidate: Candidate) -> health.Condition:
         return health.condition(self._health, health.key_of(candidate), self._clock.now(), self._clock.wall())
 
-    def _put_off(self, plan: Plan, now: float, wall: float) -> Iterator[Passed]:
+    def _put_off(self, plan: Plan) -> Iterator[Passed]:
         """Whom a turn tries later than config says, and why: a failover that is not an attempt is said as well."""
         if plan.is_all_resting:
             return
         for candidate in plan.candidates:
-            match health.condition(self._health, health.key_of(candidate), now, wall):
+            match self._condition(candidate):
                 case health.Resting(left_s, why):
-                    yield Passed(candidate.backend, f"rests for {left_s:.0f} s more after {why.value}")
+                    text = f"rests for {left_s:.0f} s more after {why.value}"
                 case health.Probing():
-                    yield Passed(candidate.backend, "another turn is finding out whether it is back")
+                    text = "another turn is finding out whether it is back"
+                case health.Ready():
+                    continue
+            yield Passed(candidate.backend, f"{self._which(candidate)}{text}")
+
+    def _which(self, candidate: Candidate) -> str:
+        has_several = self._policy.runtimes[candidate.backend].credentials > 1
+        return f"credential {candidate.credential + 1} of {candidate.profile}: " if has_several else ""
 
     def started(self, candidate: Candidate) -> None:
         """A turn tries it. Where it comes back from a rest, others leave it alone until it is known how it went."""
@@ -126,9 +141,10 @@ class Chain:
         pairs = [(health.key_of(miss.candidate), miss.failure) for miss in misses]
         self._learn(health.after_exhausted(self._health, pairs, self._clock.now(), self._clock.wall()))
 
-    def logged_in(self, candidate: Candidate) -> None:
-        """The user has just authenticated with it: whatever it rested for is settled."""
-        self.served(candidate)
+    def renewed(self, runtime: Runtime) -> None:
+        """It was repaired, or the user has just authenticated with it: whatever it rested for is settled."""
+        for candidate in runtime.candidates:
+            self.served(candidate)
 
     def _learn(self, health: Health) -> None:
         before, self._health = self._health, health
@@ -146,6 +162,16 @@ class Chain:
 
 
 _NOTHING = Needs()
+
+
+def _wait(condition: health.Condition) -> float:
+    match condition:
+        case health.Ready():
+            return -1.0
+        case health.Probing():
+            return 0.0
+        case health.Resting(left_s):
+            return left_s
 
 
 def _needs(session: "Session", kinds: frozenset[str]) -> Needs:

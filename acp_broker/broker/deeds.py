@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def _start(turn: "Turn", command: Start, _event: Event) -> None:
     session = turn.session
     standby = session.standby(command.candidate.backend)
-    standby.freshen()
+    standby.use(command.candidate.credential)
     session.broker.chain.started(command.candidate)
     session.ids.new_message()
     turn.attempt = Attempt(turn, command.attempt, command.candidate, standby)

@@ -99,7 +99,7 @@ class Reception:
             raise RpcError(INVALID_PARAMS, f"no authentication method is called {method!r}")
         result = await self._call(frontend, runtime, "authenticate", {**rest, "methodId": jsonrpc.encode(own)})
         self.logins[backend] = own
-        self._broker.chain.logged_in(runtime.candidate)
+        self._broker.chain.renewed(runtime)
         return result
 
     async def logout(self, frontend: "Frontend", rest: Mapping[str, Raw]) -> Raw:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acp_broker.contract import Backend, Spawn, Tools
 from acp_broker.core.names import Candidate
@@ -34,7 +35,7 @@ class Leased(Struct, frozen=True):
         return "Leased(...)"
 
 
-async def no_secret(_: Environ) -> Leased:
+async def no_secret(_environ: Environ, _credential: int) -> Leased:
     """The `lease` of a backend without a profile that the broker keeps."""
     return Leased()
 
@@ -42,7 +43,8 @@ async def no_secret(_: Environ) -> Leased:
 class Runtime(Struct, frozen=True):
     """One entry of `backends`. `fingerprint` changes when a session must open it anew: kind, command, names, model.
 
-    `lease` looks up its profile's secret for somebody with such an environment; raises BackendFailure, may hang.
+    `lease` looks up a secret of its profile's, by its number below `credentials`, for somebody with such an
+    environment; raises BackendFailure, may hang.
     `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
     backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
     environment: None, or one sentence on what is missing.
@@ -55,7 +57,8 @@ class Runtime(Struct, frozen=True):
     open: Callable[[Tools], AbstractAsyncContextManager[Backend]]
     check: Callable[[Environ], str | None]
     spawn: Spawn
-    lease: Callable[[Environ], Awaitable[Leased]] = no_secret
+    lease: Callable[[Environ, int], Awaitable[Leased]] = no_secret
+    credentials: int = 1
     limits: Limits = Limits()
     # `limits`, and what is known of its agent: looked up when a turn is first planned, not when the broker starts.
     known_limits: Callable[[], Limits] | None = None
@@ -63,3 +66,8 @@ class Runtime(Struct, frozen=True):
     is_followed: bool = False
     modes: Mapping[str, str] = {}
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The backend with each credential of its profile, in order."""
+        return tuple(replace(self.candidate, credential=number) for number in range(self.credentials))

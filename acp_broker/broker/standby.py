@@ -84,7 +84,8 @@ class Standby:
         # Whether its latest attempt failed: what its runtime still says of that turn is nobody's.
         self.has_lost = False
         self.life = 0
-        # What it was opened with last.
+        # Which of its profile's it is opened with, and what it was opened with last.
+        self.credential = 0
         self.leased = Leased()
         self.runtime_session: str | None = None
         self.remembered: Callable[[Standby], None] = _nothing
@@ -228,9 +229,13 @@ class Standby:
         if self.leased.distrust():
             self.close()
 
-    def freshen(self) -> None:
-        """A turn begins: open it anew if its credential has ended, or if there is a newer one and nothing is lost."""
+    def use(self, credential: int) -> None:
+        """A turn begins with this credential: open it anew if it has another, if that has ended, or if there is a newer
+        one and nothing is lost."""
         leased = self.leased
+        if credential != self.credential:
+            self.credential = credential
+            self.close()
         if self.backend is not None and (leased.is_spent() or (self._can_come_back and leased.is_outdated())):
             self.trace("credential_outdated")
             self.close()
@@ -282,7 +287,7 @@ class Standby:
     async def _hold_open(self, opening: Opening) -> str | None:
         """Returns why the runtime died, or None when it was closed."""
         reason: str | None = None
-        self.leased = await self.runtime.lease(self.whom.environ)
+        self.leased = await self.runtime.lease(self.whom.environ, self.credential)
         async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
             self._can_come_back = agent.initialized(backend.about.initialized).can_come_back

@@ -116,7 +116,7 @@ def _backend(broker: "Broker", name: BackendId, sessions: tuple["of.Session", ..
         model=runtime.candidate.model,
         sessions=sum(standby is not None and standby.backend is not None for standby in standbys),
     )
-    match broker.chain.condition(runtime.candidate):
+    match broker.chain.condition(runtime):
         case health.Ready():
             return made
         case health.Probing():

@@ -133,7 +133,8 @@ def _each(misses: Sequence[Miss]) -> str:
 
 
 def _name(candidate: Candidate) -> str:
-    return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile})"
+    number = f" #{candidate.credential + 1}" if candidate.credential else ""
+    return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile}{number})"
 
 
 def _members(raw: Raw) -> dict[str, Raw]:

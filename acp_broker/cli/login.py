@@ -89,7 +89,7 @@ async def _find(
             if found is not None and found.id == method:
                 env = found.env if isinstance(found.env, dict) else {one.name: one.value for one in found.env}
                 configured: Mapping[str, str] = getattr(settings, "env", {})
-                own = runtime.environment(environ, (await runtime.lease(environ)).secret)
+                own = runtime.environment(environ, (await runtime.lease(environ, 0)).secret)
                 return list(command), found.args, {**own, **configured, **env}
     if not offered:
         raise UsageError(f"{backend} offers no terminal login; log in with the agent's own command")

@@ -25,8 +25,8 @@ from acp_broker.config.credentials import (
     TokenProfile,
     child_variable,
     reference,
-    secret_of,
-    source_variable,
+    secrets_of,
+    source_variables,
 )
 from acp_broker.config.load import Kinds, load
 from acp_broker.config.place import find, state_dir
@@ -68,7 +68,7 @@ __all__ = [
     "load",
     "reference",
     "schema",
-    "secret_of",
-    "source_variable",
+    "secrets_of",
+    "source_variables",
     "state_dir",
 ]

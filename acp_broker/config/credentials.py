@@ -84,6 +84,7 @@ _Shorthand = Annotated[
     ),
 ]
 Secret = _Shorthand | SecretRef
+_Several = Annotated[tuple[Secret, ...], Meta(min_length=1, max_length=16, extra={"expected": "1 to 16 references"})]
 
 
 def reference(secret: Secret) -> SecretRef:
@@ -96,16 +97,17 @@ class _Profile(_Shape, frozen=True, tag_field="type"):
 
 
 class ApiKeyProfile(_Profile, frozen=True, tag="api_key"):
-    """An API key; `env` is the variable in which a child process is given it."""
+    """An API key, or several that stand in for one another, in order; `env` is the variable in which a child process
+    is given the one that it is started with."""
 
-    key: Secret
+    key: Secret | _Several
     env: VariableName | None = None
 
 
 class TokenProfile(_Profile, frozen=True, tag="token"):
-    """A bearer token; `env` is the variable in which a child process is given it."""
+    """A bearer token, or several, as with API keys."""
 
-    token: Secret
+    token: Secret | _Several
     env: VariableName | None = None
 
 
@@ -159,26 +161,26 @@ class AgentProfile(_Profile, frozen=True, tag="agent"):
 Profile = ApiKeyProfile | TokenProfile | OAuthProfile | GoogleProfile | AgentProfile
 
 
-def secret_of(profile: Profile | None) -> SecretRef | None:
-    """The reference to the key or token that a profile is; None where it is something else."""
+def secrets_of(profile: Profile | None) -> tuple[SecretRef, ...]:
+    """The references to the keys or tokens that a profile is, in order; none where it is something else."""
     match profile:
         case ApiKeyProfile(key=secret) | TokenProfile(token=secret):
-            return reference(secret)
+            several = secret if isinstance(secret, tuple) else (secret,)
+            return tuple(reference(one) for one in several)
         case _:
-            return None
+            return ()
 
 
-def source_variable(profile: Profile | None) -> str | None:
-    """The broker's variable that a profile's secret is read from; None where it is not kept in one."""
-    found = secret_of(profile)
-    return found.id if isinstance(found, EnvSecret) else None
+def source_variables(profile: Profile | None) -> tuple[str, ...]:
+    """The broker's variables that a profile's secrets are read from, of those that are kept in one."""
+    return tuple(found.id for found in secrets_of(profile) if isinstance(found, EnvSecret))
 
 
 def child_variable(profile: Profile | None) -> str | None:
-    """The variable in which a child process is given the secret: `env`, else the one it is read from, else None."""
+    """The variable in which a child process is given the secret: `env`, else the first that one is read from."""
     match profile:
         case ApiKeyProfile() | TokenProfile():
-            return profile.env or source_variable(profile)
+            return profile.env or next(iter(source_variables(profile)), None)
         case OAuthProfile(env=variable) | GoogleProfile(env=variable):
             return variable
         case _:

@@ -16,16 +16,14 @@ from msgspec import Struct, ValidationError, structs
 
 from acp_broker.config.check import Check, Names, quoted, suggest
 from acp_broker.config.credentials import (
-    ApiKeyProfile,
+    AgentProfile,
     EnvSecret,
     ExecSecret,
     FileSecret,
-    GoogleProfile,
     KeyringSecret,
     OAuthProfile,
-    TokenProfile,
     child_variable,
-    source_variable,
+    source_variables,
 )
 from acp_broker.config.file import join, read, walk
 from acp_broker.config.place import at_home, find
@@ -111,7 +109,6 @@ def _settled(
             *_unset(document, environ),
             *_unnamed(document),
             *_shut(document),
-            *_not_yet(document),
         ),
     )
 
@@ -170,8 +167,9 @@ def _short_limits(document: Document) -> Iterator[Problem]:
 def _unset(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Keys that are not in this environment. An editor that the desktop started has no shell's variables."""
     for name, profile in document.auth.profiles.items():
-        variable = source_variable(profile)
-        if variable is not None and not environ.get(variable):
+        for variable in source_variables(profile):
+            if environ.get(variable):
+                continue
             yield Problem(join("auth.profiles", name), f"{variable} is not set in this environment")
 
 
@@ -188,18 +186,10 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
             yield Problem(f"acp.fallbacks[{index}]", found)
 
 
-def _not_yet(document: Document) -> Iterator[Problem]:
-    """What may be written already, but is not acted on by this version: said at once, not found out by a 401."""
-    for name, profile in document.auth.profiles.items():
-        if isinstance(profile, OAuthProfile | GoogleProfile):
-            found = "has no effect yet: this version knows agent, api_key and token"
-            yield Problem(join("auth.profiles", name), found)
-
-
 def _unnamed(document: Document) -> Iterator[Problem]:
     """Secrets that no agent is given: only a variable's reference says by itself what it is called there."""
     for name, profile in document.auth.profiles.items():
-        if isinstance(profile, ApiKeyProfile | TokenProfile) and child_variable(profile) is None:
+        if not isinstance(profile, AgentProfile) and child_variable(profile) is None:
             found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
             yield Problem(join("auth.profiles", name), found)
 

@@ -32,17 +32,22 @@ PROBE_S = 240.0
 
 
 class Key(Struct, frozen=True, tag="candidate", omit_defaults=True):
-    """One candidate: what rests when a model or a process fails."""
+    """One candidate: what rests when a model or a process fails.
+
+    A process fails with whatever credential: that is kept under the first.
+    """
 
     backend: BackendId
     profile: ProfileId | None = None
     model: str | None = None
+    credential: int = 0
 
 
-class Profile(Struct, frozen=True, tag="profile"):
-    """Every candidate of a profile: what rests when its credential fails."""
+class Profile(Struct, frozen=True, tag="profile", omit_defaults=True):
+    """Every candidate of a profile's credential: what rests when that fails."""
 
     profile: ProfileId
+    credential: int = 0
 
 
 class Login(Struct, frozen=True, tag="login"):
@@ -123,9 +128,13 @@ _RULES: Mapping[FailureKind, _Rule] = {
 }
 
 
+# What another credential has a limit of its own for.
+_OF_CREDENTIAL = frozenset({FailureKind.RATE_LIMITED})
+
+
 def key_of(candidate: Candidate) -> Key:
     """Under which key a candidate's health is kept."""
-    return Key(candidate.backend, candidate.profile, candidate.model)
+    return Key(candidate.backend, candidate.profile, candidate.model, candidate.credential)
 
 
 def condition(health: Health, key: Key, now: float, wall: float) -> Condition:
@@ -146,7 +155,7 @@ def after_failure(health: Health, key: Key, failure: Failure, now: float, wall: 
     rule = _RULES[failure.kind]
     if rule.rests == "nobody":
         return health
-    scope = key if rule.rests == "candidate" else _account(key)
+    scope = _account(key) if rule.rests == "account" else key if failure.kind in _OF_CREDENTIAL else _whole(key)
     old = next((record for record in health.records if record.scope == scope), Record(scope, failure.kind))
     if _is_forgiven(health, scope, failure.kind):
         return _put(health, replace(old, last=failure.kind))
@@ -175,7 +184,7 @@ def after_exhausted(health: Health, misses: Sequence[tuple[Key, Failure]], now: 
         return health
     for key, failure in misses:
         for old in health.records:
-            if old.scope == key and old.rest is not None and failure.retry_after_s is None:
+            if old.scope in (key, _whole(key)) and old.rest is not None and failure.retry_after_s is None:
                 is_short = left(old.rest, now, wall) <= LADDER_S[0]
                 rest = old.rest if is_short else until_after(LADDER_S[0], now, wall)
                 health = _put(health, replace(old, rests=1, rest=rest))
@@ -200,13 +209,22 @@ def probe_ended(health: Health, key: Key) -> Health:
 
 
 def _account(key: Key) -> Profile | Login:
-    return Login(key.backend) if key.profile is None else Profile(key.profile)
+    return Login(key.backend) if key.profile is None else Profile(key.profile, key.credential)
+
+
+def _whole(key: Key) -> Key:
+    """The candidate, whatever its credential."""
+    return replace(key, credential=0)
 
 
 def _records(health: Health, key: Key) -> list[Record]:
     """The candidate's own record and its account's, where there are any."""
-    scopes = (key, _account(key))
-    return [record for record in health.records if record.scope in scopes]
+    scopes, whole = (key, _account(key)), _whole(key)
+    return [
+        record
+        for record in health.records
+        if record.scope in scopes or (record.scope == whole and record.last not in _OF_CREDENTIAL)
+    ]
 
 
 def _is_forgiven(health: Health, scope: Scope, kind: FailureKind) -> bool:
@@ -233,10 +251,10 @@ def _ordered(records: Iterable[Record]) -> Health:
 
 def _name(scope: Scope) -> tuple[str, ...]:
     match scope:
-        case Key(backend, profile, model):
-            return ("candidate", backend, profile or "", model or "")
-        case Profile(profile):
-            return ("profile", profile)
+        case Key(backend, profile, model, credential):
+            return ("candidate", backend, profile or "", model or "", str(credential))
+        case Profile(profile, credential):
+            return ("profile", profile, str(credential))
         case Login(backend):
             return ("login", backend)
         case _:

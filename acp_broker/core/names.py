@@ -20,8 +20,9 @@ CommitPoint = Literal["first_output", "submitted"]
 
 
 class Candidate(Struct, frozen=True):
-    """A backend with one of its profile's credentials: what an attempt is started on."""
+    """A backend with one of its profile's credentials: what an attempt is started on. The first `credential` is 0."""
 
     backend: BackendId
     profile: ProfileId | None = None
     model: str | None = None
+    credential: int = 0

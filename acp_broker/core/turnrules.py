@@ -5,7 +5,7 @@ from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from acp_broker.core.failures import Failure, Spends, spends
+from acp_broker.core.failures import Failure, FailureKind, Spends, spends
 from acp_broker.core.names import BackendId, Candidate, CommitPoint, Phase
 
 # Of the turn's own stopwatch, which stands still while a frontend owes an answer.
@@ -123,12 +123,17 @@ def _limit(limits: Limits, phase: Phase) -> Seconds | None:
 
 
 def _is_spent(candidate: Candidate, miss: Miss) -> bool:
-    """Whether `miss` has used up `candidate`. A backend without a profile is its own profile: it logs itself in."""
+    """Whether `miss` has used up `candidate`. A backend without a profile is its own profile: it logs itself in.
+
+    Another credential of the profile has a login and limits of its own.
+    """
+    same_backend = candidate.backend == miss.candidate.backend
+    same_credential = candidate.credential == miss.candidate.credential
     match spends(miss.failure.kind):
         case Spends.TURN:
             return True
         case Spends.BACKEND:
-            return candidate.backend == miss.candidate.backend
+            return same_backend and (same_credential or miss.failure.kind is not FailureKind.RATE_LIMITED)
         case Spends.PROFILE:
-            same_backend = candidate.backend == miss.candidate.backend
-            return candidate.profile == miss.candidate.profile and (same_backend or candidate.profile is not None)
+            same_profile = candidate.profile == miss.candidate.profile and same_credential
+            return same_profile and (same_backend or candidate.profile is not None)

@@ -419,7 +419,7 @@ class Lease:
         self.asked = 0
         self.given_up = 0
 
-    async def __call__(self, _: object) -> Leased:
+    async def __call__(self, *_: object) -> Leased:
         self.asked += 1
         try:
             await self.free.wait()

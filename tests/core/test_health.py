@@ -1,8 +1,10 @@
 """Who rests after a failure, for how long, and who finds out that it is over."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.health import (
@@ -388,3 +390,40 @@ def test_no_rest_is_ever_longer_than_was_meant(
 def test_a_candidate_has_one_key() -> None:
     """Plans speak of candidates, health of keys."""
     assert key() == key_of(Candidate(BackendId("claude"), ProfileId("work"), "opus"))
+
+
+SECOND = replace(key(), credential=1)
+
+
+@pytest.mark.parametrize("kind", [*ACCOUNT, K.RATE_LIMITED])
+def test_what_one_credential_is_refused_for_leaves_the_next_one_ready(kind: FailureKind) -> None:
+    """It is another account, or another share of the same model; and so the other way round."""
+    first, second = fail(Health(), kind), fail(Health(), kind, of=SECOND)
+
+    assert (True, Ready()) == (left_s(first) > 0, at(first, of=SECOND))
+    assert (True, Ready()) == (left_s(second, of=SECOND) > 0, at(second))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CANDIDATE if kind is not K.RATE_LIMITED])
+def test_what_is_no_credentials_fault_rests_the_backend_with_each(kind: FailureKind) -> None:
+    """A process that dies dies with any; whichever it was started with."""
+    for failed in (key(), SECOND):
+        found = fail(Health(), kind, of=failed)
+
+        assert [Resting(30.0, kind)] * 2 == [at(found), at(found, of=SECOND)]
+
+
+def test_an_answer_with_one_credential_says_nothing_of_the_others_limit() -> None:
+    """It says that the backend is well."""
+    limited = fail(fail(Health(), K.RATE_LIMITED), K.CRASHED, of=SECOND)
+    crashed = after_success(limited, SECOND)
+    rated = after_success(fail(Health(), K.RATE_LIMITED), SECOND)
+
+    assert (Ready(), Ready(), Resting(30.0, K.RATE_LIMITED)) == (at(crashed, of=SECOND), at(crashed), at(rated))
+
+
+def test_a_record_of_the_first_credential_is_kept_as_ever() -> None:
+    """Health that an earlier version has written is still read, and the other way round."""
+    kept = msgspec.json.encode(fail(Health(), K.BILLING))
+
+    assert b"credential" not in kept

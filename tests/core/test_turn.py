@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Candidate
@@ -179,6 +180,27 @@ def test_the_next_candidate_is_the_first_that_the_failure_leaves(
     expected = None if following is None else parse_candidate(following)
 
     assert expected == next_candidate(candidates, [missed(plan.split(maxsplit=1)[0], kind)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (FailureKind.AUTH_REJECTED, 1),
+        (FailureKind.AUTH_MISSING, 1),
+        (FailureKind.BILLING, 1),
+        (FailureKind.ACCOUNT_RATE_LIMITED, 1),
+        (FailureKind.RATE_LIMITED, 1),
+        # Another key does not help: the backend after it is the next one.
+        (FailureKind.CRASHED, 2),
+        (FailureKind.MODEL_NOT_FOUND, 2),
+    ],
+)
+def test_the_next_credential_comes_before_the_next_backend_where_it_may_help(kind: FailureKind, number: int) -> None:
+    """Each has a login, a purse and limits of its own."""
+    first = parse_candidate("a/work")
+    candidates = (first, replace(first, credential=1), parse_candidate("b"))
+
+    assert candidates[number] == next_candidate(candidates, [Miss(1, first, Failure(kind, "x"))])
 
 
 def test_every_miss_counts_and_not_only_the_last() -> None:

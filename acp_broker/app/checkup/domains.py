@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from acp_broker.app.references import shown, wanted_by
-from acp_broker.config import AgentProfile, Config
+from acp_broker.config import AgentProfile, Config, GoogleProfile, OAuthProfile
 from acp_broker.core.names import BackendId
 from backends.acp.row import Row
 
@@ -57,11 +57,11 @@ def _provider(row: Row | None, environment: Mapping[str, str]) -> str | None:
 
 
 def _credential(config: Config, name: BackendId, row: Row | None, environment: Mapping[str, str]) -> str | None:
-    """The reference that its profile reads; else the variable, or the login file, that its agent finds by itself."""
+    """The references that its profile reads; else the variable, or the login file, that its agent finds by itself."""
     wanted, auth = wanted_by(config, name), config.backends[name].auth
-    if wanted is not None:
-        return shown(config, wanted)
-    if auth is not None and isinstance(config.auth.profiles[auth], AgentProfile):
+    if wanted:
+        return ", ".join(shown(config, one) for one in wanted)
+    if auth is not None and isinstance(config.auth.profiles[auth], AgentProfile | GoogleProfile | OAuthProfile):
         return f"login of {auth}"
     login = row.login if row is not None else None
     if login is None:

@@ -192,13 +192,13 @@ def _capabilities(look: Look) -> Capabilities:
 def _login(config: Config, name: BackendId, look: Look, own: About) -> Login:
     wanted = wanted_by(config, name)
     there = logins.seen(own.row, own.environment).names if own.row is not None else ()
-    names = (shown(config, wanted),) if wanted is not None else there
+    names = tuple(shown(config, one) for one in wanted) or there
     failed = look.failure or (look.turn.failure if look.turn is not None else None)
     if failed is None or failed.kind not in _LOGGED_OUT:
         return Login("ok" if look.failure is None else None, names)
     commands = tuple(f"acp-broker login {name} {method}" for method in _terminal_methods(look))
     hint = own.row.login.hint if own.row is not None and own.row.login is not None else ""
-    return Login("required", there if wanted is None else (), commands, hint)
+    return Login("required", () if wanted else there, commands, hint)
 
 
 class _Method(Struct):
