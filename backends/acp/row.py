@@ -110,6 +110,10 @@ class Row(_Shape, frozen=True, kw_only=True):
 
     env: Annotated[dict[str, str], Meta(description="Set where it is not, if another backend may follow.")] = {}
     settings: tuple[Setting, ...] = ()
+    retries_ms: Annotated[
+        int | None,
+        Meta(description="For how long it asks a provider that is overloaded before it says so, as it comes."),
+    ] = None
     pointing: Pointing | None = None
     provider: Annotated[str, Meta(description="Whose failure is its own.")] = ""
     login: Login | None = None

@@ -34,6 +34,7 @@ _START: tuple[Column, ...] = (
 _BEHAVIOUR: tuple[Column, ...] = (
     ("`agent`", lambda name, _: f"`{name}`"),
     ("measured", lambda _, row: f"{row.measured}, {row.as_of}"),
+    ("retries for", lambda _, row: "" if row.retries_ms is None else f"{row.retries_ms // 1000} s"),
     ("is given, while another backend follows", lambda _, row: _listed(f"`{k}={v}`" for k, v in row.env.items())),
     ("hears a cancel", lambda _, row: _CANCELS[row.cancels]),
     ("leaves", lambda _, row: _LEAVES[row.leaves]),
