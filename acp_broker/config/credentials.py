@@ -75,12 +75,21 @@ class KeyringSecret(_Reference, frozen=True, tag="keyring"):
 
 
 SecretRef = EnvSecret | FileSecret | ExecSecret | KeyringSecret
+_SHORTHAND = r"^\$(\{[A-Z][A-Z0-9_]{0,127}\}|[A-Z][A-Z0-9_]{0,127})$"
+_A_REFERENCE = 'a reference such as "${ANTHROPIC_API_KEY}"; the secret itself is never written here'
+
+
+def _shorthand_problem(text: str) -> str | None:
+    return None if re.match(_SHORTHAND, text) else f"expected {_A_REFERENCE}"
+
+
+# Not `pattern`: msgspec 0.22 frees what it must not when such a string stands in a union with objects and an array.
 _Shorthand = Annotated[
     str,
     Meta(
-        pattern=r"^\$(\{[A-Z][A-Z0-9_]{0,127}\}|[A-Z][A-Z0-9_]{0,127})$",
         description='Short for {"source": "env", "id": "NAME"}: "${NAME}" or "$NAME".',
-        extra={"expected": 'a reference such as "${ANTHROPIC_API_KEY}"; the secret itself is never written here'},
+        extra={"expected": _A_REFERENCE, "check": _shorthand_problem},
+        extra_json_schema={"pattern": _SHORTHAND},
     ),
 ]
 Secret = _Shorthand | SecretRef
