@@ -12,7 +12,7 @@ from acp_broker.app.kinds import kind
 from acp_broker.app.vault import Vault
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
-from acp_broker.config import Config, child_variable, source_variables
+from acp_broker.config import Config, EnvSecret, OAuthProfile, child_variable, reference, source_variables
 from acp_broker.config import Limits as ConfigLimits
 from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
 from acp_broker.core.names import BackendId, Candidate
@@ -112,7 +112,7 @@ def _environment(
 ) -> dict[str, str]:
     """The user's environment, less the credentials that config gives to other backends, plus its profile's."""
     others = {variable for other in config.backends if other != name for variable in _variables(config, other)}
-    hidden = others - _variables(config, name)
+    hidden = (others - _variables(config, name)) | _brokers_own(config)
     found = {key: value for key, value in environ.items() if key not in hidden}
     env: Mapping[str, str] = getattr(config.backends[name], "env", {})
     found.update({variable: value for variable, value in env.items() if _CREDENTIAL.search(variable)})
@@ -135,6 +135,13 @@ def _variables(config: Config, name: BackendId) -> set[str]:
     profile, env = references.profile_of(config, name), getattr(config.backends[name], "env", {})
     own = {variable for variable in env if _CREDENTIAL.search(variable)}
     return own | {found for found in (*source_variables(profile), child_variable(profile)) if found is not None}
+
+
+def _brokers_own(config: Config) -> set[str]:
+    """The variables with which the broker itself says who it is to token servers: no child has a use for them."""
+    oauth = (profile for profile in config.auth.profiles.values() if isinstance(profile, OAuthProfile))
+    secrets = (reference(profile.client_secret) for profile in oauth if profile.client_secret is not None)
+    return {secret.id for secret in secrets if isinstance(secret, EnvSecret)}
 
 
 def _limits(limits: ConfigLimits) -> Limits:

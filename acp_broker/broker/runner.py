@@ -175,14 +175,14 @@ class Turn:
             case None:
                 return None if attempt.is_stopping else Finished(attempt.number, "cancelled")
             case Failure():
-                return Failed(attempt.number, outcome)
+                return Failed(attempt.number, attempt.standby.hushed(outcome))
             case BackendFinished(stop_reason, answer):
                 attempt.finished = outcome
                 failure = None
                 if isinstance(self.state, Doubting):
                     failure = judged(self._held.text(), stop_reason, answer, attempt.habits)
                 if failure is not None:
-                    return Failed(attempt.number, failure)
+                    return Failed(attempt.number, attempt.standby.hushed(failure))
                 return Finished(attempt.number, stop_reason)
 
     def post(self, event: Event, updates: Sequence[Update] = ()) -> None:

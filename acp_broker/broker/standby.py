@@ -25,6 +25,7 @@ from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Client, SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Phase
+from acp_broker.core.redact import without
 from acp_broker.errors import BackendFailure
 from acp_broker.observe.log import Log
 from acp_broker.wire import agent
@@ -217,7 +218,16 @@ class Standby:
     def trace(self, event: str, **fields: str | float | None) -> None:
         """One line in the broker's log, with session and backend."""
         session = self.setup.session if self.setup is not None else None
-        self.log(event, session=session, backend=self.runtime.candidate.backend, **fields)
+        told = {name: self._hushed(one) if isinstance(one, str) else one for name, one in fields.items()}
+        self.log(event, session=session, backend=self.runtime.candidate.backend, **told)
+
+    def hushed(self, failure: Failure) -> Failure:
+        """What its runtime said, without the credential that it was given: providers quote what they refuse."""
+        code = None if failure.code is None else self._hushed(failure.code)
+        return replace(failure, text=self._hushed(failure.text), code=code)
+
+    def _hushed(self, text: str) -> str:
+        return without(self.leased.secret, text)
 
     def elicited(self) -> None:
         """The runtime wanted something of a person. protocol.md, "Turns": one that then does not open lacks a login."""
@@ -272,6 +282,7 @@ class Standby:
         self._opening = None
         was_open = opening.done.is_set()
         if isinstance(died, Failure):
+            died = self.hushed(died)
             lacks_login = opening.has_elicited and not was_open
             opening.failure = replace(died, kind=FailureKind.AUTH_MISSING) if lacks_login else died
         elif not was_open:

@@ -37,6 +37,15 @@ _SECRETS = tuple(
 )
 
 
+# What is shorter may stand in any text by chance, and is no secret that can be kept.
+_SHORTEST = 6
+
+
+def without(secret: str | None, text: str) -> str:
+    """The text with this very secret hidden, whatever it looks like."""
+    return text if secret is None or len(secret) < _SHORTEST else text.replace(secret, _REDACTED)
+
+
 def plain(text: str, max_chars: int = MAX_CHARS) -> str:
     """Put `text` on one line, hide what looks like a secret, and cut it to `max_chars`."""
     readable = text[:_MAX_READ].encode("utf-8", "replace").decode()

@@ -14,7 +14,8 @@ from acp_broker.auth.lease import Held, Logins
 from acp_broker.clock import SystemClock
 from acp_broker.core.names import ProfileId
 from acp_broker.core.ownership import Owner, written
-from tests.support.broker import BrokerProcess, agent, chain
+from tests.support.broker import ROLE, BrokerProcess, agent, chain
+from tests.support.daemon import Daemon
 from tests.support.renewing import WORK, stored
 from tests.support.rotating import Rotating, rotating
 
@@ -238,3 +239,59 @@ def test_a_living_owner_is_not_robbed_and_the_turn_goes_on_elsewhere(tmp_path: P
     assert (["primary profile_busy", "spare"], 0) == (turn.attempts, len(server.asked))
     assert f"pid {held.owner.pid} " in why, why
     assert why.endswith("is not taken from it; if that is wrong: acp-broker auth unlock work"), why
+
+
+# Says its token in an error, as providers do.
+_TELLS = """
+import json, os, sys
+failing = {"turns": [[{"do": "fail", "code": 401, "message": "the token " + os.environ["THE_TOKEN"] + " is invalid"}]]}
+os.execv(sys.executable, [sys.executable, "-m", "backends.scripted", "--script", json.dumps(failing)])
+"""
+
+
+def test_no_token_is_anywhere_but_in_the_file_of_its_login(tmp_path: Path) -> None:
+    """Neither in logs, session logs, errors, status nor with another backend's agent, whoever quotes it."""
+    home = tmp_path / "home"
+    with rotating(Rotating()) as server, rotating(Rotating()) as other:
+        put(home, other, SPARE)
+        other.is_revoked = True
+        put(home, server)
+        made = config(server, other)
+        made["backends"]["primary"]["command"] = [sys.executable, "-c", _TELLS]
+        made["backends"]["third"] = agent(says("third"), env={ROLE: "third"})
+        made["acp"]["fallbacks"].append("third")
+        for profile in made["auth"]["profiles"].values():
+            profile["clientSecret"] = "${CLIENT_SECRET}"
+        with Daemon(tmp_path, made, home=home, env={"CLIENT_SECRET": "canary-client"}) as daemon:
+            editor = daemon.unix()
+            turn = editor.prompt(editor.open())
+            given = tokens_of(daemon, "primary")
+            others = [Path(f"/proc/{one.pid}/environ").read_bytes() for one in daemon.agents("third")]
+            said = [daemon.ask("status", "--json"), daemon.ask("config", "check"), daemon.ask("sessions", "list")]
+    kept = {Logins(home, SystemClock()).path(profile) for profile in (WORK, SPARE)}
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path not in kept]
+
+    assert ["primary auth_rejected", "spare auth_rejected", "third"] == turn.attempts
+    assert {"canary-access-1"} == given
+    assert others
+    assert not [one for one in others if b"canary" in one]
+    assert "canary" not in json.dumps(turn.heard) + "".join(one.stdout + one.stderr for one in said)
+    assert [] == [path for path in files if b"canary" in path.read_bytes()]
+
+
+def test_an_agent_is_given_googles_token(tmp_path: Path) -> None:
+    """Of application default credentials; made once for all sessions, and written nowhere."""
+    file = tmp_path / "adc.json"
+    with rotating(Rotating()) as server:
+        login = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": server.refresh}
+        file.write_text(json.dumps({**login, "token_uri": server.url}))
+        file.chmod(0o600)
+        made = config(server)
+        made["auth"]["profiles"]["work"] = {"type": "google", "credentialsFile": str(file), "env": "THE_TOKEN"}
+        with BrokerProcess(tmp_path, made, home=tmp_path / "home") as broker:
+            turns = [broker.prompt(broker.open()) for _ in range(2)]
+            given = tokens_of(broker, "primary")
+            is_written = (tmp_path / "home" / "auth").exists()
+
+    assert [["say primary"]] * 2 == [one.words for one in turns]
+    assert ({"canary-access-1"}, 1, False) == (given, len(server.asked), is_written)

@@ -47,7 +47,8 @@ class Rotating:
             elif not (self.is_forgiving and token == self._last):
                 self.is_revoked = True
             if self.is_revoked:
-                return 400, {"error": "invalid_grant", "error_description": "the token was used before"}
+                # Some quote what they refuse.
+                return 400, {"error": "invalid_grant", "error_description": f"the token {token} was used before"}
             return 200, {
                 "access_token": self.access,
                 "refresh_token": self.refresh,

@@ -1,0 +1,89 @@
+"""The short lock: one holder at a time, gone with its process, and a wait that ends."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from acp_broker.auth.private import Locked, locked
+from acp_broker.errors import StoreError
+
+# Takes the lock, says so, and waits until it is told to end.
+_HOLDER = """
+import sys
+from pathlib import Path
+from acp_broker.auth.private import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert "held\n" == process.stdout.readline()
+    return process
+
+
+def ended(process: subprocess.Popen) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_holder_that_does_not_let_go_is_waited_for_no_longer_than_the_limit(tmp_path: Path) -> None:
+    """A process that is stopped in the middle must not stop all the others."""
+    path = tmp_path / "lock"
+    process = holder(path)
+    try:
+        with pytest.raises(Locked) as caught, locked(path, 0.05):
+            pass
+    finally:
+        ended(process)
+
+    assert f"another process has {path} locked, and does not let go; is it stopped?" == str(caught.value)
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    """kill -9 as well."""
+    process = holder(tmp_path / "lock")
+    ended(process)
+
+    with locked(tmp_path / "lock", 0.0):
+        pass
+
+
+def test_a_lock_whose_file_was_replaced_is_taken_on_the_new_one(tmp_path: Path) -> None:
+    """Two who hold two files of the same name hold nothing."""
+    path, turns = tmp_path / "lock", []
+    entered, may_go = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with locked(path):
+            turns.append("second")
+            entered.set()
+            may_go.wait(10)
+
+    with locked(path):
+        path.unlink()
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert entered.wait(10)
+        with pytest.raises(Locked), locked(path, 0.05):
+            turns.append("third")
+    may_go.set()
+    thread.join()
+
+    assert ["second"] == turns
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """It could lock anything."""
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreError, match=r"cannot lock .*/lock: is a link; move it away"), locked(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
