@@ -1,8 +1,8 @@
 """The short lock: one holder at a time, gone with its process, and a wait that ends."""
 
+import fcntl
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -56,28 +56,22 @@ def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_whose_file_was_replaced_is_taken_on_the_new_one(tmp_path: Path) -> None:
+def test_a_lock_whose_file_is_replaced_meanwhile_is_taken_on_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two who hold two files of the same name hold nothing."""
-    path, turns = tmp_path / "lock", []
-    entered, may_go = threading.Event(), threading.Event()
+    path, flock, calls = tmp_path / "lock", fcntl.flock, []
 
-    def second() -> None:
-        with locked(path):
-            turns.append("second")
-            entered.set()
-            may_go.wait(10)
+    def after_a_replacement(fd: int, operation: int) -> None:
+        if not calls:
+            path.unlink()
+            path.touch()
+        calls.append(fd)
+        flock(fd, operation)
 
-    with locked(path):
-        path.unlink()
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert entered.wait(10)
-        with pytest.raises(Locked), locked(path, 0.05):
-            turns.append("third")
-    may_go.set()
-    thread.join()
-
-    assert ["second"] == turns
+    monkeypatch.setattr(fcntl, "flock", after_a_replacement)
+    with locked(path), pytest.raises(Locked), locked(path, 0.05):
+        pass
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:

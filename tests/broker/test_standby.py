@@ -474,3 +474,61 @@ async def test_who_waits_for_its_credential_is_stale_once_config_means_another()
         is_stale = it.standby.is_stale
 
     assert is_stale
+
+
+@pytest.mark.parametrize(
+    ("leased", "comes_back", "openings"),
+    [
+        (Leased("k"), True, 1),
+        # What has ended would only fail the turn.
+        (Leased("k", is_spent=lambda: True), False, 2),
+        # A newer one is no reason to forget the session.
+        (Leased("k", is_outdated=lambda: True), True, 2),
+        (Leased("k", is_outdated=lambda: True), False, 1),
+    ],
+)
+async def test_a_turn_opens_anew_what_has_an_older_credential(leased, comes_back, openings):
+    """Its child has what it was started with for life."""
+
+    async def lease(_environ: object, _credential: int) -> Leased:
+        return leased
+
+    async with room(Agent(COMES_BACK if comes_back else b"{}"), lease=lease) as it:
+        await it.warm()
+        it.standby.use(0)
+        await it.standby.join(Nobody())
+
+    assert openings == it.agent.openings
+
+
+async def test_a_turn_on_another_credential_opens_with_that_one():
+    """Even while the first is still being looked up; and the next turn on it leaves all as it is."""
+    asked: list[int] = []
+
+    async def lease(_environ: object, credential: int) -> Leased:
+        asked.append(credential)
+        return Leased("k")
+
+    async with room(lease=lease) as it:
+        it.standby.warm()
+        openings = []
+        for credential in (1, 1):
+            it.standby.use(credential)
+            await it.standby.join(Nobody())
+            openings.append(it.agent.openings)
+
+    assert (1, openings[0]) == (asked[-1], openings[1])
+
+
+async def test_what_a_runtime_quotes_of_its_credential_is_hidden():
+    """Providers quote what they refuse; the log and every client would have it."""
+
+    async def lease(_environ: object, _credential: int) -> Leased:
+        return Leased("canary-1")
+
+    async with room(lease=lease) as it:
+        it.agent.fails = Failure(FailureKind.AUTH_REJECTED, "the key canary-1 is wrong", code="canary-1")
+        with pytest.raises(BackendFailure) as caught:
+            await it.standby.join(Nobody())
+
+    assert Failure(FailureKind.AUTH_REJECTED, "the key [redacted] is wrong", code="[redacted]") == caught.value.failure

@@ -48,6 +48,16 @@ def test_the_next_credential_is_tried_before_the_next_backend(tmp_path: Path, ot
     assert 1 == len(why)
 
 
+def test_a_new_session_begins_with_the_credential_that_works(tmp_path: Path) -> None:
+    """No agent is started with one that rests."""
+    with BrokerProcess(tmp_path, config(REFUSES), env=keys()) as broker:
+        broker.prompt(broker.open())
+        broker.open()
+        given = [entry for one in broker.agents("primary") for entry in _environment(one.pid) if b"THE_KEY" in entry]
+
+    assert [b"THE_KEY=canary-good"] * 2 == given
+
+
 def test_the_spare_answers_when_no_credential_works(tmp_path: Path) -> None:
     """Each of them was asked for once."""
     with BrokerProcess(tmp_path, config(REFUSES), env=keys("canary-other")) as broker:
