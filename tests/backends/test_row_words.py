@@ -15,6 +15,14 @@ from backends.acp import rows
 NOTICES: dict[str, dict[str, K]] = {
     "claude": {
         "API Error: 400 messages: text content blocks must be non-empty": K.BAD_REQUEST,
+        "API Error: 503 Internal server error. This is a server-side issue, usually temporary — try again in a moment. "
+        "If it persists, check your inference gateway (127.0.0.1:1).": K.SERVER_ERROR,
+        "API Error: Connection to the API was lost (ECONNRESET). This is usually temporary — try again.": K.UNREACHABLE,
+        "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)": K.UNREACHABLE,
+        "API Error: Connection dropped (ECONNRESET). Check the gateway set in ANTHROPIC_BASE_URL, then try "
+        "again.": K.UNREACHABLE,
+        "API Error: API returned an empty or malformed response (HTTP 200) — check for a proxy or gateway intercepting "
+        "the request. Response: content-type html, body is an HTML page, 94 bytes, request-id absent.": K.GARBLED,
         "API Error: Request rejected (429) · Rate limit reached": K.RATE_LIMITED,
         "API Error: 529 Overloaded": K.OVERLOADED,
         "Invalid API key · Fix external API key": K.AUTH_REJECTED,
@@ -72,6 +80,7 @@ ASIDES: dict[str, tuple[str, ...]] = {
 }
 # What a healthy one may say, as a whole answer.
 ANSWERS = (
+    "API Error: 529 means that Anthropic is overloaded; wait, then send the request again.",
     "API errors of this service carry a code and a message.",
     "The request is retried three times, then the error is shown.",
     "Network errors are logged in `client.py`, line 40.",
@@ -147,12 +156,16 @@ def test_every_expression_of_a_row_has_a_text_here(name: str):
 
 # --- recorded traffic
 
+HEALTHY = ("good", "tool-shell", "tool-write")
+
 
 class Recording(Struct, frozen=True):
     """What one agent said, once, in a transcript of tests/transcripts."""
 
     agent: str
     fault: str
+    # Whether the model had said something when its provider failed.
+    has_words: bool
     lines: list[dict]
 
     @property
@@ -173,7 +186,7 @@ def recordings() -> list[Recording]:
     for path in sorted((Path(__file__).parents[1] / "transcripts").glob("*/*.jsonl")):
         head, *lines = map(json.loads, path.read_text().splitlines())
         said = [line["said"] for line in lines if line["by"] == "agent" and "said" in line]
-        found.append(Recording(head["agent"], head["fault"], said))
+        found.append(Recording(head["agent"], head["fault"], bool(head["words"]), said))
     return [one for one in found if one.agent in rows.known()]
 
 
@@ -196,13 +209,12 @@ def test_no_word_of_a_recorded_healthy_answer_is_taken_for_a_notice():
             assert judge("".join(words), "end_turn", None, habits) is None, where
 
 
-def test_what_recorded_agents_said_of_a_failed_status_was_no_answer():
-    """With a status nothing of the model's can have come: each word is a notice, a retry or an aside."""
+def test_what_recorded_agents_said_of_a_failed_provider_was_no_answer():
+    """The model had said nothing: each word is a notice, a retry or an aside."""
     for one in recordings():
         habits = rows.habits(rows.known()[one.agent])
-        if one.fault[:3].isdigit():
-            words = "".join(
-                text for text in one.texts if not is_aside(text, habits) and not is_retry_notice(text, habits)
-            )
+        if one.fault not in HEALTHY and not one.has_words:
+            own = [text for text in one.texts if not is_aside(text, habits) and not is_retry_notice(text, habits)]
+            words = "".join(own)
             where = f"{one.agent}/{one.fault}: {words[:200]}"
             assert not words or judge(words, "end_turn", None, habits) is not None, where
