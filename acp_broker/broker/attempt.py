@@ -13,10 +13,10 @@ from msgspec import Raw, Struct
 
 from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer
 from acp_broker.broker.standby import Standby
+from acp_broker.broker.weighing import Weighing
 from acp_broker.contract import CancelAsked, Finished, TurnRequest
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.habits import UNKNOWN
 from acp_broker.core.handoff import Handoff
 from acp_broker.core.names import Candidate, Phase
 from acp_broker.core.turnwords import Cancelling, Ended, Stopping
@@ -49,8 +49,7 @@ class Attempt:
         self.began_at: float = turn.watch.now()
         # The life of the runtime that has the prompt; 0 while none has it.
         self.life = 0
-        # How its agent speaks.
-        self.habits = UNKNOWN
+        self.weighing = Weighing()
         # Set once the attempt's task has ended: nothing of it can act any more.
         self.is_over = False
         self.is_stopping = False
@@ -119,7 +118,7 @@ class Attempt:
             return Finished("cancelled")
         self._is_running = True
         self.life = self.standby.life
-        self.habits = backend.about.habits
+        self.weighing.habits = backend.about.habits
         return await backend.run(TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest), self)
 
     def _look(self) -> None:

@@ -17,6 +17,7 @@ from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
 from acp_broker.broker.guard import Tasks, call, guarded
 from acp_broker.broker.health_file import HealthFile
+from acp_broker.broker.learnt import Learnt
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
@@ -60,6 +61,7 @@ class Broker:
         self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
         self._health = HealthFile(folder, log)
         self.chain = Chain(policy, clock, self._health.read(policy.fingerprints), self._learnt)
+        self.learnt = Learnt(folder, log)
         self.reception = Reception(self)
         self.revival = Revival(self)
         self.warming = Warming(self)

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from msgspec import Raw, Struct
 
-from acp_broker.wire.acp import Update, text_of
+from acp_broker.wire.acp import Update
 
 # Peers hold 200 events or 256 KiB before the first content; notes are small, and words are held for 250 ms at most.
 HELD_BYTES = 1024 * 1024
@@ -52,11 +52,6 @@ class Held:
         """Everything held, in order; nothing is held afterwards."""
         held, self._items, self._bytes = self._items, [], 0
         return held
-
-    def text(self) -> str:
-        """The words among it."""
-        words = [text_of(item) for item in self._items if _is_update(item) and item.kind == "agent_message_chunk"]
-        return "".join(word for word in words if word)
 
     def _thin_out(self) -> None:
         kept: list[Item] = []

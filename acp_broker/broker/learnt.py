@@ -1,10 +1,12 @@
 """What backends said of themselves in earlier runs, so that `initialize` is honest without starting one.
 
 Kept in one small file of the state folder, by backend, fingerprint and what the frontend declared; a changed config
-or another client is learnt anew. Losing the file costs one wait, never more.
+or another client is learnt anew. Losing the file costs one wait, never more. Beside it, by backend and fingerprint,
+whether its good answers say what they used (`core.witness`).
 """
 
 import hashlib
+from typing import TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -12,9 +14,12 @@ from anyio import Lock
 from msgspec import Raw, Struct
 
 from acp_broker.broker.runtime import Runtime
+from acp_broker.core import witness
 from acp_broker.errors import StoreError
 from acp_broker.observe.log import Log
 from acp_broker.store.files import StateFolder
+
+T = TypeVar("T")
 
 FILE = "learnt.json"
 # Far more than any config has; the oldest are forgotten.
@@ -28,28 +33,39 @@ class Lesson(Struct):
     opened: Raw = Raw(b"{}")
 
 
+class _Kept(Struct):
+    """The whole file. `usage` counts answers in a row that had it."""
+
+    lessons: dict[str, Lesson] = {}
+    usage: dict[str, int] = {}
+
+
 class Learnt:
     def __init__(self, folder: StateFolder, log: Log) -> None:
         self._folder = folder
         self._log = log
-        self._lessons: dict[str, Lesson] | None = None
+        self._kept: _Kept | None = None
         # One write at a time: of two, the slower would win, and it may be the older.
         self._writing = Lock()
 
     def of(self, runtime: Runtime, capabilities: Raw) -> Lesson | None:
         """What is known of this backend towards such a frontend."""
-        return self._all().get(_key(runtime, capabilities))
+        return self._all().lessons.get(_key(runtime, capabilities))
 
     def keep(self, runtime: Runtime, capabilities: Raw, lesson: Lesson) -> bool:
         """Remember; whether it is news and `save` is due."""
-        key, lessons = _key(runtime, capabilities), self._all()
-        if lessons.get(key) == lesson:
-            return False
-        lessons.pop(key, None)
-        lessons[key] = lesson
-        while len(lessons) > MOST:
-            del lessons[next(iter(lessons))]
-        return True
+        return _put(self._all().lessons, _key(runtime, capabilities), lesson)
+
+    def reports_usage(self, runtime: Runtime) -> bool:
+        """Whether good answers of this backend say what they used."""
+        return witness.is_habit(self._all().usage.get(_own_key(runtime), 0))
+
+    def used(self, runtime: Runtime, *, is_present: bool) -> bool:
+        """A turn beyond doubt ended with or without `usage`; whether it is news and `save` is due."""
+        key, usage = _own_key(runtime), self._all().usage
+        before = usage.get(key)
+        after = witness.seen(before or 0, is_present=is_present)
+        return after != before and _put(usage, key, after)
 
     async def save(self) -> None:
         """Write the file, in a thread. A failure is logged: it costs a wait at the next start, nothing else."""
@@ -60,15 +76,30 @@ class Learnt:
             except StoreError as error:
                 self._log("not_learnt", why=str(error))
 
-    def _all(self) -> dict[str, Lesson]:
-        if self._lessons is None:
+    def _all(self) -> _Kept:
+        if self._kept is None:
             data = self._folder.read_small(FILE)
             try:
-                self._lessons = msgspec.json.decode(data, type=dict[str, Lesson]) if data else {}
+                self._kept = msgspec.json.decode(data, type=_Kept) if data else _Kept()
             except msgspec.DecodeError as error:
                 self._log("not_learnt", why=f"{FILE}: {error}; it will be written anew")
-                self._lessons = {}
-        return self._lessons
+                self._kept = _Kept()
+        return self._kept
+
+
+def _put(kept: dict[str, T], key: str, value: T) -> bool:
+    """Keep it as the latest; False if it is known already. Past MOST the oldest is forgotten."""
+    if kept.get(key) == value:
+        return False
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > MOST:
+        del kept[next(iter(kept))]
+    return True
+
+
+def _own_key(runtime: Runtime) -> str:
+    return f"{runtime.candidate.backend}:{runtime.fingerprint}"
 
 
 def _key(runtime: Runtime, capabilities: Raw) -> str:

@@ -12,7 +12,7 @@ from anyio import Event, create_task_group
 from msgspec import Raw, Struct
 
 from acp_broker.broker import introduction
-from acp_broker.broker.learnt import Learnt, Lesson
+from acp_broker.broker.learnt import Lesson
 from acp_broker.broker.limit import within
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.standby import Nobody, Standby, Whom
@@ -47,7 +47,6 @@ class Reception:
         # Logins that succeeded: backend -> the agent's own method id, repeated in each of its new processes.
         self.logins: dict[BackendId, str] = {}
         self._broker = broker
-        self._learnt = Learnt(broker.folder, broker.log)
         # By backend, as it is configured, and client capabilities: agents answer by what their client can.
         self._probes: dict[tuple[BackendId, str, bytes], _Probe] = {}
 
@@ -59,7 +58,7 @@ class Reception:
     def introduction(self, frontend: "Frontend") -> Awaitable[Raw] | Raw:
         """The result of `initialize`: honest about the primary, at once where it is known from earlier runs."""
         broker = self._broker
-        if self._learnt.of(broker.policy.runtimes[broker.selected], frontend.whom.capabilities) is not None:
+        if self._broker.learnt.of(broker.policy.runtimes[broker.selected], frontend.whom.capabilities) is not None:
             return self._introduced(frontend)
         return self._introduce(frontend)
 
@@ -71,17 +70,17 @@ class Reception:
             members = {}
         members.pop("sessionId", None)
         lesson = Lesson(backend.about.initialized, jsonrpc.encode(members))
-        if self._learnt.keep(runtime, whom.capabilities, lesson):
-            self._broker.tasks.start_soon(self._learnt.save)
+        if self._broker.learnt.keep(runtime, whom.capabilities, lesson):
+            self._broker.tasks.start_soon(self._broker.learnt.save)
 
     def learnt_opening(self, runtime: Runtime, whom: Whom) -> Raw:
         """What this backend answered to `session/new` in an earlier run; an empty object where there was none."""
-        lesson = self._learnt.of(runtime, whom.capabilities)
+        lesson = self._broker.learnt.of(runtime, whom.capabilities)
         return lesson.opened if lesson is not None else Raw(b"{}")
 
     def known(self, whom: Whom, backend: BackendId) -> agent.Initialized | None:
         """What a backend said it can do, towards such a frontend; None where it was never asked."""
-        lesson = self._learnt.of(self._broker.policy.runtimes[backend], whom.capabilities)
+        lesson = self._broker.learnt.of(self._broker.policy.runtimes[backend], whom.capabilities)
         return agent.initialized(lesson.initialized) if lesson is not None else None
 
     async def auth_methods(self, backend: BackendId, environ: Mapping[str, str]) -> tuple[Raw, ...]:

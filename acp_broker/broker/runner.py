@@ -24,7 +24,8 @@ from acp_broker.broker.held import Held, Item, Told, first_updates
 from acp_broker.broker.keys import Key
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.broker.telling import Telling, follower
-from acp_broker.broker.weighing import judged, weighed
+from acp_broker.broker.verdict import verdict
+from acp_broker.broker.weighing import tells_retry
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
@@ -42,7 +43,6 @@ from acp_broker.core.turnwords import (
     Ended,
     Event,
     Failed,
-    Finished,
     Hold,
     Noted,
     Reached,
@@ -129,7 +129,8 @@ class Turn:
                 shows = any(update.kind not in visible.NOTES for update in rest)
                 self._add((Spoke if shows else Noted)(attempt.number), rest)
                 break
-            *before, event = weighed(attempt.number, update, attempt.habits)
+            is_doubting = isinstance(self.state, Doubting)
+            *before, event = attempt.weighing.events(attempt.number, update, is_doubting=is_doubting)
             for sign in before:
                 self._add(sign)
             self._add(event, (update,))
@@ -144,6 +145,8 @@ class Turn:
     def told(self, attempt: Attempt, method: str, params: dict[str, Raw] | None) -> None:
         """An extension notification: it shows nothing by itself, so before the commit point it waits like a note."""
         if isinstance(self.state, _UNCOMMITTED):
+            if tells_retry(method, params):
+                self.post(Reached(attempt.number, "retrying"))
             self._held.add((Told(method, params),))
             self.log("notification_held", session=self.session.id, turn=self.id, backend=attempt.backend, method=method)
             return
@@ -152,15 +155,15 @@ class Turn:
 
     def acted(self, attempt: Attempt) -> None:
         """The attempt asks for something that acts or is seen: that is output."""
+        attempt.weighing.is_trusted |= isinstance(self.state, Trying)
         self._add(Spoke(attempt.number))
 
     def attempt_over(self, attempt: Attempt, outcome: BackendFinished | Failure | None) -> None:
         """The attempt's task has ended: it finished, failed, or (None) was cancelled by us."""
-        event = self._end_of(attempt, outcome)
         was_stopping = attempt.is_stopping
-        if isinstance(event, Failed) and event.failure.kind is FailureKind.AUTH_REJECTED:
-            attempt.standby.refused()
-        if event is not None:
+        for event in verdict(self.session, self.state, attempt, outcome):
+            if isinstance(event, Failed) and event.failure.kind is FailureKind.AUTH_REJECTED:
+                attempt.standby.refused()
             self._add(event)
         if was_stopping:
             self._add(Stopped(attempt.number))
@@ -169,21 +172,6 @@ class Turn:
         self.session.log.commit()
 
     # --- what the machine is told
-
-    def _end_of(self, attempt: Attempt, outcome: BackendFinished | Failure | None) -> Event | None:
-        match outcome:
-            case None:
-                return None if attempt.is_stopping else Finished(attempt.number, "cancelled")
-            case Failure():
-                return Failed(attempt.number, attempt.standby.hushed(outcome))
-            case BackendFinished(stop_reason, answer):
-                attempt.finished = outcome
-                failure = None
-                if isinstance(self.state, Doubting):
-                    failure = judged(self._held.text(), stop_reason, answer, attempt.habits)
-                if failure is not None:
-                    return Failed(attempt.number, attempt.standby.hushed(failure))
-                return Finished(attempt.number, stop_reason)
 
     def post(self, event: Event, updates: Sequence[Update] = ()) -> None:
         self._add(event, updates)

@@ -17,6 +17,7 @@ from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFT
 OURS = "acp-broker"
 
 _NULL = Raw(b"null")
+_TRUE = Raw(b"true")
 _decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _LOGGED_OUT = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
@@ -97,8 +98,14 @@ def interrupted(backend: BackendId | None, misses: Sequence[Miss], *, has_spoken
 
 
 def has_usage(answer: Raw) -> bool:
-    """Whether the runtime's answer says what the turn used: a witness that a model was asked."""
-    return _members(answer).get("usage", _NULL) != _NULL
+    """Whether the runtime's answer says what the turn used: a witness that a model was asked. Null and zeros say no."""
+    usage = _members(answer).get("usage", _NULL)
+    return any(_is_some(number) for number in _members(usage).values())
+
+
+def says_failed(answer: Raw) -> bool:
+    """Whether the runtime's answer calls the turn failed, in a `_meta` of its own (`{"hermes": {"failed": true}}`)."""
+    return any(_members(own).get("failed") == _TRUE for own in _members(_members(answer).get("_meta", _NULL)).values())
 
 
 def nobody(story: Story) -> RpcError:
@@ -135,6 +142,11 @@ def _each(misses: Sequence[Miss]) -> str:
 def _name(candidate: Candidate) -> str:
     number = f" #{candidate.credential + 1}" if candidate.credential else ""
     return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile}{number})"
+
+
+def _is_some(number: Raw) -> bool:
+    text = bytes(number)
+    return text[:1].isdigit() and text.strip(b"0.") != b""
 
 
 def _members(raw: Raw) -> dict[str, Raw]:

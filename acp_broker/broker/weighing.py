@@ -1,58 +1,120 @@
 """What an attempt's words are to the machine: notes, a retry of the agent's own, something to doubt, or output.
 
 The patterns that tell a failure are loaded when they are first needed, best while an agent starts (`load`): they would
-make `initialize` wait 15 ms.
+make `initialize` wait 20 ms.
 """
 
-from collections.abc import Callable
-from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from acp_broker.broker import story
+from acp_broker.contract import Finished
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure
-from acp_broker.core.habits import Habits
-from acp_broker.core.names import StopReason
+from acp_broker.core.habits import UNKNOWN
 from acp_broker.core.turnwords import Doubted, Event, Noted, Reached, Spoke
+from acp_broker.core.weight import Weight
 from acp_broker.wire.acp import Update, text_of
 
-_Question: TypeAlias = Callable[[str, Habits], bool]
+if TYPE_CHECKING:
+    from acp_broker.core.scale import Scale
 
-
-@cache
-def _doubts() -> tuple[_Question, _Question, _Question]:
-    # An import that was done costs as much as all that it is for.
-    from acp_broker.core.doubt import is_aside, is_retry_notice, looks_like_failure  # noqa: PLC0415 - see above
-
-    return is_aside, is_retry_notice, looks_like_failure
+_THOUGHT = "agent_thought_chunk"
 
 
 async def load() -> None:
     """Load what turns alone need."""
-    _doubts()
+    from acp_broker.core import scale  # noqa: F401, PLC0415 - see above
 
 
-def weighed(attempt: int, update: Update, habits: Habits) -> tuple[Event, ...]:
-    """The events that one update before the commit point is; the update belongs to the last of them."""
-    text = text_of(update) if update.kind in visible.CHUNKS else None
-    if visible.voice(update.kind, text) is visible.Voice.NOTE:
-        return (Noted(attempt),)
-    if text is not None:
-        is_aside, is_retry_notice, looks_like_failure = _doubts()
-        if habits.asides and is_aside(text, habits):
+class _Note(Struct):
+    meta: Raw = msgspec.field(name="_meta", default=Raw(b"null"))
+
+
+_note = msgspec.json.Decoder(_Note).decode
+
+
+class Weighing:
+    """What one attempt says, until its turn is committed. `habits` are its agent's."""
+
+    def __init__(self) -> None:
+        self.habits = UNKNOWN
+        # Whether it committed its turn by output that nobody could doubt.
+        self.is_trusted = False
+        self._scale: Scale | None = None
+
+    def events(self, attempt: int, update: Update, *, is_doubting: bool) -> tuple[Event, ...]:
+        """The events that one update is; the update belongs to the last of them."""
+        if update.kind in visible.CHUNKS:
+            text = text_of(update)
+            if text is not None:
+                return self._of_text(attempt, text, is_thought=update.kind == _THOUGHT, is_doubting=is_doubting)
+        elif update.kind in visible.NOTES:
+            return _retrying(attempt) if _notes_retry(update) else (Noted(attempt),)
+        self.is_trusted = not is_doubting
+        return (Spoke(attempt),)
+
+    def _of_text(self, attempt: int, text: str, *, is_thought: bool, is_doubting: bool) -> tuple[Event, ...]:
+        if not text or text.isspace():
             return (Noted(attempt),)
-        if update.kind == "agent_message_chunk":
-            if is_retry_notice(text, habits):
-                return Reached(attempt, "retrying"), Noted(attempt)
-            if looks_like_failure(text, habits):
+        match (self._scale or self._load()).weigh(text, is_thought=is_thought, is_doubting=is_doubting):
+            case Weight.PLAIN:
+                self.is_trusted = not is_doubting
+                return (Spoke(attempt),)
+            case Weight.DOUBTFUL:
                 return (Doubted(attempt),)
-    return (Spoke(attempt),)
+            case Weight.RETRYING:
+                return _retrying(attempt)
+            case Weight.WARNING | Weight.ASIDE:
+                return (Noted(attempt),)
+
+    def judged(self, finished: Finished, *, reports_usage: bool) -> Failure | None:
+        """The failure that its turn is, of which nothing was shown, or None. `reports_usage`: that is its habit."""
+        own, answer = self.habits.reports_usage, finished.answer
+        says_failed = story.says_failed(answer)
+        usage: bool | None = False if says_failed or (reports_usage if own is None else own) else None
+        if not says_failed and story.has_usage(answer):
+            usage = True
+        return (self._scale or self._load()).judge(finished.stop_reason, usage)
+
+    @property
+    def has_warned(self) -> bool:
+        """Whether it said a line that may be an adapter's warning, or a short answer."""
+        return self._scale is not None and self._scale.has_warned
+
+    def _load(self) -> "Scale":
+        from acp_broker.core.scale import Scale  # noqa: PLC0415 - see above
+
+        self._scale = Scale(self.habits)
+        return self._scale
 
 
-def judged(words: str, stop_reason: StopReason, answer: Raw, habits: Habits) -> Failure | None:
-    """Whether the held words, and the answer behind them, are a failure dressed as an answer."""
-    from acp_broker.core.doubt import judge  # noqa: PLC0415 - see `load`
+def tells_retry(method: str, params: dict[str, Raw] | None) -> bool:
+    """Whether a notification of an agent's own says that it tries its provider again."""
+    from acp_broker.core.retrying import is_retry_method, says_retry  # noqa: PLC0415 - see above
 
-    return judge(words, stop_reason, story.has_usage(answer), habits)
+    raw = msgspec.json.encode(params)
+    return is_retry_method(method) or (_mentions(raw) and says_retry(msgspec.json.decode(raw)))
+
+
+def _retrying(attempt: int) -> tuple[Event, ...]:
+    return Reached(attempt, "retrying"), Noted(attempt)
+
+
+def _notes_retry(update: Update) -> bool:
+    """Whether the `_meta` of a note says so. Nearly none does: its bytes are searched before they are decoded."""
+    raw = bytes(update.params["update"])
+    if not _mentions(raw):
+        return False
+    from acp_broker.core.retrying import says_retry  # noqa: PLC0415 - see above
+
+    try:
+        return says_retry(msgspec.json.decode(_note(raw).meta))
+    except msgspec.DecodeError:
+        return False
+
+
+def _mentions(raw: bytes) -> bool:
+    return b"etry" in raw or b"econnecting" in raw

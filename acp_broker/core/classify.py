@@ -35,6 +35,9 @@ _STATUS = re.compile(
     re.IGNORECASE,
 )
 
+# An SDK's exception, as in "litellm.RateLimitError: ..." or "(ThrottlingException) when calling".
+_EXCEPTION = re.compile(r"\b[A-Z]\w{3,50}(?:Error|Exception)\b")
+
 # Further apart than _STATUS reaches: the end of one text and the beginning of the next are no neighbours.
 _APART = "\n\n\n\n"
 
@@ -148,6 +151,10 @@ def _structure(evidence: Evidence, rpc_code: int | None, prose: str) -> Iterator
     for found in _STATUS.finditer(prose):
         digits = found[1] or found[2] or found[3]
         yield _of_status(int(digits)), digits
+    for found in _EXCEPTION.finditer(prose):
+        kind = WORDS.get(fold(found[0]))
+        if kind is not None:
+            yield kind, found[0]
 
 
 def _of_status(status: int) -> FailureKind:

@@ -1,188 +1,43 @@
 """Failures dressed as answers: agents write their provider's failure as an ordinary message, then say `end_turn`.
 
-Three questions, from cheap to strict. `looks_like_failure` is asked of a first chunk and may be wrong: what it holds
-back waits 250 ms at most. `is_retry_notice` knows the agent's own "trying again". `judge` sees the whole answer.
+`look.first_look` is asked of every chunk before the commit point and may be wrong: what it calls doubtful waits 250 ms
+at most. `is_in_doubt_still` weighs what comes meanwhile, together with what is held. `judge` sees the whole answer.
 
 `judge` calls an answer a failure only if all of this holds:
 
 1. it ended as `end_turn` or `refusal`, and no `usage` says that a model has spoken;
-2. it has a failure notice's shape: an agent's exact wording (`_GOOSE`, `_SHAPES`); an error label ("Error:", "Request
-   failed:", a provider's JSON) before something that `classify` recognises; nothing but a provider's phrase ("Rate
-   limit exceeded. Please try again later."); or, where `usage` is the habit and is missing, a recognised opening;
-3. it does not explain ("means", "happens when", "you can fix"), ask, or lay out (fences, lists, headings, paragraphs),
-   and it is short.
+2. it has a notice's form, and `classify` recognises what it says. Strong forms, which nobody but a program writes: an
+   agent's own wording, a provider's own sentence, an SDK's exception, a status with its reason or body. Weak ones: a
+   label ("Error:", "Request failed:"); nothing but a phrase ("Rate limit exceeded. Please try again later."); or, where
+   `usage` is the habit and is missing, any known opening;
+3. nobody talks in it (`talk`): explains, speaks of the work, asks, lays out. Weak forms must not even hedge.
 
-What it costs. An answer that merely *repeats* a notice ("what does the log say?" - "Error: rate limit
-exceeded") is taken for one; nothing was shown or done yet, so another backend answers instead and the person still gets
-an answer. A notice that explains, or that comes in several chunks, is missed; then the person reads it, as without us.
+What it costs. An answer that merely *repeats* a notice ("what does the log say?" - "Error: rate limit exceeded"; "which
+status is that?" - "429 Too Many Requests") is taken for one: nothing was shown or done yet, so another backend answers
+instead, and this one rests. A notice that explains, or that trickles in as a model's words do (`_MOST_PIECES`), is
+missed: then the person reads it, as without us.
+
+The prompt is no evidence: who asks about "API Error: 529" may want it explained, or was failed by it a moment ago.
 """
 
-import re
-
+from acp_broker.core import wordings
 from acp_broker.core.classify import from_text
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.habits import UNKNOWN, Habits, Pattern
+from acp_broker.core.look import MAX_CHARS, looks_like_failure
 from acp_broker.core.names import StopReason
+from acp_broker.core.openings import MARKS
 from acp_broker.core.redact import plain
+from acp_broker.core.retrying import without_retries
+from acp_broker.core.talk import is_talk
 
-# A notice with a provider's whole JSON in it; longer first chunks are answers.
-_MAX_CHARS = 4_000
-# Without an agent's exact wording: a label and a sentence or two.
+# Without an agent's or a provider's own wording: a label and a sentence or two.
 _MAX_LABELLED = 1_000
 _MAX_BARE = 300
-
-# Marks that stand before a notice. Quotes, backticks and ">" are not among them: who quotes, talks about it.
-_MARKS = " \t\r\n*_[(!•■❌⛔⚠️✖🚫🔴"
-_LONGEST_OPENING = 32
-
-# Lower case. From the shapes below, agents.md's exact shapes, and the providers' own sentences.
-_OPENINGS = (
-    "error",
-    "api error",
-    "llm error",
-    "ran into this error",
-    "an error occurred",
-    "internal error",
-    "internal server error",
-    "server error",
-    "provider error",
-    "model error",
-    "fatal:",
-    "exceeded retry limit",
-    "unexpected status",
-    "stream disconnected",
-    "stream error",
-    "network error",
-    "connection error",
-    "unable to connect",
-    "request failed",
-    "request timed out",
-    "request rejected",
-    "rate limit",
-    "too many requests",
-    "service unavailable",
-    "overloaded",
-    "usage limit",
-    "quota exceeded",
-    "insufficient",
-    "you've hit your",
-    "you have hit your",
-    "you've reached your",
-    "you exceeded your",
-    "claude ai usage limit",
-    "claude usage limit",
-    "credit balance",
-    "your credit balance",
-    "invalid api key",
-    "incorrect api key",
-    "not logged in",
-    "please run /login",
-    "oauth token",
-    "authentication",
-    "unauthorized",
-    "prompt is too long",
-    "selected model is at capacity",
-    "the model is ",
-    "the server is ",
-    "the service is ",
-    "http 4",
-    "http 5",
-    '{"error"',
-    '{"type":"error"',
-    '{"type": "error"',
-)
-
-_RETRY_OPENINGS = ("retry", "reconnect", "info:", "warning:", "attempt ", "api error", "rate limit", "error")
-
-# pi: "Retrying (attempt 1/3, waiting 2s)...", "Retry finished, resuming."; codex: "Reconnecting... 1/5"
-_COUNTED = r"(?:retrying|reconnecting)(?:\.{3}|…)?\s*\(?(?:attempt )?\d+\s?/\s?\d+[^)\n]{0,60}\)?(?:\.{3}|…)?"
-_RESUMED = r"retry finished, resuming\."
-# After a reason, as in "Info: (the reason). Retrying..." or "API Error (the reason) · Retrying in 5 seconds…"
-_REASONED = r"(?:[^\n]{1,300}\b)?retrying(?: in \d[^\n]{0,60}| \([^\n]{0,60}\)\W*|\W{0,3})"
-_RETRY = re.compile(rf"{_COUNTED}|{_RESUMED}|{_REASONED}", re.IGNORECASE)
-# Some stand before the final notice, run together.
-_LEADING_RETRY = re.compile(rf"\s*(?:{_COUNTED}|{_RESUMED})", re.IGNORECASE)
-
-# Pinned at both ends by goose's own words: nobody else writes this, so nothing more is asked.
-_GOOSE = re.compile(
-    r"Ran into this error\b.*Please retry if you think this is a transient or recoverable error\.", re.DOTALL
-)
-
-# How agents' exact wordings begin, and what each means where its text says nothing more.
-_SHAPES: tuple[Pattern, ...] = tuple(
-    Pattern(re.compile(shape), kind)
-    for shape, kind in (
-        # claude
-        (r"(?:Please run /login · )?API Error(?::| \()", FailureKind.UNCLASSIFIED),
-        (r"Invalid API key · |OAuth (?:token|session) [\w ]{3,40} · ", FailureKind.AUTH_REJECTED),
-        (r"Not logged in · ", FailureKind.AUTH_MISSING),
-        (r"Claude (?:AI )?usage limit reached\b", FailureKind.ACCOUNT_RATE_LIMITED),
-        (r"You've (?:hit|reached) your (?:[\w-]+ ){0,2}limit(?: ?[·∙.]|$)", FailureKind.ACCOUNT_RATE_LIMITED),
-        (r"(?:Your )?[Cc]redit balance is too low\b", FailureKind.BILLING),
-        (r"Prompt is too long\.?$", FailureKind.CONTEXT_OVERFLOW),
-        # codex
-        (r"exceeded retry limit, last status: \d{3}\b", FailureKind.SERVER_ERROR),
-        (r"unexpected status \d{3}\b", FailureKind.SERVER_ERROR),
-        (r"stream (?:disconnected before completion|error): ", FailureKind.SERVER_ERROR),
-        (r"Selected model is at capacity\.", FailureKind.OVERLOADED),
-        # openhands
-        (r"Error: Conversation run failed for id=", FailureKind.UNCLASSIFIED),
-    )
-)
-
-_LABEL = re.compile(
-    r"(?:fatal |api |llm |provider |model |server |internal |request |connection |network )?"
-    r"error\b[*_)\]]{0,3}(?: code)?\s?[:\u2013\u2014-]"
-    r"|(?:request|completion|generation) failed\b[^.\n]{0,40}:"
-    r"|an error occurred\b[^.\n]{0,60}[:.]"
-    r"|fatal:|http [45]\d\d\b"
-    r'|\{"error": ?[{"]|\{"type": ?"error"',
-    re.IGNORECASE,
-)
-
-# Nothing but a phrase of a provider's, and perhaps the wish to try again.
-_PHRASE = (
-    r"(?:api )?rate limit (?:exceeded|reached)|usage limit reached|quota exceeded|too many requests"
-    r"|(?:the )?(?:service|server|model) (?:is )?(?:currently |temporarily )?(?:unavailable|overloaded)|overloaded"
-    r"|internal server error|connection error|request timed out"
-    r"|unauthorized|authentication (?:required|failed)|(?:invalid|incorrect) api key"
-)
-_TRY_AGAIN = r"\s*(?:please )?(?:try|retry|wait)\b[^.\n]{0,80}[.!]?"
-_BARE = re.compile(rf"(?:{_PHRASE})(?: ?\(\d{{3}}\))?[.!]?(?:{_TRY_AGAIN})?", re.IGNORECASE)
-
-_EXPLAINS = re.compile(
-    r"\b(?:means?|meaning|indicates?|refers? to|happens?|occurs?|usually|typically|often|for example|such as"
-    r"|is (?:returned|sent|raised|thrown|what|one|an?|the)|are (?:returned|raised)"
-    r"|to (?:fix|handle|avoid|solve|resolve)"
-    r"|you (?:can|could|should|need to|may) (?:fix|handle|catch|wrap|add|use|retry|change|set)"
-    r"|let me|let's|here(?:'s| is| are)|i(?:'ll|'ve|'d| will| have| would| see| think| found| fixed| added)"
-    r"|in (?:the|your|this) (?:code|logs?|file|test|script|function|handler))\b",
-    re.IGNORECASE,
-)
-_LAID_OUT = re.compile(r"```|\?\s*$|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>", re.MULTILINE)
-_PARAGRAPH = re.compile(r"\n\s*\n")
-
-
-def looks_like_failure(text: str, habits: Habits = UNKNOWN) -> bool:
-    """Whether a first chunk should be held until the next event settles what it is. Broad, and cheap for all others."""
-    if len(text) > _MAX_CHARS:
-        return False
-    if text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_OPENINGS):
-        return True
-    return any(notice.regex.match(text.lstrip(_MARKS)) for notice in habits.notices)
-
-
-def is_retry_notice(text: str, habits: Habits = UNKNOWN) -> bool:
-    """Whether a chunk is an agent's own word that it tries its provider again: a note, and evidence."""
-    opens_so = text[:_LONGEST_OPENING].lstrip(_MARKS).lower().startswith(_RETRY_OPENINGS)
-    if opens_so and _RETRY.fullmatch(text.strip(_MARKS)) is not None:
-        return True
-    return any(own.fullmatch(text.strip()) for own in habits.retrying)
-
-
-def is_aside(text: str, habits: Habits) -> bool:
-    """Whether a chunk is the adapter's own: a banner, a warning, a system prompt."""
-    return any(own.match(text) for own in habits.asides)
+# Notices come in one piece, or a few; what trickles in was written by a model.
+_MOST_PIECES = 4
+# So short that a notice may not have said yet what it is.
+_UNSAID = 40
 
 
 def judge(
@@ -198,38 +53,69 @@ def judge(
     """
     if usage_present or stop_reason not in ("end_turn", "refusal"):
         return None
-    notice = _without_retries(words).strip()
-    if not notice or len(notice) > _MAX_CHARS:
+    whole = without_retries(words).strip()
+    if not whole or len(whole) > MAX_CHARS:
         return None
-    unmarked = notice.lstrip(_MARKS)
-    pinned = next((own.kind for own in habits.notices if own.regex.fullmatch(unmarked)), None)
-    if pinned is not None or _GOOSE.fullmatch(unmarked):
-        return _failure(notice, pinned or FailureKind.UNCLASSIFIED)
-    shape = next((one.kind for one in (*habits.notices, *_SHAPES) if one.regex.match(unmarked)), None)
-    if shape is None and not _has_failure_form(unmarked, is_usage_missing=usage_present is False):
-        return None
-    if _EXPLAINS.search(notice) or _LAID_OUT.search(notice):
-        return None
-    return _failure(notice, shape)
-
-
-def _failure(notice: str, otherwise: FailureKind | None) -> Failure | None:
-    said = from_text(notice, seen_at="submitted")
-    if said is None and otherwise is not None:
-        return Failure(otherwise, plain(notice), seen_at="submitted")
+    notice = wordings.WARNING_LABEL.sub("", whole.strip(MARKS), count=1)
+    meaning = _pinned(notice, habits)
+    if meaning is None:
+        meaning = _meaning(notice, habits)
+        is_proven = meaning is not None or wordings.is_program(notice)
+        if not is_proven and not _is_weak(notice, habits, is_usage_missing=usage_present is False):
+            return None
+        if is_talk(whole, is_proven=is_proven):
+            return None
+    said = from_text(whole, seen_at="submitted")
+    if said is None and meaning is not None:
+        return Failure(meaning, plain(whole), seen_at="submitted")
     return said
 
 
-def _has_failure_form(notice: str, *, is_usage_missing: bool) -> bool:
-    if _BARE.fullmatch(notice.rstrip(_MARKS)):
+def is_in_doubt_still(words: str, pieces: int, habits: Habits = UNKNOWN) -> bool:
+    """Whether all that is held, the latest chunk included, may yet turn out to be a notice."""
+    if pieces > _MOST_PIECES or not looks_like_failure(words, habits):
+        return False
+    notice = without_retries(words).strip(MARKS)
+    is_own = wordings.WHOLE.match(notice) is not None or _meaning(notice, habits) is not None
+    is_proven = is_own or len(notice) <= _UNSAID or wordings.is_program(notice)
+    if not is_proven and not _is_weak(notice, habits, is_usage_missing=False):
+        return False
+    return not is_talk(words, is_proven=is_proven)
+
+
+def judge_silence(stop_reason: StopReason, usage_present: bool | None) -> Failure | None:  # noqa: FBT001
+    """The failure that a turn is in which nothing at all was said, or None. `end_turn` is the machine's to judge.
+
+    A model that refuses, or whose tokens ran out in hidden thoughts, has been asked: then there is `usage`.
+    """
+    if usage_present or stop_reason in ("end_turn", "cancelled"):
+        return None
+    text = f"ended the turn as {stop_reason} without showing anything"
+    return Failure(FailureKind.EMPTY_TURN, text, seen_at="submitted")
+
+
+def _pinned(notice: str, habits: Habits) -> FailureKind | None:
+    """What a wording means that fits the whole text: nothing more is asked."""
+    for own in habits.notices:
+        if own.regex.fullmatch(notice):
+            return own.kind
+    return FailureKind.UNCLASSIFIED if wordings.WHOLE.fullmatch(notice) else None
+
+
+def _meaning(notice: str, habits: Habits) -> FailureKind | None:
+    """What an agent's or a provider's own wording means where its text says nothing more exact."""
+    own: tuple[Pattern, ...] = (*habits.notices, *wordings.SHAPES)
+    for one in own:
+        if one.regex.match(notice):
+            return one.kind
+    return FailureKind.UNCLASSIFIED if wordings.is_sentence(notice) else None
+
+
+def _is_weak(notice: str, habits: Habits, *, is_usage_missing: bool) -> bool:
+    """Whether the wording is a notice's, and may as well be a person's."""
+    if len(notice) > _MAX_LABELLED:
+        return False
+    if wordings.is_labelled(notice) or (len(notice) <= _MAX_BARE and wordings.is_bare(notice)):
         return True
-    if _LABEL.match(notice):
-        return len(notice) <= _MAX_LABELLED and (notice.startswith("{") or not _PARAGRAPH.search(notice))
-    return is_usage_missing and len(notice) <= _MAX_BARE and "\n" not in notice and looks_like_failure(notice)
-
-
-def _without_retries(words: str) -> str:
-    end = 0
-    while (notice := _LEADING_RETRY.match(words, end)) is not None:
-        end = notice.end()
-    return words[end:]
+    is_line = len(notice) <= _MAX_BARE and "\n" not in notice
+    return is_usage_missing and is_line and looks_like_failure(notice, habits)

@@ -30,7 +30,7 @@ _STATUS_KEYS = frozenset(
 )
 # ... its prose ...
 _TEXT_KEYS = frozenset(
-    {"message", "details", "detail", "error", "reason", "text", "cause", "body", "responsebody", "raw"}
+    {"message", "msg", "details", "detail", "error", "reason", "text", "cause", "body", "responsebody", "raw"}
 )
 # ... and how long to wait.
 _WAIT_KEYS = frozenset({"retryafter", "retryafters", "retryafterseconds", "retrydelay", "resetsinseconds"})

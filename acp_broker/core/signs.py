@@ -198,6 +198,7 @@ TEXTS = _patterns(
         Kind.CONTEXT_OVERFLOW,
         r"context size has been exceeded|exceeds the available context size",
     ),  # LM Studio, llama.cpp
+    (Kind.CONTEXT_OVERFLOW, r"when context (?:the )?overflows|context length of only \d"),  # LM Studio
     (Kind.CONTEXT_OVERFLOW, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.CONTEXT_OVERFLOW, r"上下文过长"),  # OpenClaw, ERROR_PATTERNS
     # Gemini words a limit per minute as OpenAI words an empty purse, and adds when to come back.
@@ -206,6 +207,8 @@ TEXTS = _patterns(
     (Kind.BILLING, r"payment required|billing_error|billing hard limit|exceeded your current quota"),  # HTTP; OpenAI
     (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
     (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic
+    (Kind.BILLING, r"specified api usage limits"),  # Anthropic: a limit that the workspace has set itself
+    (Kind.BILLING, r"quota exceeded\. check your plan"),  # codex
     (Kind.BILLING, r"余额不足"),
     (Kind.ACCOUNT_RATE_LIMITED, r"usage[ _]limit|(?:hit|reached) your (?:\w+ )?limit"),  # codex, claude
     (Kind.ACCOUNT_RATE_LIMITED, r"(?:hourly|daily|weekly|monthly|session|\d-hour) (?:\w+ )?limit"),  # claude
@@ -224,13 +227,17 @@ TEXTS = _patterns(
     ),
     (Kind.AUTH_REJECTED, r"invalid (?:bearer|access|refresh|auth|oauth)[ -]?token|oauth session expired"),
     (Kind.AUTH_REJECTED, r"(?:account|organization) (?:has been |is )?(?:deactivated|disabled|suspended)"),
+    (
+        Kind.AUTH_REJECTED,
+        r"security token included in the request is (?:expired|invalid)|invalid subscription key",
+    ),  # AWS, Azure
     (Kind.AUTH_REJECTED, r"not allowed for this organization|must be a member of an organization|IP not authorized"),
     (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in"),
-    (Kind.AUTH_MISSING, r"(?:no|missing) (?:api[ _]key|credentials?)\b|didn't provide an api key"),  # OpenAI
+    (Kind.AUTH_MISSING, r"(?:no|missing) (?:auth )?(?:api[ _]key|credentials?)\b|didn't provide an api key"),  # OpenAI
     (Kind.AUTH_MISSING, r"api[ _]key (?:is )?(?:missing|required|not (?:set|found|provided|configured))"),
     (Kind.RATE_LIMITED, r"rate[ _-]?limit|too[ _]many[ _](?:concurrent )?requests|throttl(?:ed|ing)"),
     (Kind.RATE_LIMITED, r"resource[ _](?:has been )?exhausted|quota (?:was |has been )?exceeded|quota_exceeded"),
-    (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown"),
+    (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown|capacity exceeded"),  # ...; Mistral
     (Kind.RATE_LIMITED, r"请求过于频繁|调用频率|频率限制"),
     (
         Kind.OVERLOADED,
@@ -243,6 +250,7 @@ TEXTS = _patterns(
     (Kind.OVERLOADED, r"\bloading model\b"),  # llama.cpp
     (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model"),
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?(?:does not exist|not found|is not (?:available|supported))"),
+    (Kind.MODEL_NOT_FOUND, r"no endpoints found|not have access to the model"),  # OpenRouter; Bedrock
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?has been (?:retired|deprecated|removed)"),
     (
         Kind.MODEL_NOT_FOUND,
@@ -268,6 +276,11 @@ TEXTS = _patterns(
     ),
     (Kind.SERVER_ERROR, r"upstream (?:connect )?error|provider returned error|stream disconnected|stream_read_error"),
     (Kind.SERVER_ERROR, r"\btime(?:d )?out\b|APITimeoutError|deadline[ _]exceeded|operation was aborted"),
+    (Kind.SERVER_ERROR, r"error (?:has )?occurred while processing|internal error has occurred"),  # OpenAI; Gemini
+    (
+        Kind.SERVER_ERROR,
+        r"unable to process your request|requires more system memory|runner process has",
+    ),  # Bedrock; Ollama
     (Kind.SERVER_ERROR, r"without sending any chunks|\bterminated\b"),
     (Kind.GARBLED, r"(?:is not valid|invalid|malformed) json|unexpected token .{1,20} in json|malformed[ _]response"),
     (Kind.GARBLED, r"failed to (?:parse|decode) (?:the )?(?:json|response)|<!doctype html|<html"),

@@ -3,14 +3,6 @@
 Read for every update before the commit point: set look-ups only.
 """
 
-from enum import Enum
-
-
-class Voice(Enum):
-    NOTE = "note"
-    VISIBLE = "visible"
-
-
 # Show nothing by themselves. ACP v1, SessionUpdate; `user_message_chunk` during a prompt is an echo of it (vibe).
 NOTES = frozenset(
     {
@@ -28,13 +20,6 @@ CHUNKS = frozenset({"agent_message_chunk", "agent_thought_chunk"})
 
 # Looks at a file and changes nothing. Every other request acts (terminal, write, `_x`) or asks a person.
 _ONLY_READS = "fs/read_text_file"
-
-
-def voice(kind: str, text: str | None) -> Voice:
-    """Whether an update may be taken back; `text` is a chunk's text, None where it carries something else."""
-    if kind in NOTES or (kind in CHUNKS and text is not None and (not text or text.isspace())):
-        return Voice.NOTE
-    return Voice.VISIBLE
 
 
 def commits(method: str) -> bool:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from msgspec import Raw
 
 from acp_broker.broker import methods
 from acp_broker.broker.guard import call, guarded
@@ -82,7 +83,7 @@ class Buggy:
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
         client.reached("submitted")
         self._fall("run")
-        return Finished("refusal")
+        return Finished("refusal", Raw(b'{"usage":{"totalTokens":1}}'))
 
     async def call(self, method: str, params: object) -> object:
         self._fall("call")

@@ -35,14 +35,6 @@ def test_what_was_taken_is_held_no_more():
     assert [] == held.take()
 
 
-def test_its_text_is_what_the_model_said():
-    """What is judged is the answer, not its thoughts."""
-    held = Held()
-    held.add([thought("hm"), message("API "), usage(1), message("Error")])
-
-    assert "API Error" == held.text()
-
-
 def test_within_bounds_every_note_is_kept():
     """An agent's title, and then its better title."""
     held, said = Held(), [title("a"), title("b")]

@@ -190,7 +190,7 @@ async def test_a_second_run_starts_nothing_to_introduce_itself(tmp_path):
     for _ in range(2):
         async with house(tmp_path, primary=counting(SEES, made)) as home:
             answer = await (await home.connected()).initialize()
-            await home.broker.reception._learnt.save()
+            await home.broker.learnt.save()
 
     assert ([False], True) == (made, answer["agentCapabilities"]["promptCapabilities"]["image"])
 
@@ -211,7 +211,7 @@ async def test_a_changed_config_is_learnt_for_anew(tmp_path):
     for fingerprint in ("a", "b"):
         async with house(tmp_path, primary=counting(SEES, made, fingerprint=fingerprint)) as home:
             await (await home.connected()).initialize()
-            await home.broker.reception._learnt.save()
+            await home.broker.learnt.save()
 
     assert [False, False] == made
 
@@ -220,7 +220,7 @@ async def test_what_a_session_teaches_corrects_what_was_learnt(tmp_path):
     """The agent was updated: from the next connection on, the promise is honest."""
     async with house(tmp_path, primary=runtime("primary", SPARE, fingerprint="same")) as home:
         await home.editor()
-        await home.broker.reception._learnt.save()
+        await home.broker.learnt.save()
     async with house(tmp_path, primary=runtime("primary", SEES, fingerprint="same")) as home:
         editor = await home.editor()
         await editor.new()
@@ -259,8 +259,8 @@ async def test_what_is_learnt_holds_no_session_of_anybody(tmp_path):
     """The agent's own id of a session is of no use to the next."""
     async with house(tmp_path, primary={"modes": {"currentModeId": "a", "availableModes": []}}) as home:
         await (await home.editor()).new()
-        await home.broker.reception._learnt.save()
-    lessons = json.loads((tmp_path / "state" / "learnt.json").read_bytes())
+        await home.broker.learnt.save()
+    lessons = json.loads((tmp_path / "state" / "learnt.json").read_bytes())["lessons"]
 
     assert ["modes" in lesson["opened"] and "sessionId" not in lesson["opened"] for lesson in lessons.values()] == [
         True

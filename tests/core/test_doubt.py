@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp_broker.core.doubt import is_retry_notice, judge, looks_like_failure
+from acp_broker.core.doubt import judge
 from acp_broker.core.failures import FailureKind
+from acp_broker.core.look import looks_like_failure
 from acp_broker.core.names import StopReason
+from acp_broker.core.retrying import is_retry_notice
 
 K = FailureKind
 GOOSE_END = "\n\nPlease retry if you think this is a transient or recoverable error."
@@ -237,13 +239,13 @@ def test_where_usage_says_that_a_model_spoke_it_is_an_answer(words: str, kind: F
     assert judge(words, "end_turn", True) is None
 
 
-@pytest.mark.parametrize("words", ["Rate limit hit for this key", "Unable to connect to API (ECONNREFUSED)"])
+@pytest.mark.parametrize("words", ["Rate limit hit for this key", "Authentication with the provider timed out"])
 def test_a_broken_habit_is_evidence(words: str) -> None:
     """agents.md 1.5: absence of `usage` counts where its presence is the habit."""
     assert judge(words, "end_turn", False) is not None
 
 
-@pytest.mark.parametrize("words", ["Rate limit hit for this key", "Unable to connect to API (ECONNREFUSED)"])
+@pytest.mark.parametrize("words", ["Rate limit hit for this key", "Authentication with the provider timed out"])
 def test_without_a_habit_a_mere_opening_is_no_evidence(words: str) -> None:
     """The other half of the rule above."""
     assert judge(words, "end_turn", None) is None

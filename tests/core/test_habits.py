@@ -2,9 +2,12 @@
 
 import re
 
-from acp_broker.core.doubt import is_aside, is_retry_notice, judge, looks_like_failure
+from acp_broker.core.doubt import judge
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.habits import UNKNOWN, Habits, Pattern
+from acp_broker.core.look import first_look, looks_like_failure
+from acp_broker.core.retrying import is_retry_notice
+from acp_broker.core.weight import Weight
 
 OWN = Habits(
     notices=(Pattern(re.compile(r"Oh no, the cloud"), FailureKind.OVERLOADED),),
@@ -46,4 +49,6 @@ def test_a_retry_of_its_own_is_known() -> None:
 
 def test_an_aside_of_its_own_is_known() -> None:
     """A banner is no answer."""
-    assert (True, False) == (is_aside("cloudy v3\n---\n", OWN), is_aside("cloudy v3", UNKNOWN))
+    banner = "cloudy v3\n---\n"
+
+    assert (Weight.ASIDE, Weight.PLAIN) == (first_look(banner, OWN), first_look(banner, UNKNOWN))

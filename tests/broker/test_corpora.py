@@ -1,0 +1,97 @@
+"""Every text of the corpora through a whole broker: honest answers arrive, failures never do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from acp_broker.contract import Finished
+from acp_broker.core.names import BackendId, Candidate, StopReason
+from acp_broker.wire.acp import Update, message
+from tests.support import corpora
+from tests.support.harness import Editor, House, house, is_update
+from tests.support.player import Player
+
+pytestmark = pytest.mark.anyio
+
+_RETRIES = [message("Retrying (attempt 1/2, waiting 0s)..."), message("Retry finished, resuming.")]
+
+
+def whole(text: str) -> list[Update]:
+    return [message(text)]
+
+
+def halves(text: str) -> list[Update]:
+    middle = (len(text) + 1) // 2
+    return [message(text[:middle]), message(text[middle:])]
+
+
+def after_retries(text: str) -> list[Update]:
+    return [*_RETRIES, message(text)]
+
+
+def with_a_newline(text: str) -> list[Update]:
+    return [message(f"{text}\n")]
+
+
+def in_bold(text: str) -> list[Update]:
+    return [message(f"**{text}**")]
+
+
+WAYS = [whole, halves, after_retries, with_a_newline, in_bold]
+ENDS: list[tuple[object, StopReason]] = [*((way, "end_turn") for way in WAYS), (whole, "refusal")]
+
+
+class Stage:
+    """A broker with a primary that plays what it is told, and a spare that says so."""
+
+    def __init__(self, home: House, editor: Editor, primary: Player) -> None:
+        self._home, self._editor, self._primary = home, editor, primary
+
+    async def play(self, updates: list[Update], reason: StopReason) -> tuple[str, list[str]]:
+        """The words that arrived in a session of its own, and who was tried."""
+        self._primary.plays, self._primary.end = updates, Finished(reason)
+        turn = await self._editor.prompt(session := await self._editor.new())
+        await self._editor.call("session/close", sessionId=session)
+        # No text may find the primary resting for the one before it.
+        self._home.broker.chain.served(Candidate(BackendId("primary")))
+        said = [message["params"]["update"] for message in turn.heard if is_update(message)]
+        return "".join(one["content"]["text"] for one in said), turn.attempts
+
+
+@asynccontextmanager
+async def staged(path: Path) -> AsyncIterator[Stage]:
+    primary, spare = Player(), Player()
+    spare.plays = [message("spare")]
+    async with house(path, primary=primary.open, spare=spare.open) as home:
+        yield Stage(home, await home.editor(), primary)
+
+
+@pytest.mark.parametrize(("way", "reason"), ENDS)
+async def test_no_honest_answer_is_taken_for_a_failure(tmp_path, way, reason):
+    """False alarms are as bad as misses: somebody has paid for these words, and waits for them."""
+    lost = []
+
+    async with staged(tmp_path) as stage:
+        for one in corpora.honest():
+            words, attempts = await stage.play(way(one.text), reason)
+            if attempts != ["primary"] or one.text not in words:
+                lost.append((one.text, attempts))
+
+    assert [] == lost
+
+
+@pytest.mark.parametrize(("way", "reason"), ENDS)
+async def test_no_failure_is_taken_for_an_answer(tmp_path, way, reason):
+    """Not one word of it may arrive, and somebody else answers."""
+    shown = []
+
+    async with staged(tmp_path) as stage:
+        for one in corpora.failing():
+            words, attempts = await stage.play(way(one.text), reason)
+            expected = "" if one.kind in ("context_overflow", "bad_request") else "spare"
+            if (expected, f"primary {one.kind}") != (words, attempts[0]):
+                shown.append((one.text, words, attempts))
+
+    assert [] == shown
