@@ -20,6 +20,8 @@ missed: then the person reads it, as without us.
 The prompt is no evidence: who asks about "API Error: 529" may want it explained, or was failed by it a moment ago.
 """
 
+from msgspec.structs import replace
+
 from acp_broker.core import wordings
 from acp_broker.core.classify import from_text
 from acp_broker.core.failures import Failure, FailureKind
@@ -68,6 +70,9 @@ def judge(
     said = from_text(whole, seen_at="submitted")
     if said is None and meaning is not None:
         return Failure(meaning, plain(whole), seen_at="submitted")
+    if said is not None and said.kind is FailureKind.BAD_REQUEST:
+        # A provider's 400 is about the request that this agent wrote; another agent writes one of its own.
+        return replace(said, kind=FailureKind.UNSUPPORTED)
     return said
 
 

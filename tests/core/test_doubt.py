@@ -32,7 +32,7 @@ NOTICES = [
         'API Error: 529 {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}',
         K.OVERLOADED,
     ),
-    ('API Error: 400 {"type":"error","error":{"type":"invalid_request_error","message":"x"}}', K.BAD_REQUEST),
+    ('API Error: 400 {"type":"error","error":{"type":"invalid_request_error","message":"x"}}', K.UNSUPPORTED),
     ("API Error: Repeated 529 Overloaded errors", K.OVERLOADED),
     ("API Error: Connection error.", K.UNREACHABLE),
     ("API Error (Request timed out.)", K.SERVER_ERROR),
@@ -48,7 +48,7 @@ NOTICES = [
     ("Prompt is too long", K.CONTEXT_OVERFLOW),
     # codex2
     ("exceeded retry limit, last status: 429 Too Many Requests, request id: r1", K.RATE_LIMITED),
-    ("unexpected status 400 Bad Request: malformed, url: http://127.0.0.1:9/v1/responses", K.BAD_REQUEST),
+    ("unexpected status 400 Bad Request: malformed, url: http://127.0.0.1:9/v1/responses", K.UNSUPPORTED),
     ("unexpected status 503 Service Unavailable: no", K.SERVER_ERROR),
     ("stream disconnected before completion: error sending request for url (http://127.0.0.1:9/v1)", K.UNREACHABLE),
     (

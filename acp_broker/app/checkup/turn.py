@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from acp_broker.app.checkup.watch import Watch
-from acp_broker.broker import weighing
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.limit import within
+from acp_broker.broker.weighing import Weighing
 from acp_broker.clock import Clock
 from acp_broker.contract import Backend, CancelAsked, Finished, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.habits import Habits
 from acp_broker.core.names import TurnId
 from acp_broker.core.turnrules import Limits
-from acp_broker.core.turnwords import Noted, Reached
+from acp_broker.core.turnwords import Doubted, Noted, Reached, Spoke
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Update, text_of
 
@@ -37,16 +37,20 @@ class _Voice(Watch):
 
     def __init__(self, clock: Clock, limits: Limits, habits: Habits) -> None:
         super().__init__(clock, limits)
-        self.habits = habits
+        self.weighing = Weighing()
+        self.weighing.habits = habits
+        self.is_doubting = self.has_spoken = False
         self.words = ""
         self.first_at: float | None = None
 
     def show(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            for event in weighing.weighed(1, update, self.habits):
+            for event in self.weighing.events(1, update, is_doubting=self.is_doubting):
                 if isinstance(event, Reached):
                     self.reached(event.phase)
                 elif not isinstance(event, Noted):
+                    self.is_doubting = isinstance(event, Doubted)
+                    self.has_spoken |= isinstance(event, Spoke)
                     self._heard(update)
 
     def _heard(self, update: Update) -> None:
@@ -77,9 +81,10 @@ def _failed(outcome: Finished | Failure, voice: _Voice) -> Failure | None:
         return outcome
     if outcome.stop_reason == "cancelled":
         return Failure(FailureKind.CANCELLED, "it cancelled the turn, and nobody had asked it to", seen_at="submitted")
-    if voice.first_at is None:
+    failure = None if voice.has_spoken else voice.weighing.judged(outcome, reports_usage=False)
+    if failure is None and voice.first_at is None and not voice.weighing.has_warned:
         return Failure(FailureKind.EMPTY_TURN, "it ended the turn and said nothing", seen_at="submitted")
-    return weighing.judged(voice.words, outcome.stop_reason, outcome.answer, voice.habits)
+    return failure
 
 
 def _unheard(event: str, **fields: object) -> None:
