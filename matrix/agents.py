@@ -28,13 +28,17 @@ class Pip(Struct, frozen=True):
 
 
 class Agent(Struct, frozen=True):
-    """`command` begins with a program in the packages' own folder; `files` are written below its home."""
+    """`command` begins with a program in the packages' own folder; `files` are written below its home.
+
+    `prepare` are arguments with which that program is run once in each new home, before anything else.
+    """
 
     name: str
     source: Npm | Pip
     command: tuple[str, ...]
     env: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
+    prepare: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -187,6 +191,8 @@ AGENTS = (
             "GOOSE_DISABLE_KEYRING": "1",
             "GOOSE_TELEMETRY_ENABLED": "false",
         },
+        # It makes its database at its first start, and a session that is asked for meanwhile may find none.
+        prepare=("session", "list"),
     ),
     Agent(
         "pi",

@@ -4,8 +4,10 @@ Nothing of the user's is inherited: no login, no settings, no proxy. What an age
 """
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import DEVNULL
 
 from msgspec import Struct
 
@@ -14,6 +16,8 @@ from matrix.install import Installed
 
 # In the environment of every process of a cell, so that those which are left can be found.
 MARKER = "ACP_MATRIX_CELL"
+# On a busy machine.
+PREPARE_S = 60.0
 # What a program needs of its surroundings to run at all.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "TZ")
 
@@ -60,7 +64,24 @@ class Place:
             path.write_text(_fill(text, filled))
         own = {name: _fill(value, filled) for name, value in agent.env.items()}
         path_of = os.pathsep.join([*map(str, installed.path), os.environ.get("PATH", os.defpath)])
-        return Seat(agent, installed.command, {"HOME": str(home), "PATH": path_of, **own})
+        seat = Seat(agent, installed.command, {"HOME": str(home), "PATH": path_of, **own})
+        if agent.prepare:
+            self._prepare(seat)
+        return seat
+
+    def _prepare(self, seat: Seat) -> None:
+        command, environ = [seat.command[0], *seat.agent.prepare], {**self.environ, **seat.env}
+        with self.stderr.open("ab") as sink:
+            subprocess.run(
+                command,
+                env=environ,
+                cwd=self.work,
+                stdin=DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                timeout=PREPARE_S,
+                check=True,
+            )
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -8,16 +8,19 @@ How each is set up is the matrix's business; here they come from tests/agents, a
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from matrix.agents import AGENTS, Npm
+from msgspec.structs import replace
+
+from matrix.agents import AGENTS, MODEL, Npm
 from matrix.install import Installed
 from tests.support import npm
 
 HERE = Path(__file__).parents[1] / "agents"
 NAMES = ("claude", "codex-zed", "goose")
-# By whom each is followed: another make, at another provider.
-FALLBACKS = {"claude": "goose", "codex-zed": "goose", "goose": "claude"}
+# A model that this Codex knows: of others it warns, and a fallback is to say nothing but its answer.
+_KNOWN_MODEL = "gpt-5.4"
 
 
 def install() -> dict[str, Installed]:
@@ -29,6 +32,15 @@ def install() -> dict[str, Installed]:
         agent.name: Installed(agent, (str(programs / agent.command[0]), *agent.command[1:]), (programs,))
         for agent in chosen
     }
+
+
+def fallback(name: str, agents: Mapping[str, Installed]) -> Installed:
+    """Who follows that agent: one of another make, which starts quickly."""
+    if name != "goose":
+        return agents["goose"]
+    codex = agents["codex-zed"]
+    files = {path: text.replace(MODEL, _KNOWN_MODEL) for path, text in codex.agent.files.items()}
+    return replace(codex, agent=replace(codex.agent, files=files))
 
 
 def locked() -> dict[str, str]:
