@@ -106,7 +106,8 @@ def open(settings: AcpConfig, tools: Tools) -> AbstractAsyncContextManager[Backe
     from backends.acp import rows  # noqa: PLC0415
     from backends.acp.life import living  # noqa: PLC0415
 
-    found = rows.find(settings.agent, settings.command, path=tools.environment.get("PATH"))
+    path = environment(settings, tools.environment).get("PATH")
+    found = rows.find(settings.agent, settings.command, path=path)
     row = found.row if found is not None else None
     # An agent that nobody follows keeps its own retries: they are all that its turns have.
     known = row.env if row is not None and tools.is_followed else {}
