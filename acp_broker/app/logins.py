@@ -1,11 +1,15 @@
 """Where a known agent's login is seen: files that it leaves, variables that it reads. No file is opened."""
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from acp_broker.app import user_files
 from backends.acp.row import Row
+
+# What a variable with a credential in it is called; others that a login reads name a provider, or an account.
+_CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|AUTH|PASSWORD")
 
 
 class Seen(Struct, frozen=True):
@@ -17,6 +21,11 @@ class Seen(Struct, frozen=True):
     @property
     def any(self) -> bool:
         return bool(self.files or self.variables)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The variables that hold one."""
+        return tuple(name for name in self.variables if _CREDENTIAL.search(name))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Exit status: 0 all of them can answer; 1 one of them cannot; 2 config.json canno
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,8 +13,6 @@ import anyio
 import msgspec
 from anyio import CancelScope
 from rich.console import Console, Group
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from acp_broker.app import kinds
@@ -23,6 +21,7 @@ from acp_broker.app.checkup.modes import Modes
 from acp_broker.app.checkup.report import Capabilities, Checked, Report
 from acp_broker.app.checkup.turn import PROMPT
 from acp_broker.app.user_files import shown
+from acp_broker.cli.facts import Fact, facts, mark
 from acp_broker.cli.terminal import plain, table_console
 from acp_broker.config import Config, load
 from acp_broker.core.names import BackendId
@@ -31,11 +30,7 @@ from acp_broker.errors import BrokerError
 
 CANNOT, UNUSABLE = 1, 2
 _ERR = Console(stderr=True, highlight=False, markup=False)
-# For a terminal that cannot show the rest of Unicode.
-_PLAIN = str.maketrans({"✓": "+", "✗": "x", "→": ">"})
 _LONGEST_ANSWER = 200
-# Columns: the longest name of a fact, and a gap.
-_NAMES = 11
 
 
 def run(path: Path | None, environ: Mapping[str, str], *, takes_turn: bool, as_json: bool) -> int:
@@ -52,9 +47,7 @@ def run(path: Path | None, environ: Mapping[str, str], *, takes_turn: bool, as_j
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         console = table_console()
-        console.print(
-            told(found, environ, is_wrapped=console.is_terminal, is_ascii=console.options.ascii_only), soft_wrap=True
-        )
+        console.print(told(found, environ, console), soft_wrap=True)
     return 0 if found.ok else CANNOT
 
 
@@ -94,51 +87,23 @@ class _Waiting(ExitStack):
         return Text(f"{self._does} {', '.join(self._names)} ...", "dim")
 
 
-def told(found: Checked, environ: Mapping[str, str], *, is_wrapped: bool = False, is_ascii: bool = False) -> Group:
-    """All of it, for a person; wrapped within the columns of a terminal, else a line for each fact."""
-    parts: list[Text | Padding] = []
+def told(found: Checked, environ: Mapping[str, str], console: Console) -> Group:
+    """All of it, for a person at this console."""
+    parts: list[Text | Group] = []
     for report in found.backends:
-        facts = list(_facts(report, environ))
-        parts.append(_head(report, is_ascii=is_ascii))
-        parts += [Padding(_table(facts), (0, 0, 0, 2))] if is_wrapped else [_line(name, text) for name, text in facts]
-        parts.append(Text())
-    for warning in found.warnings:
-        parts.append(Text(plain(f"warning: {warning.path}: {warning.finding}"), "yellow"))
-    if found.warnings:
-        parts.append(Text())
-    parts.append(_sum(found))
-    return Group(*parts)
+        advice = (("advice", Text(plain(one), "yellow")) for one in report.advice)
+        parts += [_head(report, console), facts([*_rows(report, environ), *advice], console), Text()]
+    parts += [Text(plain(f"warning: {warning.path}: {warning.finding}"), "yellow") for warning in found.warnings]
+    return Group(*parts, *([Text()] if found.warnings else []), _sum(found))
 
 
-def _head(report: Report, *, is_ascii: bool) -> Text:
-    mark, style = ("✓", "bold green") if report.can_answer else ("✗", "bold red")
-    text = Text().append(f"{mark.translate(_PLAIN) if is_ascii else mark} ", style).append(report.id, "bold")
-    text.append(f"  {report.role}", "dim")
+def _head(report: Report, console: Console) -> Text:
+    text = mark(console, is_good=report.can_answer).append(report.id, "bold").append(f"  {report.role}", "dim")
     said = " ".join(filter(None, (report.name, report.version)))
     return text.append(plain(f"  {said}"), "cyan") if said else text
 
 
-def _facts(report: Report, environ: Mapping[str, str]) -> Iterator[tuple[str, Text]]:
-    for name, text in _rows(report, environ):
-        yield name, text if isinstance(text, Text) else Text(plain(text))
-    for advice in report.advice:
-        yield "advice", Text(plain(advice), "yellow")
-
-
-def _table(facts: Sequence[tuple[str, Text]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in facts:
-        table.add_row(name, text)
-    return table
-
-
-def _line(name: str, text: Text) -> Text:
-    return Text().append(f"  {name:<{_NAMES}}", "dim").append_text(text)
-
-
-def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[tuple[str, str | Text]]:
+def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[Fact]:
     if report.why is not None:
         yield "fails", Text(plain(f"{report.failure}: {report.why}"), "red")
     if report.program is not None:
@@ -156,14 +121,14 @@ def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[tuple[str, str
     yield from _retries(report)
     if report.start_ms is not None or report.shares:
         common = (f"{' and '.join(share.what)} with {share.backend}" for share in report.shares)
-        yield "shares", ", ".join(common) or "nothing that is known with another one"
+        yield "shares", ", ".join(common) or "nothing, as far as is known"
     if report.turn is not None and report.turn.ok:
-        words = report.turn.words.strip()[:_LONGEST_ANSWER]
+        words = " ".join(report.turn.words.split())[:_LONGEST_ANSWER]
         first = f"first word in {_seconds(report.turn.first_ms)}, " if report.turn.first_ms is not None else ""
         yield "answers", f'"{words}" to "{PROMPT}"; {first}all in {_seconds(report.turn.ms)}'
 
 
-def _login(report: Report) -> Iterator[tuple[str, str | Text]]:
+def _login(report: Report) -> Iterator[Fact]:
     seen = ", ".join(report.login.seen)
     if report.login.state == "required":
         yield "logged in", Text("no" + (f", though there is {plain(seen)}" if seen else ""), "red")
@@ -171,7 +136,7 @@ def _login(report: Report) -> Iterator[tuple[str, str | Text]]:
         yield "logged in", f"yes ({seen})" if seen else "it opens a session; where its login is, is not known"
 
 
-def _retries(report: Report) -> Iterator[tuple[str, str | Text]]:
+def _retries(report: Report) -> Iterator[Fact]:
     if report.retries.state == "unknown":
         if report.agent is not None:
             yield "retries", "nothing is known that turns them off"

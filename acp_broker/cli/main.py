@@ -15,6 +15,7 @@ from acp_broker.edge import descriptors
 USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
 
+  init [--print]         find the agents of this machine and write a first config.json; it overwrites nothing [--json]
   check [--turn]         start every backend of the chain and say how each of them is [--json]
   demo                   watch five turns on scripted agents, one of them killed: no key, no network
   serve                  be a daemon: one broker for every editor and bridge of yours
@@ -143,6 +144,14 @@ def _ask(config: Path | None, words: list[str]) -> int:
     return ask.run(config, os.environ, words[0])
 
 
+def _init(config: Path | None, words: list[str]) -> int:
+    if set(words) - {"--print", "--json"}:
+        return _wrong("init takes nothing but --print and --json")
+    from acp_broker.cli import init  # noqa: PLC0415
+
+    return init.run(config, os.environ, prints="--print" in words, as_json="--json" in words)
+
+
 def _check(config: Path | None, words: list[str]) -> int:
     if set(words) - {"--turn", "--json"}:
         return _wrong("check takes nothing but --turn and --json")
@@ -208,6 +217,7 @@ def _sessions(_config: Path | None, words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
+    "init": _init,
     "check": _check,
     "demo": _demo,
     "serve": _serve,

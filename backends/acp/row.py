@@ -86,10 +86,12 @@ class Login(_Shape, frozen=True):
 class Pointing(_Shape, frozen=True):
     """How the agent is sent to another address of its provider's: by variables, or by a key in a file.
 
-    `{base}` stands for the address, without a path.
+    `local` sends it to a server that speaks OpenAI's API and needs no key. `{base}` stands for the address, without a
+    path, `{model}` for the name of a model.
     """
 
     env: dict[str, str] = {}
+    local: dict[str, str] = {}
     file: str | None = None
     key: str | None = None
 

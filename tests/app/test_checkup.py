@@ -145,12 +145,21 @@ def test_a_credential_is_named_by_where_it_is(
     assert Domain("p", expected, ("x",)) == domains.of(config, A, row, environment)
 
 
-def test_an_agent_that_is_sent_elsewhere_has_another_provider(tmp_path: Path) -> None:
-    """Who stands at that address is what it depends on."""
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "openai"),
+        ({"BASE": "http://127.0.0.1:1/v1/"}, "http://127.0.0.1:1"),
+        ({"KIND": "local", "HOST": "http://127.0.0.1:2"}, "http://127.0.0.1:2"),
+        ({"KIND": "openai", "HOST": "http://127.0.0.1:2"}, "openai"),
+    ],
+)
+def test_an_agent_that_is_sent_elsewhere_has_another_provider(
+    tmp_path: Path, environment: dict[str, str], expected: str
+) -> None:
+    """Who stands at that address is what it depends on; an address that another variable turns off is none."""
     content = {"acp": {"backend": "a"}, "backends": {"a": {"kind": "acp", "command": ["x"]}}}
     config = load(kinds(), path=write(tmp_path, content), environ={"HOME": "/home/u"})
-    row = Row(provider="openai", pointing=Pointing(env={"BASE": "{base}/v1", "KIND": "openai"}))
+    pointing = Pointing(env={"BASE": "{base}/v1"}, local={"KIND": "local", "HOST": "{base}"})
 
-    found = domains.of(config, A, row, {"BASE": "http://127.0.0.1:11434/v1/", "KIND": "openai"})
-
-    assert "http://127.0.0.1:11434" == found.provider
+    assert expected == domains.of(config, A, Row(provider="openai", pointing=pointing), environment).provider

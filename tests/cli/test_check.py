@@ -334,8 +334,24 @@ def test_a_mode_without_a_counterpart_is_named_with_the_one_that_draws_the_same_
     """A fallback that is passed over in the mode that everybody works in is none."""
     pair.configure(claude={"command": ["claude-agent-acp"]}, codex={"command": ["codex-acp"]})
 
-    where = 'map them under `modes` of backends.codex, such as "modes": {"acceptEdits":"workspace-write"}'
-    assert f"it is passed over while claude is in acceptEdits; {where}" in advice(pair)
+    write = 'in backends.codex write "modes": {"acceptEdits":"workspace-write"}'
+    assert f"it is passed over while claude is in acceptEdits; {write}" in advice(pair)
+
+
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (["agent-full-access"], "none of its own modes draws the same line"),
+        (["agent-full-access", "new"], "map what draws the same line under `modes` of backends.codex"),
+    ],
+)
+def test_a_mode_without_a_counterpart_is_said_to_have_none(pair: Machine, modes: list[str], said: str) -> None:
+    """Unless there are modes of which nothing is known."""
+    told = {"currentModeId": "agent-full-access", "availableModes": [{"id": mode} for mode in modes]}
+    pair.install("codex-acp", {**CODEX, "modes": told})
+    pair.configure(claude={"command": ["claude-agent-acp"]}, codex={"command": ["codex-acp"]})
+
+    assert f"it is passed over while claude is in acceptEdits; {said}" in advice(pair)
 
 
 def test_a_mode_that_is_not_there_is_named(pair: Machine) -> None:

@@ -1,6 +1,6 @@
 """What a person could do better, one sentence each: from what was found, in the order of what it costs them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from acp_broker.app.checkup.modes import POSTURES
@@ -59,14 +59,20 @@ def _modes(report: Report, primary: Report) -> Iterator[str]:
         return
     like = {mode: _like(report, primary, mode) for mode in report.modes.unmapped}
     known = {mode: own for mode, own in like.items() if own is not None}
-    where = f"map them under `modes` of backends.{report.id}"
-    sample = f', such as "modes": {bytes(encode(known)).decode()}' if known else ""
-    yield f"it is passed over while {primary.id} is in {_listed(report.modes.unmapped)}; {where}{sample}"
+    passed_over = f"it is passed over while {primary.id} is in {_listed(report.modes.unmapped)}"
+    if known:
+        yield f'{passed_over}; in backends.{report.id} write "modes": {bytes(encode(known)).decode()}'
+    elif all(mode in report.modes.postures for mode in report.modes.available):
+        yield f"{passed_over}; none of its own modes draws the same line"
+    else:
+        yield f"{passed_over}; map what draws the same line under `modes` of backends.{report.id}"
 
 
 def _like(report: Report, primary: Report, mode: str) -> str | None:
     """Its own mode that lets it do as much unasked, if that is known of both."""
     wanted = primary.modes.postures.get(mode)
+    if mode in report.modes.available and report.modes.postures.get(mode) == wanted:
+        return mode
     return next((own for own, posture in report.modes.postures.items() if posture == wanted), None)
 
 
@@ -80,9 +86,12 @@ def _shares(config: Config, report: Report) -> Iterator[str]:
     """Said once, at the later one of the two."""
     order = (config.acp.backend, *config.acp.fallbacks)
     before = order[: order.index(report.id)]
+    alike: dict[str, list[str]] = {}
     for share in report.shares:
         if share.backend in before:
-            yield f"it has the {_and(share.what)} of {share.backend}: what stops one stops the other"
+            alike.setdefault(_and(share.what), []).append(share.backend)
+    for what, others in alike.items():
+        yield f"it has the {what} of {_and(others)}: what stops one stops the other"
 
 
 def _command(config: Config, report: Report, about: About) -> Iterator[str]:
@@ -99,5 +108,5 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "none"
 
 
-def _and(names: tuple[str, ...]) -> str:
+def _and(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from acp_broker.app import logins
 from acp_broker.app.references import shown, wanted_by
 from acp_broker.config import AgentProfile, Config, GoogleProfile, OAuthProfile
 from acp_broker.core.names import BackendId
@@ -51,9 +52,16 @@ def _provider(row: Row | None, environment: Mapping[str, str]) -> str | None:
     """The row's, unless a variable sends the agent to another address: then that is what it depends on."""
     if row is None:
         return None
-    pointed = row.pointing.env if row.pointing is not None else {}
-    elsewhere = [environment[name] for name, value in pointed.items() if "{base}" in value and environment.get(name)]
+    ways = (row.pointing.local, row.pointing.env) if row.pointing is not None else ()
+    elsewhere = [place for way in ways for place in _places(way, environment)]
     return elsewhere[0].rstrip("/").removesuffix("/v1") if elsewhere else row.provider or None
+
+
+def _places(way: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+    """The addresses in the variables of one way of pointing, if those of a fixed value have it."""
+    if any("{" not in value and environment.get(name) != value for name, value in way.items()):
+        return []
+    return [environment[name] for name, value in way.items() if "{base}" in value and environment.get(name)]
 
 
 def _credential(config: Config, name: BackendId, row: Row | None, environment: Mapping[str, str]) -> str | None:
@@ -63,10 +71,7 @@ def _credential(config: Config, name: BackendId, row: Row | None, environment: M
         return ", ".join(shown(config, one) for one in wanted)
     if auth is not None and isinstance(config.auth.profiles[auth], AgentProfile | GoogleProfile | OAuthProfile):
         return f"login of {auth}"
-    login = row.login if row is not None else None
-    if login is None:
+    if row is None or row.login is None:
         return None
-    variable = next((one for one in login.environment if environment.get(one)), None)
-    if variable is not None:
-        return f"${variable}"
-    return next(iter(login.files), None)
+    credentials = logins.seen(row, environment).credentials
+    return f"${credentials[0]}" if credentials else next(iter(row.login.files), None)
