@@ -151,7 +151,7 @@ def _distrust(path: Path, status: os.stat_result, *, is_secret: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise StoreError(f"{path} is no file; move it away")
     if status.st_uid != os.geteuid():
-        raise StoreError(f"{path} belongs to uid {status.st_uid}: chown {os.geteuid()} {name}")
+        raise StoreError(f"{path} belongs to uid {status.st_uid}: sudo chown {os.geteuid()} {name}")
     if is_secret and status.st_mode & 0o077:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         raise StoreError(f"others can read or write {path} (mode {mode}): chmod 600 {name}")

@@ -203,7 +203,8 @@ class Renewals:
         if isinstance(error, asyncio.CancelledError):
             note: str | None = "the broker was ended before the provider had answered"
         else:
-            note = str(error) if isinstance(error, AuthUnavailable) and error.is_unanswered else None
+            # What a dead owner may have lost stays lost, though we were not told so.
+            note = str(error) if isinstance(error, AuthUnavailable) and error.is_unanswered else _left_by(held)
         act = partial(self.logins.release, held) if note is None else partial(self.logins.unanswered, held, note)
         try:
             await aside(act)
@@ -232,6 +233,11 @@ def _story(held: Held) -> str:
     """What may have become of the tokens that were refused."""
     if held.stored.unanswered is not None:
         return f" (an earlier request may have replaced it: {held.stored.unanswered})"
-    if held.taken_from is not None and held.taken_from.kind is not Kind.MINE:
-        return f" ({held.taken_from.text}; it may have been given another, which went with it)"
-    return ""
+    left = _left_by(held)
+    return "" if left is None else f" ({left}; it may have been given another, which went with it)"
+
+
+def _left_by(held: Held) -> str | None:
+    """The owner of a claim that we took over, as a sentence: it may have asked with the same tokens."""
+    is_anothers = held.taken_from is not None and held.taken_from.kind is not Kind.MINE
+    return held.taken_from.text if held.taken_from is not None and is_anothers else None

@@ -14,7 +14,7 @@ from acp_broker.auth.lease import Held, Logins
 from acp_broker.auth.refresh import YOUNG_S, Refresher
 from acp_broker.auth.tokens import Stored, TokenSet
 from acp_broker.core.names import ProfileId
-from acp_broker.core.ownership import Kind
+from acp_broker.core.ownership import Kind, written
 from acp_broker.errors import AuthRejected, AuthUnavailable, ProfileBusy, Unresolved
 from tests.support.clock import FakeClock, settled
 from tests.support.disk import Disk
@@ -196,6 +196,19 @@ async def test_a_refusal_after_a_lost_answer_says_what_was_lost(tmp_path: Path) 
 
     lost = "an earlier request may have replaced it: the line went dead"
     assert f"invalid_grant ({lost}); log in anew: acp-broker login work" == str(caught.value)
+
+
+async def test_what_a_dead_process_may_have_lost_is_told_after_a_failure_as_well(tmp_path: Path) -> None:
+    """Its claim is gone by then; that its answer may have gone with it is not."""
+    async with room(tmp_path) as it:
+        it.put(-1)
+        held = it.others().claim(WORK, lambda _: False, "renewing the login")
+        it.logins.claim_path(WORK).write_bytes(written(replace(held.owner, boot="another")))
+        it.source.errors += [AuthUnavailable("no route"), AuthRejected("invalid_grant")]
+        with pytest.raises(AuthUnavailable):
+            await it.access()
+        with pytest.raises(AuthRejected, match=r"^invalid_grant \(an earlier request may .*machine has been restarted"):
+            await it.access()
 
 
 async def test_a_refused_login_is_asked_for_once(tmp_path: Path) -> None:

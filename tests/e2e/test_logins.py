@@ -16,6 +16,7 @@ from acp_broker.core.names import ProfileId
 from acp_broker.core.ownership import Owner, written
 from tests.support.broker import ROLE, BrokerProcess, agent, chain
 from tests.support.daemon import Daemon
+from tests.support.namespaces import needs_namespaces
 from tests.support.renewing import WORK, stored
 from tests.support.rotating import Rotating, rotating
 
@@ -194,14 +195,40 @@ def test_a_claim_that_a_dead_process_left_holds_up_no_turn(tmp_path: Path, left:
     with rotating(Rotating()) as server:
         put(home, server)
         claim_left_by(home, **left)
-        with BrokerProcess(tmp_path, config(server, leasing_s=LEASING_S), home=home) as broker:
+        with BrokerProcess(tmp_path, config(server), home=home) as broker:
             turn = broker.prompt(broker.open())
-            [told] = broker.log("claim_taken_over")
+            [told], awaited = broker.log("claim_taken_over"), broker.log("claim_awaited")
 
-    assert (["say primary"], 1, verdict) == (turn.words, len(server.asked), told["verdict"])
+    assert (["say primary"], 1, verdict, []) == (turn.words, len(server.asked), told["verdict"], awaited)
     assert "renewing the login for" in told["owner"]
 
 
+def test_a_broker_that_is_killed_while_its_provider_answers_holds_up_no_turn_of_the_next(tmp_path: Path) -> None:
+    """The next one asks once more, at a provider that says again what it has just said."""
+    home, answered, asked = tmp_path / "home", threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        answered.wait(30)
+
+    with rotating(Rotating(is_forgiving=True)) as server:
+        server.hold = hold
+        put(home, server)
+        made = config(server)
+        with BrokerProcess(tmp_path, made, home=home) as broker:
+            broker.open()
+            assert asked.wait(30)
+            broker.kill()
+        answered.set()
+        with BrokerProcess(tmp_path, made, home=home) as broker:
+            turn = broker.prompt(broker.open())
+            told = broker.log("claim_taken_over")
+
+    assert (["say primary"], 2, False) == (turn.words, len(server.asked), server.is_revoked)
+    assert ["dead"] == [line["verdict"] for line in told]
+
+
+@needs_namespaces
 def test_a_claim_of_the_first_process_of_a_container_is_taken_in_time(tmp_path: Path) -> None:
     """Whether its pid 1 lives cannot be seen: it has as long as a renewal can take, and the log says so."""
     home = tmp_path / "home"
