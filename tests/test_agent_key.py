@@ -1,7 +1,11 @@
 """`agent` of a backend in config.json: a name, "none", or a row of the user's own; and what is said of a wrong one."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from acp_broker import app
@@ -12,6 +16,8 @@ from tests.support.config import write
 from tests.support.vault import vault
 from tests.test_app import no_child
 
+TOP = Path(__file__).parents[1]
+SCHEMA = jsonschema.Draft202012Validator(json.loads((TOP / "acp_broker" / "config.schema.json").read_text()))
 ONE, TWO = BackendId("one"), BackendId("two")
 OWN = {
     "title": "Ours",
@@ -121,3 +127,33 @@ def test_a_rows_limits_count_more_than_the_files_and_less_than_the_backends(tmp_
     limits = runtime.known_limits()
 
     assert (0.05, 0.9, 4.0, 0.5) == (limits.stopping, limits.cancelling, limits.opening, limits.retrying)
+
+
+# --- what it costs, and what an editor says of it
+
+
+def test_rows_are_not_read_to_start_the_broker(tmp_path):
+    """`initialize` waits for nothing that only an opened agent needs."""
+    path = write(tmp_path, two(["two"], "claude-agent-acp"))
+    code = (
+        "import sys; from pathlib import Path; from acp_broker import app; from acp_broker.config import load;"
+        "from tests.support.vault import vault;"
+        "app.policy(load(app.kinds(), path=Path(sys.argv[1]), environ={}), None, vault()); print(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=TOP)
+
+    assert ["backends.acp"] == [name for name in ran.stdout.split() if name.startswith("backends.acp")]
+
+
+@pytest.mark.parametrize("agent", ["cladue", {"notice": []}, {"asOf": "yesterday"}, {"notices": [{"means": "x"}]}])
+def test_what_the_loader_refuses_the_schema_refuses(tmp_path, agent):
+    """The editor should say so before the broker does."""
+    problems(tmp_path, agent)
+
+    assert not SCHEMA.is_valid(content(agent))
+
+
+@pytest.mark.parametrize("agent", ["claude", "none", None, {}, OWN])
+def test_what_the_loader_takes_the_schema_takes(agent):
+    """And complete it."""
+    assert [] == [error.message for error in SCHEMA.iter_errors(content(agent))]
