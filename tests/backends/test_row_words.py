@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from acp_broker.core.doubt import is_aside, is_retry_notice, judge, looks_like_failure
+from acp_broker.core.doubt import judge
 from acp_broker.core.failures import FailureKind as K
 from acp_broker.core.habits import Habits
+from acp_broker.core.look import first_look
+from acp_broker.core.weight import Weight
 from backends.acp import rows
 
 # As they arrived, one chunk each; the numbers are what a fault server sent.
 NOTICES: dict[str, dict[str, K]] = {
     "claude": {
-        "API Error: 400 messages: text content blocks must be non-empty": K.BAD_REQUEST,
+        "API Error: 400 messages: text content blocks must be non-empty": K.UNSUPPORTED,
         "API Error: 503 Internal server error. This is a server-side issue, usually temporary — try again in a moment. "
         "If it persists, check your inference gateway (127.0.0.1:1).": K.SERVER_ERROR,
         "API Error: Connection to the API was lost (ECONNRESET). This is usually temporary — try again.": K.UNREACHABLE,
@@ -113,7 +115,7 @@ def named(said: Said) -> str:
 )
 def test_a_notice_of_a_known_agent_is_held_and_judged(said: Said):
     """It never reaches the person as an answer, and what it means decides who is asked next."""
-    assert looks_like_failure(said.text, said.habits)
+    assert Weight.DOUBTFUL == first_look(said.text, said.habits)
 
     failure = judge(said.text, "end_turn", None, said.habits)
 
@@ -124,13 +126,13 @@ def test_a_notice_of_a_known_agent_is_held_and_judged(said: Said):
 @pytest.mark.parametrize("said", [Said(name, text) for name, texts in RETRYING.items() for text in texts], ids=named)
 def test_a_retry_of_a_known_agent_is_a_note(said: Said):
     """It shortens the wait, and is no answer."""
-    assert is_retry_notice(said.text, said.habits)
+    assert Weight.RETRYING == first_look(said.text, said.habits)
 
 
 @pytest.mark.parametrize("said", [Said(name, text) for name, texts in ASIDES.items() for text in texts], ids=named)
 def test_an_aside_of_a_known_agent_is_no_answer(said: Said):
     """It would be the commit point: nobody else could answer any more."""
-    assert is_aside(said.text, said.habits)
+    assert Weight.ASIDE == first_look(said.text, said.habits)
 
 
 @pytest.mark.parametrize("name", sorted(rows.known()))
@@ -139,8 +141,7 @@ def test_an_answer_of_a_known_agent_is_none_of_these(name: str, text: str):
     """A row must not make honest words disappear."""
     habits = rows.habits(rows.known()[name])
 
-    assert not is_aside(text, habits)
-    assert not is_retry_notice(text, habits)
+    assert first_look(text, habits) in (Weight.PLAIN, Weight.DOUBTFUL)
     assert judge(text, "end_turn", None, habits) is None
 
 
@@ -202,10 +203,10 @@ def test_no_word_of_a_recorded_healthy_answer_is_taken_for_a_notice():
     for one in recordings():
         habits = rows.habits(rows.known()[one.agent])
         if one.fault == "good":
-            words = [text for text in one.texts if not is_aside(text, habits)]
+            words = [text for text in one.texts if first_look(text, habits) is not Weight.ASIDE]
             where = f"{one.agent}: {words}"
             assert words, where
-            assert not any(is_retry_notice(text, habits) or looks_like_failure(text, habits) for text in words), where
+            assert {Weight.PLAIN} == {first_look(text, habits) for text in words}, where
             assert judge("".join(words), "end_turn", None, habits) is None, where
 
 
@@ -214,7 +215,7 @@ def test_what_recorded_agents_said_of_a_failed_provider_was_no_answer():
     for one in recordings():
         habits = rows.habits(rows.known()[one.agent])
         if one.fault not in HEALTHY and not one.has_words:
-            own = [text for text in one.texts if not is_aside(text, habits) and not is_retry_notice(text, habits)]
+            own = [text for text in one.texts if first_look(text, habits) not in (Weight.ASIDE, Weight.RETRYING)]
             words = "".join(own)
             where = f"{one.agent}/{one.fault}: {words[:200]}"
             assert not words or judge(words, "end_turn", None, habits) is not None, where
