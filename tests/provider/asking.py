@@ -54,6 +54,8 @@ class Heard(NamedTuple):
 
 def request(api: str, *, stream: bool = True, tools: bool = False, result: bool = False) -> bytes:
     body = {"model": "m", "stream": stream} | (_RESULT if result else _QUESTION)[api]
+    if api == "chat" and stream:
+        body["stream_options"] = {"include_usage": True}
     if tools:
         body["tools"] = _TOOLS[api]
     verb = "streamGenerateContent?alt=sse" if stream else "generateContent"

@@ -42,6 +42,19 @@ def whole(api: str, answer: Any) -> str:
             return "".join(part["text"] for part in _parts(answer))
 
 
+def cost(api: str, events: list[dict[str, Any]]) -> int:
+    """The tokens that a streamed answer says its request had."""
+    match api:
+        case "anthropic":
+            return int(events[0]["message"]["usage"]["input_tokens"])
+        case "chat":
+            return int(next(one["usage"]["prompt_tokens"] for one in events if one.get("usage")))
+        case "responses":
+            return int(events[-1]["response"]["usage"]["input_tokens"])
+        case _:
+            return int(events[-1]["usageMetadata"]["promptTokenCount"])
+
+
 def call(api: str, events: list[dict[str, Any]]) -> tuple[str, Any]:
     """The first tool call of a stream: its name and its arguments, JSON text where the API says so."""
     match api:

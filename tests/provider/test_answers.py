@@ -66,6 +66,14 @@ async def test_main_fails_the_turn_itself_and_not_its_title(api: str) -> None:
     assert [503, 200] == statuses
 
 
+@pytest.mark.parametrize("api", APIS)
+async def test_a_longer_request_costs_more(api: str) -> None:
+    """As with real ones: no two turns of a session cost the same. Some agents tell old numbers when a stream broke."""
+    async with provider(SAYS, pace=AT_ONCE) as server:
+        costs = [speech.cost(api, (await ask(server, request(api, tools=tools))).events) for tools in (False, True)]
+    assert costs[0] < costs[1]
+
+
 async def test_requests_are_counted_by_api_and_kind() -> None:
     """That a primary was tried once, or not at all, is often what a test is about."""
     async with provider(SAYS, "503", only="main", pace=AT_ONCE) as server:

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.json import encode
 
 from tests.support.provider.faults import Fault
-from tests.support.provider.shape import ASKED, Answer, Ask, Reel, Tool, event, said
+from tests.support.provider.shape import Answer, Ask, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
 _ERRORS = {
@@ -28,7 +28,7 @@ class Anthropic:
             return None
         body = said(request)
         tools = tuple(Tool(one["name"], one.get("input_schema", {})) for one in body.get("tools") or ())
-        return Ask(str(body.get("model")), bool(body.get("stream")), tools, _is_answered(body))
+        return Ask(str(body.get("model")), bool(body.get("stream")), counted(request), tools, _is_answered(body))
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         block, thoughts, words = 0, [], []
@@ -40,7 +40,7 @@ class Anthropic:
             block += 1
         if answer.call:
             words.append(_call_block(block, answer))
-        message = {**_message(ask, answer), "content": [], "stop_reason": None, "usage": _usage(1)}
+        message = {**_message(ask, answer), "content": [], "stop_reason": None, "usage": _usage(ask, 1)}
         delta = {"stop_reason": _reason(answer), "stop_sequence": None}
         error = _event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
         return Reel(
@@ -80,7 +80,7 @@ def _message(ask: Ask, answer: Answer) -> dict[str, Any]:
         "content": content,
         "stop_reason": _reason(answer),
         "stop_sequence": None,
-        "usage": _usage(len(answer.words)),
+        "usage": _usage(ask, len(answer.words)),
     }
 
 
@@ -119,9 +119,9 @@ def _reason(answer: Answer) -> str:
     return "tool_use" if answer.call else "end_turn"
 
 
-def _usage(output: int) -> dict[str, int]:
+def _usage(ask: Ask, output: int) -> dict[str, int]:
     cache = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
-    return {"input_tokens": ASKED, **cache, "output_tokens": output}
+    return {"input_tokens": ask.tokens, **cache, "output_tokens": output}
 
 
 def _is_answered(body: dict[str, Any]) -> bool:

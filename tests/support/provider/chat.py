@@ -6,7 +6,7 @@ from msgspec.json import encode
 
 from tests.support.provider import openai
 from tests.support.provider.faults import Fault
-from tests.support.provider.shape import ASKED, Answer, Ask, Call, Reel, Tool, event, said
+from tests.support.provider.shape import Answer, Ask, Call, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
 _DONE = b"data: [DONE]\n\n"
@@ -24,7 +24,8 @@ class Chat:
         tools = tuple(Tool(one["name"], one.get("parameters") or {}) for one in functions)
         last = (body.get("messages") or [{}])[-1]
         wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return Ask(str(body.get("model")), bool(body.get("stream")), tools, last.get("role") == "tool", wants_usage)
+        is_answered = last.get("role") == "tool"
+        return Ask(str(body.get("model")), bool(body.get("stream")), counted(request), tools, is_answered, wants_usage)
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         words = [_chunk(ask, {"content": word}) for word in answer.words]
@@ -32,7 +33,7 @@ class Chat:
             words.append(_chunk(ask, {"tool_calls": [{"index": 0, **_call(answer.call)}]}))
         usage = b""
         if ask.wants_usage:
-            usage = event({**_frame(ask, "chat.completion.chunk"), "choices": [], "usage": _usage(answer)})
+            usage = event({**_frame(ask, "chat.completion.chunk"), "choices": [], "usage": _usage(ask, answer)})
         error = event(openai.failure(Fault("500", 500)))
         return Reel(
             _chunk(ask, {"role": "assistant", "content": ""}),
@@ -50,7 +51,7 @@ class Chat:
         if answer.call:
             message["tool_calls"] = [_call(answer.call)]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(answer)}
-        return {**_frame(ask, "chat.completion"), "choices": [choice], "usage": _usage(answer)}
+        return {**_frame(ask, "chat.completion"), "choices": [choice], "usage": _usage(ask, answer)}
 
     def failure(self, fault: Fault) -> dict[str, Any]:
         return openai.failure(fault)
@@ -79,6 +80,6 @@ def _reason(answer: Answer) -> str:
     return "tool_calls" if answer.call else "stop"
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def _usage(ask: Ask, answer: Answer) -> dict[str, int]:
     said = len(answer.words)
-    return {"prompt_tokens": ASKED, "completion_tokens": said, "total_tokens": ASKED + said}
+    return {"prompt_tokens": ask.tokens, "completion_tokens": said, "total_tokens": ask.tokens + said}

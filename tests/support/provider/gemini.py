@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from tests.support.provider.faults import Fault
-from tests.support.provider.shape import ASKED, Answer, Ask, Call, Reel, Tool, event, said
+from tests.support.provider.shape import Answer, Ask, Call, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
 _PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent)")
@@ -33,7 +33,7 @@ class Gemini:
         tools = tuple(Tool(one["name"], _schema(one)) for one in functions)
         parts = (body.get("contents") or [{}])[-1].get("parts") or ()
         is_answered = any("functionResponse" in part for part in parts)
-        return Ask(match[1], match[2] == "streamGenerateContent", tools, is_answered)
+        return Ask(match[1], match[2] == "streamGenerateContent", counted(request), tools, is_answered)
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         words = [event(_chunk(ask, [{"text": word}])) for word in answer.words]
@@ -77,7 +77,7 @@ class Gemini:
 
 def _chunk(ask: Ask, parts: list[dict[str, Any]], said: int = 0) -> dict[str, Any]:
     content = {"parts": parts, "role": "model"} if parts else {"role": "model"}
-    usage = {"promptTokenCount": ASKED, "candidatesTokenCount": said, "totalTokenCount": ASKED + said}
+    usage = {"promptTokenCount": ask.tokens, "candidatesTokenCount": said, "totalTokenCount": ask.tokens + said}
     return {
         "candidates": [{"content": content, "index": 0}],
         "usageMetadata": usage,

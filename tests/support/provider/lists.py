@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tests.support.provider.shape import ASKED
+from tests.support.provider.shape import counted
 from tests.support.provider.wire import Request
 
 MODEL = "drill-model"
@@ -14,9 +14,9 @@ def beside(request: Request) -> tuple[str, dict[str, Any]] | None:
     """The kind of request and its answer, or None when it is none of these."""
     path = request.path
     if path.endswith("/messages/count_tokens"):
-        return "tokens", {"input_tokens": ASKED}
+        return "tokens", {"input_tokens": counted(request)}
     if path.endswith(":countTokens"):
-        return "tokens", {"totalTokens": ASKED}
+        return "tokens", {"totalTokens": counted(request)}
     if request.method == "GET" and re.search(r"/models(/[^/]+)?$", path):
         return "models", _models(request)
     return None

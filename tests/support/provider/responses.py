@@ -6,7 +6,7 @@ from msgspec.json import encode
 
 from tests.support.provider import openai
 from tests.support.provider.faults import Fault
-from tests.support.provider.shape import ASKED, Answer, Ask, Call, Reel, Tool, event, said
+from tests.support.provider.shape import Answer, Ask, Call, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
 _CREATED = 1_700_000_000
@@ -25,7 +25,8 @@ class Responses:
         tools = tuple(Tool(one["name"], one.get("parameters") or {}) for one in functions)
         asked = body.get("input")
         last = asked[-1] if asked and isinstance(asked, list) else {}
-        return Ask(str(body.get("model")), bool(body.get("stream")), tools, last.get("type") == "function_call_output")
+        is_answered = last.get("type") == "function_call_output"
+        return Ask(str(body.get("model")), bool(body.get("stream")), counted(request), tools, is_answered)
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         film = _Film()
@@ -54,7 +55,7 @@ class Responses:
             output.append(_message("completed", answer.text))
         if answer.call:
             output.append(_call("completed", answer.call))
-        return {**_response(ask, "completed"), "output": output, "usage": _usage(len(answer.words))}
+        return {**_response(ask, "completed"), "output": output, "usage": _usage(ask, len(answer.words))}
 
     def failure(self, fault: Fault) -> dict[str, Any]:
         return openai.failure(fault)
@@ -155,11 +156,11 @@ def _call(status: str, call: Call) -> dict[str, Any]:
     return {"id": "fc_drill", "type": "function_call", "status": status, **named}
 
 
-def _usage(said: int) -> dict[str, Any]:
+def _usage(ask: Ask, said: int) -> dict[str, Any]:
     return {
-        "input_tokens": ASKED,
+        "input_tokens": ask.tokens,
         "input_tokens_details": {"cached_tokens": 0},
         "output_tokens": said,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": ASKED + said,
+        "total_tokens": ask.tokens + said,
     }

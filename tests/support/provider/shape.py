@@ -9,9 +9,6 @@ from msgspec import Struct
 from tests.support.provider.faults import Fault
 from tests.support.provider.wire import Request
 
-# Tokens that every request is said to have cost.
-ASKED = 25
-
 # What the model reasons in `think-reset`, and before its words where reasoning is configured.
 THOUGHTS = ("Weighing ", "the ", "question ", "slowly.")
 
@@ -24,10 +21,11 @@ class Tool(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """What was asked for. `is_answered`: the last thing in it is the result of a tool."""
+    """What was asked for. `tokens` is its length; `is_answered`: the last thing in it is the result of a tool."""
 
     model: str
     is_stream: bool
+    tokens: int
     tools: tuple[Tool, ...] = ()
     is_answered: bool = False
     wants_usage: bool = True
@@ -90,6 +88,11 @@ def event(data: dict[str, Any], name: str | None = None) -> bytes:
     """One server-sent event."""
     line = b"" if name is None else b"event: %b\n" % name.encode()
     return line + b"data: %b\n\n" % msgspec.json.encode(data)
+
+
+def counted(request: Request) -> int:
+    """The tokens of a request, as providers count them: about one for four characters."""
+    return max(1, len(request.body) // 4)
 
 
 def said(request: Request) -> dict[str, Any]:
