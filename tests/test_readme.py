@@ -93,6 +93,7 @@ def test_every_script_that_is_named_can_be_run() -> None:
             "scripts/check",
             "scripts/bench",
             "scripts/matrix",
+            "scripts/toad",
             "scripts/torture",
             ".ci/run",
         }

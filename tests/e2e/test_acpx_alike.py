@@ -13,47 +13,10 @@ import pytest
 
 from tests.support import acpx
 from tests.support.acpx import Acpx
-from tests.support.broker import agent, chain
 from tests.support.conversation import Message, plain
-from tests.support.ways import brokered, direct
+from tests.support.failing import FAULTS, alone, failing
+from tests.support.ways import brokered
 
-MODES = {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}]}
-READS = [
-    {"do": "think", "text": "let me see", "chunks": 2},
-    {"do": "toolCall", "toolCallId": "read", "title": "Read notes.txt", "kind": "read", "status": "pending"},
-    {"do": "askPermission", "toolCallId": "read", "title": "Read notes.txt"},
-    {"do": "sayAnswer"},
-    {"do": "readFile", "path": "notes.txt"},
-    {"do": "sayAnswer"},
-    {"do": "toolCallUpdate", "toolCallId": "read", "status": "completed"},
-]
-ACTS = [
-    {"do": "toolCall", "toolCallId": "edit", "title": "Write new.txt", "kind": "edit", "status": "pending"},
-    {"do": "askPermission", "toolCallId": "edit", "title": "Write new.txt"},
-    {"do": "sayAnswer"},
-    {"do": "writeFile", "path": "new.txt", "text": "new\n"},
-    {"do": "sayAnswer"},
-    {"do": "terminal", "command": "cat", "args": ["new.txt"]},
-    {"do": "sayAnswer"},
-    {"do": "toolCallUpdate", "toolCallId": "edit", "status": "completed"},
-    {"do": "plan", "entries": [{"content": "rest", "priority": "low", "status": "pending"}]},
-    {"do": "say", "text": "that is done", "chunks": 3},
-    {"do": "end", "usage": {"totalTokens": 3, "inputTokens": 2, "outputTokens": 1}, "meta": {"mine": {"kept": True}}},
-]
-WAITS = [{"do": "say", "text": "waiting"}, {"do": "waitCancel", "steps": [{"do": "say", "text": "stopped"}]}]
-TURN = [
-    {"do": "ifText", "contains": "wait", "steps": WAITS},
-    {"do": "ifText", "contains": "hello", "steps": [{"do": "say", "text": "hello you"}, {"do": "end"}]},
-    *READS,
-    *ACTS,
-]
-SCRIPT = {"modes": MODES, "turns": [TURN]}
-# How the primary fails when it is asked to act; `killed` is done to it before.
-FAULTS: Mapping[str, list] = {
-    "killed": [],
-    "dressed": [{"do": "say", "text": "API Error: 503 Service Unavailable"}, {"do": "end"}],
-    "error": [{"do": "fail", "message": "Internal error: overloaded", "data": {"errorKind": "server_error"}}],
-}
 # What an agent asks of acpx, which counts its own requests from 0 as well.
 ASKS = ("fs/", "terminal/", "session/request_permission")
 POLICIES = ["approve-all", "approve-reads", "deny-all"]
@@ -73,26 +36,10 @@ class Said(NamedTuple):
     status: int
 
 
-def primary(fault: str, script: Path) -> dict:
-    """As healthy as the spare until it is asked to act. Its script is a file: without it, it cannot start again."""
-    fails = [{"do": "ifText", "contains": "act", "steps": [*FAULTS[fault], {"do": "end"}]}] if FAULTS[fault] else []
-    script.write_text(json.dumps({**SCRIPT, "turns": [[*fails, *TURN]]}))
-    entry = agent(str(script), modes={"code": "code"})
-    entry["command"] += ["--memory", str(script.with_name("memory"))]
-    return entry
-
-
-def alone(folder: Path) -> list[str]:
-    return [*direct(SCRIPT).argv, "--memory", str(folder / "memory")]
-
-
 def held(folder: Path, fault: str | None) -> Talk:
     """The conversation; without a fault directly."""
     script = folder / "primary.json"
-    command = alone(folder)
-    if fault is not None:
-        config = chain(primary=primary(fault, script), spare=agent(SCRIPT, modes={"code": "code"}))
-        command = brokered(folder, config).argv
+    command = alone(folder) if fault is None else brokered(folder, failing(fault, script)).argv
     user = Acpx(folder, command, keeps_s=60)
     (user.work / "notes.txt").write_text("notes\n")
     ensured = user.run("sessions", "ensure", "--name", "s")
@@ -194,7 +141,7 @@ def test_a_permission_policy_prints_the_same_to_the_letter(policy: str, fault: s
     """Asked for leave to read and to write, for a file, and for a terminal; the exit status is the same too."""
     (behind := tmp_path / "behind").mkdir()
     (before := tmp_path / "before").mkdir()
-    config = chain(primary=primary(fault, behind / "primary.json"), spare=agent(SCRIPT))
+    config = failing(fault, behind / "primary.json")
     if fault == "killed":
         (behind / "primary.json").unlink()
 
