@@ -39,7 +39,7 @@ class Limits(_Shape, frozen=True):
     first_output_ms: Annotated[Milliseconds, Meta(description="From the prompt to the first output.")] = 120_000
     retrying_ms: Annotated[Milliseconds, Meta(description="The same, once the agent says it retries.")] = 2_000
     idle_ms: Annotated[Milliseconds | None, Meta(description="Of silence after the first output.")] = None
-    doubt_ms: Annotated[Milliseconds, Meta(description="A first chunk that looks like a failure is held.")] = 250
+    doubt_ms: Annotated[Milliseconds, Meta(description="A first chunk that looks like a failure is held.")] = 1_000
     cancelling_ms: Annotated[Milliseconds, Meta(description="For a cancelled backend to end its turn.")] = 5_000
     stopping_ms: Annotated[Milliseconds, Meta(description="From asking a backend to stop to killing it.")] = 500
     chain_ms: Annotated[Milliseconds | None, Meta(description="For all attempts of a turn, to first output.")] = 240_000

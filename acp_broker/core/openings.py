@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 # Marks that stand before a notice. Quotes, backticks and ">" are not among them: who quotes, talks about it.
 MARKS = " \t\r\n*_[(!•■❌✗✕✖\u00d7⛔⚠️❗‼🚫🔴🛑💥😞🥲😔⚡\u2139⏳🔁🔄↻⏺⎿"
 
-# How failures begin, in lower case, after their marks. Broad: what they hold back waits for a quarter of a second.
+# How failures begin, in lower case, after their marks. Broad: what they hold back waits for a second.
 OPENINGS = (
     # labels
     "error",

@@ -33,7 +33,8 @@ class Limits(Struct, frozen=True):
     retrying: Seconds | None = 2.0
     # Between two words after the commit point. Off: an agent may run one command for an hour and say nothing.
     idle: Seconds | None = None
-    doubt: Seconds = 0.25
+    # Alone on a machine, an agent's notice and the end of its turn are some 4 ms apart; on a busy one, half a second.
+    doubt: Seconds = 1.0
     # ACP v1, prompt-turn: the agent SHOULD stop "as soon as possible" after session/cancel.
     cancelling: Seconds = 5.0
     # From a polite stop to the kill.

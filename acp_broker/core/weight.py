@@ -6,7 +6,7 @@ from enum import Enum
 class Weight(Enum):
     # Output: nearly all.
     PLAIN = "plain"
-    # It may be a failure: it is held for a quarter of a second at most.
+    # It may be a failure: it is held for a second at most.
     DOUBTFUL = "doubtful"
     # The agent tries its provider again: a note, and evidence.
     RETRYING = "retrying"

@@ -112,12 +112,12 @@ async def test_a_failure_in_two_pieces_is_one(tmp_path):
 
 
 async def test_pieces_are_held_no_longer_than_one(tmp_path):
-    """A quarter of a second from the first."""
-    pause = {"do": "stall", "ms": 200}
+    """A second from the first."""
+    pause = {"do": "stall", "ms": 800}
     steps = [say("API Error: 529 "), pause, say("Overloaded"), STALL]
     async with house(tmp_path, primary=plays(*steps), spare=SPARE) as home:
         turn = await prompted(home)
-        await home.clock.advance(0.24)
+        await home.clock.advance(0.99)
         before = turn.words
         await home.clock.advance(0.02)
 
@@ -148,7 +148,6 @@ async def doubted(editor, session, primary: Player) -> list[str]:
         ([USED], ["primary"]),
         ([None, None], ["primary"]),
         ([USED, USED, None], ["primary"]),
-        ([USED, USED, {"totalTokens": 0}], ["primary"]),
     ],
 )
 async def test_usage_that_is_the_habit_and_is_missing_is_evidence(tmp_path, usages, attempts):
