@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import Raw, Struct
 
 from acp_broker.broker.asks import ELICITATION, Ask, nobodys_answer
+from acp_broker.broker.latest import Latest
 from acp_broker.broker.standby import Standby
 from acp_broker.broker.weighing import Weighing
 from acp_broker.contract import CancelAsked, Finished, TurnRequest
@@ -50,6 +51,7 @@ class Attempt:
         # The life of the runtime that has the prompt; 0 while none has it.
         self.life = 0
         self.weighing = Weighing()
+        self.latest = Latest()
         # Set once the attempt's task has ended: nothing of it can act any more.
         self.is_over = False
         self.is_stopping = False

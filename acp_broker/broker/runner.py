@@ -22,6 +22,7 @@ from acp_broker.broker.deeds import DEEDS
 from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held, Item, Told, first_updates
 from acp_broker.broker.keys import Key
+from acp_broker.broker.latest import REPEATED
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.broker.telling import Telling, follower
 from acp_broker.broker.verdict import verdict
@@ -125,16 +126,24 @@ class Turn:
         """What one read of the attempt's runtime brought. After the commit point it is one event."""
         for index, update in enumerate(updates):
             if not isinstance(self.state, _UNCOMMITTED):
-                rest = updates[index:] if index else updates
-                shows = any(update.kind not in visible.NOTES for update in rest)
-                self._add((Spoke if shows else Noted)(attempt.number), rest)
+                self._heard_more(attempt, updates[index:] if index else updates)
                 break
             is_doubting = isinstance(self.state, Doubting)
             *before, event = attempt.weighing.events(attempt.number, update, is_doubting=is_doubting)
             for sign in before:
                 self._add(sign)
             self._add(event, (update,))
+            if isinstance(event, Spoke):
+                attempt.latest.heard((update,), self.session.clock.now())
         self.session.log.commit()
+
+    def _heard_more(self, attempt: Attempt, updates: Sequence[Update]) -> None:
+        if all(update.kind in visible.NOTES for update in updates):
+            self._add(Noted(attempt.number), updates)
+            return
+        self._add(Spoke(attempt.number), updates)
+        if attempt.latest.heard(updates, self.session.clock.now()) and isinstance(self.state, Committed):
+            self._add(Failed(attempt.number, REPEATED))
 
     def heard_late(self, attempt: Attempt, updates: Sequence[Update]) -> None:
         """What the serving runtime sends after its answer: titles, usage, the end of a tool call."""
@@ -150,6 +159,8 @@ class Turn:
             self._held.add((Told(method, params),))
             self.log("notification_held", session=self.session.id, turn=self.id, backend=attempt.backend, method=method)
             return
+        if tells_retry(method, params):
+            attempt.latest.retried()
         self.session.desk.tell(self.order.frontend, attempt.life, method, params)
         self.session.log.commit()
 
@@ -161,7 +172,7 @@ class Turn:
     def attempt_over(self, attempt: Attempt, outcome: BackendFinished | Failure | None) -> None:
         """The attempt's task has ended: it finished, failed, or (None) was cancelled by us."""
         was_stopping = attempt.is_stopping
-        for event in verdict(self.session, self.state, attempt, outcome):
+        for event in verdict(self, attempt, outcome):
             if isinstance(event, Failed) and event.failure.kind is FailureKind.AUTH_REJECTED:
                 attempt.standby.refused()
             self._add(event)

@@ -98,9 +98,17 @@ def interrupted(backend: BackendId | None, misses: Sequence[Miss], *, has_spoken
 
 
 def has_usage(answer: Raw) -> bool:
-    """Whether the runtime's answer says what the turn used: a witness that a model was asked. Null and zeros say no."""
-    usage = _members(answer).get("usage", _NULL)
-    return any(_is_some(number) for number in _members(usage).values())
+    """Whether the runtime's answer says what the turn used: a witness that a model was asked. Null and zeros say no.
+
+    `usage`, or gemini's `_meta.quota.token_count`.
+    """
+    return any(map(_is_some, _counts(answer)))
+
+
+def says_unused(answer: Raw) -> bool:
+    """Whether it says that the turn used nothing at all."""
+    counts = _counts(answer)
+    return any(map(_is_number, counts)) and not any(map(_is_some, counts))
 
 
 def says_failed(answer: Raw) -> bool:
@@ -144,9 +152,18 @@ def _name(candidate: Candidate) -> str:
     return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile}{number})"
 
 
-def _is_some(number: Raw) -> bool:
-    text = bytes(number)
-    return text[:1].isdigit() and text.strip(b"0.") != b""
+def _counts(answer: Raw) -> tuple[Raw, ...]:
+    members = _members(answer)
+    quota = _members(_members(members.get("_meta", _NULL)).get("quota", _NULL))
+    return (*_members(members.get("usage", _NULL)).values(), *_members(quota.get("token_count", _NULL)).values())
+
+
+def _is_number(count: Raw) -> bool:
+    return bytes(count)[:1].isdigit()
+
+
+def _is_some(count: Raw) -> bool:
+    return _is_number(count) and bytes(count).strip(b"0.") != b""
 
 
 def _members(raw: Raw) -> dict[str, Raw]:

@@ -4,17 +4,22 @@ from typing import TYPE_CHECKING
 
 from acp_broker.broker import story
 from acp_broker.contract import Finished as BackendFinished
-from acp_broker.core.failures import Failure
-from acp_broker.core.turnwords import Committed, Doubting, Event, Failed, Finished, Spoke, State, Trying
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.turnwords import Committed, Doubting, Event, Failed, Finished, Spoke, Trying
 
 if TYPE_CHECKING:
     from acp_broker.broker.attempt import Attempt
-    from acp_broker.broker.session import Session
+    from acp_broker.broker.runner import Turn
+
+# gemini, whose provider's stream ends or errs in the middle: words, a good end, and a count of zero tokens.
+_BROKEN_OFF = Failure(
+    FailureKind.SERVER_ERROR,
+    "ended its answer saying that it used no tokens: its provider has broken off",
+    seen_at="submitted",
+)
 
 
-def verdict(
-    session: "Session", state: State, attempt: "Attempt", outcome: BackendFinished | Failure | None
-) -> tuple[Event, ...]:
+def verdict(turn: "Turn", attempt: "Attempt", outcome: BackendFinished | Failure | None) -> tuple[Event, ...]:
     """The events that the end of its task is: it finished, failed, or (None) was cancelled by us."""
     match outcome:
         case None:
@@ -23,17 +28,17 @@ def verdict(
             return (Failed(attempt.number, attempt.standby.hushed(outcome)),)
         case BackendFinished():
             attempt.finished = outcome
-            if isinstance(state, Trying | Doubting):
-                return _of_nothing_shown(session, attempt, outcome)
-            if isinstance(state, Committed) and attempt.weighing.is_trusted and outcome.stop_reason == "end_turn":
-                _learn(session, attempt, outcome)
-            return (Finished(attempt.number, outcome.stop_reason),)
+            if isinstance(turn.state, Trying | Doubting):
+                return _of_nothing_shown(turn, attempt, outcome)
+            failure = _behind_words(turn, attempt, outcome) if isinstance(turn.state, Committed) else None
+            return (
+                Finished(attempt.number, outcome.stop_reason) if failure is None else Failed(attempt.number, failure),
+            )
 
 
-def _of_nothing_shown(session: "Session", attempt: "Attempt", outcome: BackendFinished) -> tuple[Event, ...]:
+def _of_nothing_shown(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> tuple[Event, ...]:
     weighing = attempt.weighing
-    habit = session.broker.learnt.reports_usage(attempt.standby.runtime)
-    failure = weighing.judged(outcome, reports_usage=habit)
+    failure = weighing.judged(outcome, reports_usage=_reports_usage(turn, attempt))
     if failure is not None:
         return (Failed(attempt.number, attempt.standby.hushed(failure)),)
     finished = Finished(attempt.number, outcome.stop_reason)
@@ -41,8 +46,26 @@ def _of_nothing_shown(session: "Session", attempt: "Attempt", outcome: BackendFi
     return (Spoke(attempt.number), finished) if weighing.has_warned else (finished,)
 
 
-def _learn(session: "Session", attempt: "Attempt", outcome: BackendFinished) -> None:
+def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> Failure | None:
+    """The failure that ended an answer of which something was shown, or None for a whole one."""
+    habit = _reports_usage(turn, attempt)
+    words = attempt.latest.words()
+    notice = words and attempt.weighing.judged_last(words, outcome, reports_usage=habit)
+    if notice:
+        return notice
+    if outcome.stop_reason != "end_turn" or turn.rules.empty_is_success:
+        return None
+    if attempt.weighing.is_trusted:
+        _learn(turn, attempt, outcome)
+    return _BROKEN_OFF if habit and story.says_unused(outcome.answer) else None
+
+
+def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool:
+    return turn.session.broker.learnt.reports_usage(attempt.standby.runtime)
+
+
+def _learn(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> None:
     """Whether its good answers carry `usage`."""
-    learnt = session.broker.learnt
-    if learnt.used(attempt.standby.runtime, is_present=story.has_usage(outcome.answer)):
-        session.broker.tasks.start_soon(learnt.save)
+    broker = turn.session.broker
+    if broker.learnt.used(attempt.standby.runtime, is_present=story.has_usage(outcome.answer)):
+        broker.tasks.start_soon(broker.learnt.save)

@@ -72,12 +72,21 @@ class Weighing:
 
     def judged(self, finished: Finished, *, reports_usage: bool) -> Failure | None:
         """The failure that its turn is, of which nothing was shown, or None. `reports_usage`: that is its habit."""
-        own, answer = self.habits.reports_usage, finished.answer
-        says_failed = story.says_failed(answer)
-        usage: bool | None = False if says_failed or (reports_usage if own is None else own) else None
-        if not says_failed and story.has_usage(answer):
-            usage = True
+        usage = self._usage(finished.answer, reports_usage=reports_usage)
         return (self._scale or self._load()).judge(finished.stop_reason, usage)
+
+    def judged_last(self, words: str, finished: Finished, *, reports_usage: bool) -> Failure | None:
+        """The failure that a message is behind all others, by itself; or None."""
+        from acp_broker.core.doubt import judge_last  # noqa: PLC0415 - see above
+
+        return judge_last(words, self._usage(finished.answer, reports_usage=reports_usage), self.habits)
+
+    def _usage(self, answer: Raw, *, reports_usage: bool) -> bool | None:
+        """As `doubt.judge` wants it."""
+        own, says_failed = self.habits.reports_usage, story.says_failed(answer)
+        if not says_failed and story.has_usage(answer):
+            return True
+        return False if says_failed or (reports_usage if own is None else own) else None
 
     @property
     def has_warned(self) -> bool:

@@ -1,7 +1,8 @@
 """Failures dressed as answers: agents write their provider's failure as an ordinary message, then say `end_turn`.
 
-`look.first_look` is asked of every chunk before the commit point and may be wrong: what it calls doubtful waits 250 ms
-at most. `is_in_doubt_still` weighs what comes meanwhile, together with what is held. `judge` sees the whole answer.
+`look.first_look` is asked of every chunk before the commit point and may be wrong: what it calls doubtful waits for a
+second at most. `is_in_doubt_still` weighs what comes meanwhile, together with what is held. `judge` sees the whole
+answer, `judge_last` what stands behind words that were shown.
 
 `judge` calls an answer a failure only if all of this holds:
 
@@ -51,15 +52,18 @@ def judge(
     """The failure that a whole held answer is, or None for an answer.
 
     `usage_present`: whether the result carries `usage`; False where it is the agent's habit and missing, None where no
-    habit is known.
+    habit is known. It vouches for all but an agent's own wording that fits the whole text: goose tells a failure with
+    the usage of the turn before.
     """
-    if usage_present or stop_reason not in ("end_turn", "refusal"):
+    if stop_reason not in ("end_turn", "refusal"):
         return None
     whole = without_retries(words).strip()
     if not whole or len(whole) > MAX_CHARS:
         return None
     notice = wordings.WARNING_LABEL.sub("", whole.strip(MARKS), count=1)
     meaning = _pinned(notice, habits)
+    if usage_present and not _is_own(notice, habits):
+        return None
     if meaning is None:
         meaning = _meaning(notice, habits)
         is_proven = meaning is not None or wordings.is_program(notice)
@@ -67,6 +71,24 @@ def judge(
             return None
         if is_talk(whole, is_proven=is_proven):
             return None
+    return _failure(whole, meaning)
+
+
+def judge_last(words: str, usage_present: bool | None, habits: Habits = UNKNOWN) -> Failure | None:  # noqa: FBT001
+    """The failure that the last message of a turn is, behind words that were shown; None for the answer's own end.
+
+    Only an agent's exact wording is one: what an answer quotes last looks like a failure just as well.
+    """
+    notice = words.strip(MARKS)
+    if len(notice) > MAX_CHARS or (usage_present and not _is_own(notice, habits)):
+        return None
+    meaning = _pinned(notice, habits)
+    if meaning is None and not is_talk(notice, is_proven=True):
+        meaning = next((own.kind for own in habits.notices if own.regex.match(notice)), None)
+    return None if meaning is None else _failure(notice, meaning)
+
+
+def _failure(whole: str, meaning: FailureKind | None) -> Failure | None:
     said = from_text(whole, seen_at="submitted")
     if said is None and meaning is not None:
         return Failure(meaning, plain(whole), seen_at="submitted")
@@ -97,6 +119,10 @@ def judge_silence(stop_reason: StopReason, usage_present: bool | None) -> Failur
         return None
     text = f"ended the turn as {stop_reason} without showing anything"
     return Failure(FailureKind.EMPTY_TURN, text, seen_at="submitted")
+
+
+def _is_own(notice: str, habits: Habits) -> bool:
+    return any(own.regex.fullmatch(notice) for own in habits.notices)
 
 
 def _pinned(notice: str, habits: Habits) -> FailureKind | None:
