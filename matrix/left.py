@@ -14,16 +14,18 @@ GRACE_S = 2.0
 
 
 async def left_over(mark: str) -> tuple[str, ...]:
-    """The commands of those which are not gone after a grace; they are killed. Linux only: elsewhere none is seen."""
+    """The commands of those which are not gone after a grace. Linux only: elsewhere none is seen."""
     with anyio.move_on_after(GRACE_S):
         while _carrying(mark):  # noqa: ASYNC110 - nobody tells
             await anyio.sleep(0.1)
-    left = _carrying(mark)
-    commands = tuple(_command(pid) for pid in left)
-    for pid in left:
+    return tuple(_command(pid) for pid in _carrying(mark))
+
+
+def end_all(mark: str) -> None:
+    """Kill them."""
+    for pid in _carrying(mark):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return commands
 
 
 def _carrying(mark: str) -> list[int]:

@@ -8,9 +8,9 @@ import msgspec
 from backends.acp import rows
 from matrix.agents import Agent
 from matrix.cell import Ran
-from matrix.faults import BROKEN_WORDS
 from matrix.install import Installed
 from matrix.scrub import transcript
+from matrix.verdict import is_of_model
 
 FOLDER = Path(__file__).parents[1] / "tests" / "transcripts"
 # Longer than the limits that they are replayed with.
@@ -26,8 +26,7 @@ def environment(installed: Installed) -> Mapping[str, str]:
 def write(agent: Agent, fault: str, ran: Ran) -> None:
     """The head says what it is; `words`: what the model said before its provider failed, as far as it was passed on."""
     turn = ran.turn
-    spoken = [one for one in turn.shown if one.kind in ("agent_message_chunk", "agent_thought_chunk")]
-    words = [one.text for one in spoken if one.text.strip() in BROKEN_WORDS]
+    words = [one.text for one in turn.shown if is_of_model(one)]
     head = {
         "agent": agent.name,
         "packages": agent.source.packages,

@@ -11,7 +11,7 @@ from msgspec import Struct
 from matrix import record, result, verdict
 from matrix.agents import Agent
 from matrix.cell import Limits, Ran, brokered, direct
-from matrix.faults import GOOD
+from matrix.faults import GOOD, UNTOLD
 from matrix.install import Installed, MissingError, install
 from matrix.result import Result
 
@@ -96,9 +96,12 @@ class _Matrix:
             ran = await brokered(agent, fallback, fault, limits)
         was_asked = bool(ran.fallback_tries)
         problem = verdict.problem(ran.turn, fault, limit_s=limits.brokered_s, fallback_was_asked=was_asked)
+        code = verdict.kept(ran.turn, fault)
+        if problem and (agent.agent.name, fault) in UNTOLD and verdict.outcome(ran.turn) == "OK":
+            code, problem = "untold", ""
         if ran.left:
             problem = f"{problem} left behind: {', '.join(ran.left)}"
-        self._keep(ran, agent.agent.name, fault, "broker", verdict.kept(ran.turn, fault), problem)
+        self._keep(ran, agent.agent.name, fault, "broker", code, problem)
 
     async def _recorded(self, agent: Installed, fault: str) -> None:
         async with self._slots:

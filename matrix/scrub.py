@@ -23,7 +23,7 @@ FIRST_LINES, LAST_LINES = 60, 8
 
 _IDS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # UUID
-    r"|\b(?:ses|msg|session|prt|req|chatcmpl|resp|call)[-_][0-9A-Za-z_-]{8,}"
+    r"|\b(?:ses|msg|prt|req|chatcmpl|resp|call)[-_](?=\w*\d)[0-9A-Za-z_-]{8,}"
     r"|\b[0-9A-HJKMNP-TV-Z]{26}\b"  # ULID
     r"|\b20\d{6}_\d+\b|\b[0-9a-f]{16,}\b"
 )

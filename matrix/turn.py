@@ -1,10 +1,11 @@
 """One turn with an agent, or with the broker, as a client sees it; and what can be told from its lines alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from matrix.peer import CAPABILITIES, GoneError, Line, Peer, talking
 
@@ -54,8 +55,8 @@ class Turn(Struct, frozen=True):
     @property
     def shown(self) -> list[Update]:
         """All that a person sees from the prompt on, in order."""
-        began = next((at for at, line in enumerate(self.lines) if b'"session/prompt"' in line.text), 0)
-        said = [line.text for line in self.lines[began:] if line.is_of_agent]
+        asked = [at for at, line in enumerate(self.lines) if not line.is_of_agent and b'"session/prompt"' in line.text]
+        said = [line.text for line in self.lines[max(asked, default=0) :] if line.is_of_agent]
         updates = [update for text in said if (update := _update(text)) is not None]
         return [update for update in updates if update.kind not in _NOTES and update.text.strip()]
 
@@ -94,18 +95,24 @@ class _Notified(Struct):
     params: _Params = _Params()
 
 
-async def take_turn(
-    command: Sequence[str], environ: Mapping[str, str], cwd: Path, stderr: Path, *, limit_s: float
-) -> Turn:
-    """Start it, open a session, prompt once, leave. Whatever it does, this ends."""
+class Plan(Struct, frozen=True):
+    """A turn that is cut off after `limit_s`, after so many healthy ones; `break_it` is called between."""
+
+    limit_s: float
+    healthy: int
+    break_it: Callable[[], None]
+
+
+async def take_turn(command: Sequence[str], environ: Mapping[str, str], cwd: Path, stderr: Path, plan: Plan) -> Turn:
+    """Start it, open a session, prompt, leave. Whatever it does, this ends."""
     async with talking(command, environ, cwd, stderr) as peer:
         try:
-            return await _turn(peer, cwd, limit_s)
+            return await _turns(peer, cwd, plan)
         except GoneError:
             return Turn(tuple(peer.lines), peer.lines[-1].at_s, stopped_at="its end")
 
 
-async def _turn(peer: Peer, cwd: Path, limit_s: float) -> Turn:
+async def _turns(peer: Peer, cwd: Path, plan: Plan) -> Turn:
     params: dict[str, object] = {"protocolVersion": 1, "clientCapabilities": CAPABILITIES}
     session = ""
     for method in ("initialize", "session/new"):
@@ -116,6 +123,15 @@ async def _turn(peer: Peer, cwd: Path, limit_s: float) -> Turn:
         if method == "session/new":
             session = msgspec.json.decode(reply.result, type=_Named).session
         params = {"cwd": str(cwd), "mcpServers": []}
+    for _ in range(plan.healthy):
+        turn = await _turn(peer, session, OPEN_S)
+        if turn.stop_reason != "end_turn":
+            return replace(turn, stopped_at="a healthy turn")
+    plan.break_it()
+    return await _turn(peer, session, plan.limit_s)
+
+
+async def _turn(peer: Peer, session: str, limit_s: float) -> Turn:
     request = await peer.begin("session/prompt", {"sessionId": session, "prompt": [{"type": "text", "text": PROMPT}]})
     began_s = peer.lines[-1].at_s
     reply = await peer.reply(request, limit_s)

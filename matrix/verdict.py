@@ -7,7 +7,7 @@ agent's own. `...` not answered within the limit, `hang` not even when it was ca
 
 from collections.abc import Collection
 
-from matrix.faults import BROKEN_WORDS, GOOD, WHOLE_WORDS
+from matrix.faults import BROKEN_THOUGHTS, BROKEN_WORDS, GOOD, WHOLE_WORDS
 from matrix.turn import Turn, Update
 
 _INTERNAL_ERROR = -32603
@@ -32,11 +32,18 @@ def outcome(turn: Turn, asides: Collection[str] = ()) -> str:
 
 def own_words(turn: Turn) -> list[str]:
     """Messages that the model never said."""
-    return [one.text for one in turn.shown if one.kind == "agent_message_chunk" and not _is_of_model(one)]
+    return [one.text for one in turn.shown if one.kind == "agent_message_chunk" and not is_of_model(one)]
 
 
-def _is_of_model(update: Update) -> bool:
-    return update.text.strip() in BROKEN_WORDS
+def is_of_model(update: Update) -> bool:
+    """Whether it is a word, or a thought, of the primary's model."""
+    match update.kind:
+        case "agent_message_chunk":
+            return update.text.strip() in BROKEN_WORDS
+        case "agent_thought_chunk":
+            return update.text.strip("*\n ") in BROKEN_THOUGHTS  # gemini adds a headline
+        case _:
+            return False
 
 
 def problem(turn: Turn, fault: str, *, limit_s: float, fallback_was_asked: bool) -> str:
@@ -49,17 +56,13 @@ def problem(turn: Turn, fault: str, *, limit_s: float, fallback_was_asked: bool)
         is_whole = turn.stop_reason == "end_turn" and BROKEN_WORDS in turn.text() and not fallback_was_asked
         return "" if is_whole else "a good answer did not come through"
     # What the model said before it broke: shown, it may not be taken back.
-    if any(_is_of_model(one) and one.kind == "agent_message_chunk" for one in turn.shown) or _has_thought(turn):
+    if any(map(is_of_model, turn.shown)):
         return _problem_after_words(turn, fallback_was_asked=fallback_was_asked)
     if turn.stop_reason != "end_turn":
         return f"not answered by the fallback: {outcome(turn)}"
-    if [one.text for one in turn.shown if one.text not in WHOLE_WORDS] or turn.text().strip() != WHOLE_WORDS:
+    if [one.text for one in turn.shown if one.text.strip() not in WHOLE_WORDS] or turn.text().strip() != WHOLE_WORDS:
         return f"not the fallback's answer alone: {turn.text()[:80]!r}"
     return ""
-
-
-def _has_thought(turn: Turn) -> bool:
-    return bool(turn.text("agent_thought_chunk"))
 
 
 def _problem_after_words(turn: Turn, *, fallback_was_asked: bool) -> str:

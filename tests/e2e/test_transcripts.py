@@ -5,9 +5,11 @@ The table of docs/matrix.md without the agents: the same rules and rows see thro
 
 import pytest
 
+from acp_broker.core import visible
 from acp_broker.core.turnrules import Limits
+from matrix.faults import UNTOLD
 from tests.support import recorded
-from tests.support.harness import Editor, Turn, house
+from tests.support.harness import Editor, Turn, house, is_update, shown
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +21,8 @@ ANSWER = "The spare one gives this whole answer instead."
 TRANSCRIPTS = [recorded.read(path) for path in sorted(recorded.FOLDER.glob("*/*.jsonl"))]
 HEALTHY = [one for one in TRANSCRIPTS if one.fault == "good"]
 SILENT = [one for one in TRANSCRIPTS if one.fault != "good" and not one.words]
-BROKEN_OFF = [one for one in TRANSCRIPTS if one.fault != "good" and one.words]
+BROKEN_OFF = [one for one in TRANSCRIPTS if one.fault != "good" and one.words and (one.agent, one.fault) not in UNTOLD]
+HALF = [one for one in TRANSCRIPTS if (one.agent, one.fault) in UNTOLD]
 
 
 def each(transcripts):
@@ -31,7 +34,7 @@ async def test_the_fallback_answers_and_no_word_of_the_failure_is_shown(transcri
     """However an agent dresses its provider's failure."""
     turn = await played(transcript, tmp_path)
 
-    assert (["say " + ANSWER], "end_turn") == (turn.words, turn.outcome)
+    assert (["say " + ANSWER], "end_turn") == (seen(turn), turn.outcome)
 
 
 @each(BROKEN_OFF)
@@ -40,8 +43,16 @@ async def test_words_that_were_shown_stay_and_one_error_follows(transcript, tmp_
     turn = await played(transcript, tmp_path)
 
     assert -33002 == turn.outcome
-    assert [text for text in transcript.words if text not in "".join(turn.words)] == []
-    assert "say " + ANSWER not in turn.words
+    assert [text for text in transcript.words if text not in "".join(seen(turn))] == []
+    assert "say " + ANSWER not in seen(turn)
+
+
+@each(HALF)
+async def test_half_an_answer_that_an_agent_calls_whole_is_shown_as_it_is(transcript, tmp_path):
+    """Nothing that it says differs from a healthy turn: nobody could tell who does not see its provider."""
+    turn = await played(transcript, tmp_path)
+
+    assert (transcript.words, "end_turn") == ([text.removeprefix("say ") for text in seen(turn)], turn.outcome)
 
 
 @each(HEALTHY)
@@ -62,8 +73,20 @@ async def played(transcript: recorded.Transcript, path) -> Turn:
         editor = await home.connected()
         await answered(editor, "initialize", protocolVersion=1, clientCapabilities={})
         session = (await answered(editor, "session/new", cwd=str(path), mcpServers=[]))["sessionId"]
-        turn = editor.start(session, "Say something.")
-        await home.clock.advance(LONG_S)
+        for _ in range(transcript.healthy):
+            await prompted(editor, session)
+        return await prompted(editor, session)
+
+
+def seen(turn: Turn) -> list[str]:
+    """What a person sees."""
+    updates = [message["params"]["update"] for message in turn.heard if is_update(message)]
+    return [shown(update) for update in updates if update["sessionUpdate"] not in visible.NOTES]
+
+
+async def prompted(editor: Editor, session: str) -> Turn:
+    turn = editor.start(session, "Say something.")
+    await editor.home.clock.advance(LONG_S)
     return turn
 
 

@@ -19,6 +19,7 @@ from acp_broker.core.turnrules import Limits
 from backends import acp
 
 FOLDER = Path(__file__).parents[1] / "transcripts"
+PROMPT = "session/prompt"
 
 
 class Line(NamedTuple):
@@ -29,25 +30,34 @@ class Line(NamedTuple):
 
 
 class Transcript(NamedTuple):
-    """One turn of a real agent. `cues`, by the client's method: what the agent said then, until the next of them."""
+    """One turn of a real agent that failed, and healthy ones before it.
+
+    `cues`, by the client's method: what the agent said each time, until the client's next message.
+    """
 
     agent: str
     command: Sequence[str]
     fault: str
     # What its model had said when the provider failed, as far as the agent passed it on.
     words: Sequence[str]
-    cues: Mapping[str, Sequence[Line]]
+    cues: Mapping[str, Sequence[Sequence[Line]]]
+
+    @property
+    def healthy(self) -> int:
+        return len(self.cues[PROMPT]) - 1
 
 
 def read(path: Path) -> Transcript:
     head, *lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    cues: dict[str, list[Line]] = {}
-    method, since = "", 0
+    cues: dict[str, list[list[Line]]] = {}
+    cue: list[Line] = []
+    since = 0
     for line in lines:
         if line["by"] == "client" and "method" in line["said"]:
-            method, since = line["said"]["method"], line["at"]
+            cue, since = [], line["at"]
+            cues.setdefault(line["said"]["method"], []).append(cue)
         elif line["by"] == "agent":
-            cues.setdefault(method, []).append(Line(line["at"] - since, line.get("said", line.get("odd"))))
+            cue.append(Line(line["at"] - since, line.get("said", line.get("odd"))))
     return Transcript(head["agent"], head["command"], head["fault"], head["words"], cues)
 
 
@@ -78,7 +88,7 @@ class Recorded:
 
     def __init__(self, transcript: Transcript, clock: Clock) -> None:
         self.returncode: int | None = None
-        self._cues = transcript.cues
+        self._cues = {method: list(cues) for method, cues in transcript.cues.items()}
         self._clock = clock
         self._on_lines: Callable[[list[bytes]], None] = lambda _: None
         self._coming: list[Timer] = []
@@ -120,8 +130,12 @@ class Recorded:
         now = self._clock.now()
         self._coming = [
             self._clock.call_at(now + line.after_ms / 1000, partial(self._say, line.said))
-            for line in self._cues.get(message["method"], ())
+            for line in self._cued(message["method"])
         ]
+
+    def _cued(self, method: str) -> Sequence[Line]:
+        cues = self._cues.get(method)
+        return cues.pop(0) if cues else ()
 
     def _say(self, said: dict | str) -> None:
         if isinstance(said, dict) and "method" not in said:
