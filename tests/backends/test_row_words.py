@@ -218,4 +218,4 @@ def test_what_recorded_agents_said_of_a_failed_provider_was_no_answer():
             own = [text for text in one.texts if first_look(text, habits) not in (Weight.ASIDE, Weight.RETRYING)]
             words = "".join(own)
             where = f"{one.agent}/{one.fault}: {words[:200]}"
-            assert not words or judge(words, "end_turn", None, habits) is not None, where
+            assert not words.strip() or judge(words, "end_turn", None, habits) is not None, where
