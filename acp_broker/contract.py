@@ -234,6 +234,7 @@ class PhaseLimits(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     first_output_ms: Milliseconds | None = None
     retrying_ms: Milliseconds | None = None
     idle_ms: Milliseconds | None = None
+    doubt_ms: Milliseconds | None = None
     cancelling_ms: Milliseconds | None = None
     stopping_ms: Milliseconds | None = None
 

@@ -183,7 +183,7 @@ def _with(limits: Limits, own: PhaseLimits | None) -> Limits:
     return msgspec.structs.replace(limits, **{field: ms / 1000 for field, ms in said.items() if ms is not None})
 
 
-_OWN = ("starting", "opening", "first_output", "retrying", "idle", "cancelling", "stopping")
+_OWN = ("starting", "opening", "first_output", "retrying", "idle", "doubt", "cancelling", "stopping")
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -123,6 +123,14 @@ def test_a_notice_of_a_known_agent_is_held_and_judged(said: Said):
     assert said.means == failure.kind
 
 
+@pytest.mark.parametrize("name", sorted(rows.known()))
+def test_an_agent_that_words_its_failures_is_given_time_to_end_its_turn(name: str):
+    """Its notice looks like nothing else; on a busy machine a quarter of a second is too short."""
+    row = rows.known()[name]
+
+    assert bool(row.notices) == (row.limits is not None and row.limits.doubt_ms == 2_000)
+
+
 @pytest.mark.parametrize("said", [Said(name, text) for name, texts in RETRYING.items() for text in texts], ids=named)
 def test_a_retry_of_a_known_agent_is_a_note(said: Said):
     """It shortens the wait, and is no answer."""

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.support.broker import BrokerProcess, chain
+from tests.support.broker import BrokerProcess, agent, chain
 
 RETRIES = "CLAUDE_CODE_MAX_RETRIES"
 # Answers a prompt with how often it may retry; told to, it fails instead.
@@ -60,3 +60,14 @@ def test_an_agent_that_stands_alone_retries(tmp_path: Path) -> None:
         turn = broker.prompt(broker.open())
 
     assert ["say as many as it likes"] == turn.words
+
+
+def test_a_notice_of_a_known_agent_is_held_until_its_turn_has_ended(tmp_path: Path) -> None:
+    """On a busy machine the end follows late: an agent whose failures come as messages is given the time."""
+    notice = {"do": "say", "text": "API Error: 529 Overloaded"}
+    late = {"turns": [[notice, {"do": "stall", "ms": 700}, {"do": "fail", "message": "API Error: 529 Overloaded"}]]}
+    spare = {"turns": [[{"do": "say", "text": "spare here"}]]}
+    with BrokerProcess(tmp_path, chain(primary=agent(late, agent="claude"), spare=spare)) as broker:
+        turn = broker.prompt(broker.open())
+
+    assert (["say spare here"], ["primary overloaded", "spare"]) == (turn.words, turn.attempts)
