@@ -20,6 +20,10 @@ NOTICES: dict[str, dict[str, K]] = {
         "API Error: 503 Internal server error. This is a server-side issue, usually temporary — try again in a moment. "
         "If it persists, check your inference gateway (127.0.0.1:1).": K.SERVER_ERROR,
         "API Error: Connection to the API was lost (ECONNRESET). This is usually temporary — try again.": K.UNREACHABLE,
+        "API Error: Can't reach the API server — check your internet or DNS (ENOTFOUND)": K.UNREACHABLE,
+        "API Error: No internet route — check your connection or VPN (ENETUNREACH)": K.UNREACHABLE,
+        "API Error: 529 Overloaded. The API is at capacity — this is usually temporary. Try again in a "
+        "moment.": K.OVERLOADED,
         "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)": K.UNREACHABLE,
         "API Error: Connection dropped (ECONNRESET). Check the gateway set in ANTHROPIC_BASE_URL, then try "
         "again.": K.UNREACHABLE,
