@@ -137,12 +137,12 @@ def _login(report: Report) -> Iterator[Fact]:
 
 
 def _retries(report: Report) -> Iterator[Fact]:
-    if report.retries.state == "unknown":
-        if report.agent is not None:
-            yield "retries", "nothing is known that turns them off"
+    retries = report.retries
+    if retries.state == "unknown":
         return
-    by = ", ".join(f"{name}={value}" for name, value in report.retries.environment.items())
-    text = f"its own are {report.retries.state}" + (f" ({by})" if by else "")
+    by = ", ".join(f"{name}={value}" for name, value in retries.environment.items())
+    lasting = f", for {retries.lasts_ms / 1000:g} s" if retries.state == "on" and retries.lasts_ms else ""
+    text = f"its own are {retries.state}{lasting}" + (f" ({by})" if by else "")
     yield "retries", Text(plain(text), "" if report.retries.state == "off" else "yellow")
 
 

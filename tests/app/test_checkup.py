@@ -29,9 +29,9 @@ A, B, C = map(BackendId, "abc")
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"MAX_RETRIES": "0"}, Retries("off", {"MAX_RETRIES": "0"})),
-        ({"MAX_RETRIES": "5"}, Retries("on", {"MAX_RETRIES": "5"})),
-        ({}, Retries("on", {})),
+        ({"MAX_RETRIES": "0"}, Retries("off", None, {"MAX_RETRIES": "0"})),
+        ({"MAX_RETRIES": "5"}, Retries("on", None, {"MAX_RETRIES": "5"})),
+        ({}, Retries("on", None, {})),
     ],
 )
 def test_a_variable_decides_as_the_agent_gets_it(environment: dict[str, str], expected: Retries) -> None:
@@ -58,13 +58,15 @@ def test_a_setting_is_read_and_the_edit_is_named(tmp_path: Path, content: object
 
     found = retries.of(BY_FILE, {"HOME": str(tmp_path)})
 
-    assert Retries("on" if edits else "off", {}, edits) == found
+    assert Retries("on" if edits else "off", None, {}, edits) == found
 
 
-@pytest.mark.parametrize("row", [None, Row()])
-def test_of_others_nothing_is_known(row: Row | None) -> None:
-    """Neither that they retry nor that they do not."""
-    assert Retries() == retries.of(row, {"MAX_RETRIES": "0"})
+@pytest.mark.parametrize(
+    ("row", "expected"), [(None, Retries()), (Row(), Retries()), (Row(retries_ms=9), Retries("on", 9))]
+)
+def test_of_others_nothing_turns_them_off(row: Row | None, expected: Retries) -> None:
+    """If it is not known that they retry, neither is that they do not."""
+    assert expected == retries.of(row, {"MAX_RETRIES": "0"})
 
 
 # --- modes

@@ -105,7 +105,13 @@ def test_what_is_found_is_told_in_stable_fields(machine: Machine) -> None:
         "agent": "claude",
         "name": "Claude Agent",
         "version": "0.100.0",
-        "login": {"state": "ok", "seen": ["~/.claude/.credentials.json"], "commands": [], "hint": ""},
+        "login": {
+            "state": "ok",
+            "seen": ["~/.claude/.credentials.json"],
+            "failed": [],
+            "commands": [],
+            "hint": "",
+        },
         "capabilities": {
             "image": True,
             "audio": False,
@@ -123,7 +129,7 @@ def test_what_is_found_is_told_in_stable_fields(machine: Machine) -> None:
             "unmapped": [],
             "unknown": [],
         },
-        "retries": {"state": "on", "environment": {}, "edits": []},
+        "retries": {"state": "on", "lastsMs": 182000, "environment": {}, "edits": []},
         "shares": [],
         "turn": None,
         "advice": [],
@@ -137,7 +143,8 @@ def test_a_logged_out_agent_says_how_to_log_in(machine: Machine) -> None:
 
     (found,) = machine.json("check", status=1)["backends"]
 
-    login = {"state": "required", "seen": [], "commands": ["acp-broker login agent tty"], "hint": ""}
+    commands = ["acp-broker login agent tty"]
+    login = {"state": "required", "seen": [], "failed": [], "commands": commands, "hint": ""}
     expected = (login, "auth_missing", "scripted", True)
     assert expected == (found["login"], found["failure"], found["name"], found["capabilities"]["loadSession"])
     assert "log in: acp-broker login agent tty" == found["advice"][0]
@@ -299,6 +306,40 @@ def test_a_credential_that_is_not_there_is_said(machine: Machine) -> None:
     assert [{"path": "auth.profiles.mine", "finding": "MINE is not set in this environment"}] == found["warnings"]
 
 
+def several(machine: Machine, *names: str) -> None:
+    """An agent whose profile has these credentials."""
+    machine.configure(agent={"auth": "mine"})
+    config = json.loads(machine.config.read_text())
+    profile = {"type": "api_key", "key": [f"${{{name}}}" for name in names], "env": "KEY"}
+    machine.config.write_text(json.dumps({**config, "auth": {"profiles": {"mine": profile}}}))
+
+
+REFUSES = {"turns": [[{"do": "fail", "code": 401, "message": "invalid api key 0123456789"}]]}
+
+
+def test_the_credential_that_works_is_the_one_that_counts(machine: Machine) -> None:
+    """As in a turn: the next one is tried where one is missing or refused. Which were is said."""
+    refused = f"exec {shlex.quote(sys.executable)} -m backends.scripted --script {shlex.quote(json.dumps(REFUSES))}"
+    machine.install("agent", before=f'test "$KEY" = 0123456789 && {refused}')
+    several(machine, "MISSING", "BAD", "GOOD")
+
+    (found,) = machine.json("check", "--turn", BAD="0123456789", GOOD="9876543210")["backends"]
+
+    failed = [(one["credential"], one["failure"]) for one in found["login"]["failed"]]
+    assert (True, [("$MISSING", "auth_missing"), ("$BAD", "auth_rejected")]) == (found["canAnswer"], failed)
+    assert found["advice"][1].startswith("$BAD fails (auth_rejected: invalid api key")
+
+
+def test_a_credential_that_the_provider_quotes_is_not_told(machine: Machine) -> None:
+    """What it says of a key that it refuses is shown on a screen, and pasted into a report."""
+    machine.install("agent", REFUSES)
+    several(machine, "BAD")
+
+    done = machine.run("check", "--turn", BAD="0123456789")
+
+    assert (1, True, False) == (done.returncode, "auth_rejected" in done.stdout, "0123456789" in done.stdout)
+
+
 def test_what_an_agent_says_of_itself_is_not_carried_out(machine: Machine) -> None:
     """A terminal would obey it."""
     machine.install("agent", {"agentInfo": {"name": "\x1b[2J", "version": "1"}})
@@ -405,7 +446,16 @@ def test_its_own_retries_are_off_while_another_follows(pair: Machine) -> None:
 
     found = pair.json("check")["backends"][0]["retries"]
 
-    assert {"state": "off", "environment": {"CLAUDE_CODE_MAX_RETRIES": "0"}, "edits": []} == found
+    assert ("off", {"CLAUDE_CODE_MAX_RETRIES": "0"}) == (found["state"], found["environment"])
+
+
+def test_retries_that_nothing_turns_off_can_be_bounded(pair: Machine) -> None:
+    """By a limit of the broker's, while another backend follows."""
+    pair.install("opencode")
+    pair.configure("opencode", "codex", opencode={"command": ["opencode", "acp"]}, codex={"command": ["codex-acp"]})
+
+    said = "it asks a failing provider for 69 s, and nothing is known that turns that off"
+    assert [True] == [line.startswith(said) for line in advice(pair, 0)]
 
 
 def test_a_shared_fate_is_said_of_the_later_one(pair: Machine) -> None:

@@ -8,6 +8,8 @@ from acp_broker.app.checkup.report import About, Report
 from acp_broker.config import Config
 from acp_broker.wire.jsonrpc import encode
 
+# A turn that waits so long for an agent which tries again by itself is late, and not lost.
+_BEARABLE_MS = 10_000
 _FETCHERS = ("npx", "bunx", "pnpx", "uvx")
 _UNASKED = {
     "reads": "only reads",
@@ -29,6 +31,8 @@ def advice(config: Config, report: Report, primary: Report, about: About) -> Ite
 
 
 def _login(report: Report) -> Iterator[str]:
+    for one in report.login.failed:
+        yield f"{one.credential} fails ({one.failure}: {one.why}), and the next one is used"
     if report.login.state != "required":
         return
     if report.login.commands:
@@ -50,6 +54,10 @@ def _retries(report: Report, about: About) -> Iterator[str]:
     for edit in report.retries.edits:
         now = f" (now {edit.now})" if edit.now is not None else ""
         yield f"in {edit.file} set {edit.key} to {edit.value}{now}: {edit.why}"
+    lasts_ms = report.retries.lasts_ms or 0
+    if about.is_followed and not wanted and not report.retries.edits and lasts_ms > _BEARABLE_MS:
+        bound = f'"limits": {{"firstOutputMs": ...}} in backends.{report.id} bounds it'
+        yield f"it asks a failing provider for {lasts_ms // 1000} s, and nothing is known that turns that off; {bound}"
 
 
 def _modes(report: Report, primary: Report) -> Iterator[str]:

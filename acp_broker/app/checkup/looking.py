@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-import msgspec
 from anyio import CancelScope, CapacityLimiter, create_task_group
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from acp_broker import __version__
 from acp_broker.app.checkup.turn import Turn, take
@@ -26,7 +26,7 @@ from acp_broker.broker.standby import Standby, Whom
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import Config, state_dir
 from acp_broker.contract import About, Backend, SessionSetup
-from acp_broker.core.failures import Failure
+from acp_broker.core.failures import Failure, Spends, spends
 from acp_broker.core.names import BackendId, SessionId
 from acp_broker.edge.household import Household
 from acp_broker.errors import BackendFailure, RpcError
@@ -42,10 +42,18 @@ _INFO = jsonrpc.encode({"name": "acp-broker check", "version": __version__})
 _SESSION = SessionId("acp-broker-check")
 
 
+class Refused(Struct, frozen=True):
+    """A credential of its profile, by number, and how it failed with it."""
+
+    credential: int
+    failure: Failure
+
+
 class Look(Struct, frozen=True):
     """What was seen of one backend. Seconds; None: it did not get so far.
 
-    `failure` is why no session could be opened in it. `about` is what it said of itself as far as it came.
+    `failure` is why no session could be opened in it. `about` is what it said of itself as far as it came. `refused`
+    are credentials that failed before the one that it was looked at with.
     """
 
     started_s: float | None = None
@@ -53,6 +61,12 @@ class Look(Struct, frozen=True):
     failure: Failure | None = None
     about: About = About()
     turn: Turn | None = None
+    refused: tuple[Refused, ...] = ()
+
+    @property
+    def fault(self) -> Failure | None:
+        """Why it cannot answer."""
+        return self.failure or (self.turn.failure if self.turn is not None else None)
 
 
 class Looking:
@@ -75,16 +89,25 @@ class Looking:
         runtime = self._policy.runtimes[name]
         folder = self._folder / name
         folder.mkdir()
+        setup, refused = SessionSetup(_SESSION, str(folder)), list[Refused]()
         async with self._places:
-            look = await self._opened(runtime, SessionSetup(_SESSION, str(folder)), takes_turn=takes_turn)
+            look = await self._opened(runtime, setup, takes_turn=takes_turn)
+            for number in range(1, runtime.credentials):
+                if look.fault is None or spends(look.fault.kind) is not Spends.PROFILE:
+                    break
+                refused.append(Refused(number - 1, look.fault))
+                look = await self._opened(runtime, setup, number, takes_turn=takes_turn)
             if look.failure is not None and look.failure.seen_at == "opening":
                 # It has introduced itself, and opens no session: what it said is worth a second start.
                 introduced = await self._opened(runtime, None, takes_turn=False)
-                look = msgspec.structs.replace(look, started_s=introduced.started_s, about=introduced.about)
-            return look
+                look = replace(look, started_s=introduced.started_s, about=introduced.about)
+            return replace(look, refused=tuple(refused))
 
-    async def _opened(self, runtime: Runtime, setup: SessionSetup | None, *, takes_turn: bool) -> Look:
+    async def _opened(
+        self, runtime: Runtime, setup: SessionSetup | None, credential: int = 0, *, takes_turn: bool
+    ) -> Look:
         standby = Standby(runtime, setup, self._whom, self._tasks, self._clock, _unheard)
+        standby.use(credential)
         limits = runtime.known_limits() if runtime.known_limits is not None else runtime.limits
         watch = Watch(self._clock, limits)
         try:
@@ -93,6 +116,8 @@ class Looking:
             if watch.failure is not None:
                 return Look(failure=watch.failure)
             turn = await take(backend, self._clock, limits) if takes_turn else None
+            if turn is not None and turn.failure is not None:
+                turn = replace(turn, failure=standby.hushed(turn.failure))
             await self._forget(backend)
             return Look(watch.lasted("starting"), watch.lasted("opening"), about=backend.about, turn=turn)
         except BackendFailure as error:

@@ -40,6 +40,14 @@ class Capabilities(Struct, frozen=True, rename="camel"):
     mcp_sse: bool
 
 
+class Refused(Struct, frozen=True):
+    """A credential of its profile that failed, by name, so that the next one was used."""
+
+    credential: str
+    failure: str
+    why: str
+
+
 class Login(Struct, frozen=True, rename="camel"):
     """`ok`: it opened a session, or answered. `required`: it wants a login first; `commands` run one, `hint` says how.
 
@@ -48,6 +56,7 @@ class Login(Struct, frozen=True, rename="camel"):
 
     state: Literal["ok", "required"] | None = None
     seen: tuple[str, ...] = ()
+    failed: tuple[Refused, ...] = ()
     commands: tuple[str, ...] = ()
     hint: str = ""
 
@@ -100,11 +109,13 @@ class About(Struct, frozen=True):
     """What is known of one backend beside what it says: `environment` is its agent's own, with what we set in it.
 
     `agent` is the name of its row. `is_late`: only what it calls itself told who it is, too late for its variables.
+    `is_followed`: another backend comes behind it.
     """
 
     row: Row | None = None
     agent: str | None = None
     is_late: bool = False
+    is_followed: bool = False
     environment: Mapping[str, str] = {}
     program: str | None = None
 
@@ -126,16 +137,16 @@ def about(config: Config, name: BackendId, inherited: Mapping[str, str], look: L
     program = shutil.which(command[0], path=inherited.get("PATH")) if command else None
     if not isinstance(settings, AcpConfig):
         return About(environment=inherited, program=program)
-    path, is_last = inherited.get("PATH"), name == (config.acp.backend, *config.acp.fallbacks)[-1]
+    path, is_followed = inherited.get("PATH"), name != (config.acp.backend, *config.acp.fallbacks)[-1]
     told = find(settings.agent, command, path=path)
     found = find(settings.agent, command, agent.name_of(look.about.initialized), path=path)
-    given = told.row.env if told is not None and not is_last else {}
+    given = told.row.env if told is not None and is_followed else {}
     environment = acp_environment(settings, inherited, given)
     if found is None:
         return About(environment=environment, program=program)
     known_as = found.name or found.row.title or "described in config.json"
-    is_late = bool(found.row.env) and told is None and not is_last
-    return About(found.row, known_as, is_late, environment, program)
+    is_late = bool(found.row.env) and told is None and is_followed
+    return About(found.row, known_as, is_late, is_followed, environment, program)
 
 
 def report(config: Config, name: BackendId, look: Look, known_of: Mapping[BackendId, About]) -> Report:
@@ -145,7 +156,7 @@ def report(config: Config, name: BackendId, look: Look, known_of: Mapping[Backen
     said = info(look)
     told = {other: domains.of(config, other, one.row, one.environment) for other, one in known_of.items()}
     turn = _answered(look.turn) if look.turn is not None else None
-    failed = look.failure or (look.turn.failure if look.turn is not None else None)
+    failed = look.fault
     return Report(
         id=name,
         kind=str(settings.__struct_config__.tag),
@@ -193,12 +204,13 @@ def _login(config: Config, name: BackendId, look: Look, own: About) -> Login:
     wanted = wanted_by(config, name)
     there = logins.seen(own.row, own.environment).names if own.row is not None else ()
     names = tuple(shown(config, one) for one in wanted) or there
-    failed = look.failure or (look.turn.failure if look.turn is not None else None)
+    refused = tuple(Refused(names[one.credential], one.failure.kind.value, one.failure.text) for one in look.refused)
+    failed = look.fault
     if failed is None or failed.kind not in _LOGGED_OUT:
-        return Login("ok" if look.failure is None else None, names)
+        return Login("ok" if look.failure is None else None, names, refused)
     commands = tuple(f"acp-broker login {name} {method}" for method in _terminal_methods(look))
     hint = own.row.login.hint if own.row is not None and own.row.login is not None else ""
-    return Login("required", () if wanted else there, commands, hint)
+    return Login("required", () if wanted else there, refused, commands, hint)
 
 
 class _Method(Struct):

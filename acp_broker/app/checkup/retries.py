@@ -21,21 +21,27 @@ class Edit(Struct, frozen=True, rename="camel"):
 
 
 class Retries(Struct, frozen=True, rename="camel"):
-    """`off` and `on` as far as is known; `environment`: the variables that decide, as the agent gets them."""
+    """`off` and `on` as far as is known; `environment`: the variables that decide, as the agent gets them.
+
+    `lasts_ms`: for how long it asks a provider that is overloaded, as it comes.
+    """
 
     state: Literal["off", "on", "unknown"] = "unknown"
+    lasts_ms: int | None = None
     environment: dict[str, str] = {}
     edits: tuple[Edit, ...] = ()
 
 
 def of(row: Row | None, environment: Mapping[str, str]) -> Retries:
     """`environment` is the agent's own, with what we have set in it."""
-    if row is None or not (row.env or row.settings):
+    if row is None:
         return Retries()
+    if not (row.env or row.settings):
+        return Retries("on" if row.retries_ms else "unknown", row.retries_ms)
     edits = tuple(edit for setting in row.settings if (edit := _edit(setting, environment)) is not None)
     is_off = not edits and all(environment.get(name) == wanted for name, wanted in row.env.items())
     said = {name: environment[name] for name in row.env if name in environment}
-    return Retries("off" if is_off else "on", said, edits)
+    return Retries("off" if is_off else "on", row.retries_ms, said, edits)
 
 
 def _edit(setting: Setting, environment: Mapping[str, str]) -> Edit | None:
