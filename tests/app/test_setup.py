@@ -18,6 +18,7 @@ from acp_broker.app.setup.servers import Known, Server
 from acp_broker.errors import UsageError
 from backends.acp.row import Login, Pointing, Row
 from tests.support.machine import Machine
+from tests.support.talk import DEADLINE_S
 
 FILE = Login(files=("~/.x/login",), environment=("X_KEY",))
 
@@ -298,7 +299,11 @@ def serving(body: bytes, status: int = 200, barrier: Barrier | None = None) -> I
 
 
 def asked(*known: Known, **environ: str) -> list[Server]:
-    return list(anyio.run(servers.answering, environ, known))
+    async def bounded() -> list[Server]:
+        with anyio.fail_after(DEADLINE_S):
+            return list(await servers.answering(environ, known))
+
+    return anyio.run(bounded)
 
 
 @pytest.mark.parametrize(
