@@ -213,7 +213,9 @@ class Renewals:
 
     def _tell(self, event: str, profile: ProfileId, verdict: Verdict) -> None:
         file = self.logins.claim_path(profile)
-        self._log(event, profile=profile, file=str(file), verdict=verdict.kind.value, owner=verdict.text)
+        # What no wait is sure to settle, a person can.
+        fix = None if verdict.is_free else f"acp-broker auth unlock {profile}"
+        self._log(event, profile=profile, file=str(file), verdict=verdict.kind.value, owner=verdict.text, fix=fix)
 
 
 def unrefused(login: Stored) -> Stored:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from acp_broker import __version__
 from acp_broker.edge import descriptors
@@ -175,10 +174,10 @@ def _login(config: Path | None, words: list[str]) -> int:
         return _wrong("login takes a profile and --browser or --device, or a backend and its authentication method")
     from acp_broker.cli import login  # noqa: PLC0415
 
-    how: Literal["browser", "device"] | None = None
-    if ways:
-        how = "device" if ways == ["--device"] else "browser"
-    return login.run(config, os.environ, names[0], names[1] if len(names) == 2 else None, how)
+    method = names[1] if len(names) == 2 else None
+    if not ways:
+        return login.run(config, os.environ, names[0], method, None)
+    return login.run(config, os.environ, names[0], method, "device" if ways == ["--device"] else "browser")
 
 
 def _config(config: Path | None, words: list[str]) -> int:

@@ -261,8 +261,10 @@ def test_a_living_owner_is_not_robbed_and_the_turn_goes_on_elsewhere(tmp_path: P
         with BrokerProcess(tmp_path, config(server, leasing_s=LEASING_S), home=home) as broker:
             turn = broker.prompt(broker.open())
             [why] = [line["why"] for line in broker.log("attempt_failed")]
+            said = broker.log("claim_not_had")
 
     assert isinstance(held, Held)
+    assert {("live", "acp-broker auth unlock work")} >= {(line["verdict"], line["fix"]) for line in said}
     assert (["primary profile_busy", "spare"], 0) == (turn.attempts, len(server.asked))
     assert f"pid {held.owner.pid} " in why, why
     assert why.endswith("is not taken from it; if that is wrong: acp-broker auth unlock work"), why
