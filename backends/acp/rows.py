@@ -5,6 +5,7 @@ Read when a backend is opened, never at the start of the broker.
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -24,7 +25,11 @@ _WRAPPERS = frozenset({"env", "exec", "nice", "nohup"})
 _RUNNERS = frozenset({"npx", "npm", "pnpx", "pnpm", "yarn", "bunx", "bun", "deno", "uvx", "uv", "pipx"})
 _INTERPRETERS = re.compile(r"(?:node|nodejs|tsx|python[\d.]*|pypy[\d.]*)")
 _SUBCOMMANDS = frozenset({"dlx", "exec", "x", "run", "tool"})
-# Options of the above whose value is a word of its own.
+# Editors that the desktop started have no shell's PATH: people put one around their agent.
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish"})
+_SCRIPT = re.compile(r"-[a-z]*c")
+_ENDS = ("&&", ";", "||")
+# Options of runners and interpreters whose value is a word of its own.
 _VALUED = frozenset({"-p", "--package", "--from", "--with", "--python", "--require", "-r"})
 # Of a package that is to be fetched.
 _VERSION = re.compile(r"(?<=.)(?:@[^/@]*|\[.*|[=<>~!].*)$")
@@ -126,7 +131,7 @@ def habits(row: Row | None) -> Habits:
 
 def _names(command: Sequence[str]) -> Iterator[str]:
     """What the agent may be called by its command: a program, a package or a module."""
-    words = list(command)
+    words = list(_scripted(command))
     while words and (PurePath(words[0]).name in _WRAPPERS or "=" in words[0]):
         words.pop(0)
     if not words:
@@ -146,6 +151,19 @@ def _names(command: Sequence[str]) -> Iterator[str]:
             if not is_value:  # what follows the agent's own name is for the agent
                 return
             is_value = False
+
+
+def _scripted(command: Sequence[str]) -> Sequence[str]:
+    """Of `bash -lc "cd ~ && npx PACKAGE"` what comes last; any other command as it is."""
+    if not command or PurePath(command[0]).name not in _SHELLS:
+        return command
+    option = next((index for index, word in enumerate(command) if _SCRIPT.fullmatch(word)), len(command))
+    try:
+        words = [word for text in command[option + 1 : option + 2] for word in shlex.split(text)]
+    except ValueError:  # quotes that do not close
+        return ()
+    last = max((index for index, word in enumerate(words) if word.endswith(_ENDS)), default=-1)
+    return words[last + 1 :]
 
 
 def _named(word: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The rows of known agents: found by what people write, and held to the shape that config.json takes."""
 
 import re
+import shlex
 from typing import get_args
 
 import pytest
@@ -45,6 +46,8 @@ COMMANDS = {
     "python3.12 -m deepagents_acp": "deepagents",
     "/opt/venv/bin/python -m deepagents_acp": "deepagents",
     "auggie --acp": "auggie",
+    "bash -lc 'exec claude-agent-acp'": "claude",
+    "/bin/zsh -l -c 'cd ~/work && A=1 npx -y @google/gemini-cli --acp'": "gemini",
     "npx -y @qoder-ai/qodercli --acp": "qoder",
 }
 STRANGERS = (
@@ -54,6 +57,10 @@ STRANGERS = (
     "node server.js",
     "env",
     "npx",
+    "bash",
+    "bash claude-agent-acp",
+    "sh -c 'my-agent claude-agent-acp'",
+    'sh -c "it\'s"',
 )
 
 
@@ -67,13 +74,13 @@ def row_of(written: dict[str, object]) -> Row:
 @pytest.mark.parametrize(("command", "name"), COMMANDS.items())
 def test_a_command_tells_its_agent(command: str, name: str):
     """What people write starts the agent that they mean; a row applies with nothing configured."""
-    assert name in rows.by_command(command.split())[:1]
+    assert name in rows.by_command(shlex.split(command))[:1]
 
 
 @pytest.mark.parametrize("command", STRANGERS)
 def test_a_command_of_nobody_that_is_known_tells_nothing(command: str):
     """An agent nobody has described is the normal case: the general rules hold for it."""
-    assert () == rows.by_command(command.split())
+    assert () == rows.by_command(shlex.split(command))
 
 
 def test_a_package_of_the_same_program_is_told_by_its_name():
