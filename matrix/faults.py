@@ -29,4 +29,4 @@ def first_fault(fault: str) -> str:
 
 
 # Where an agent ends half an answer exactly as a whole one, usage and all: who only hears the agent cannot know.
-UNTOLD = frozenset({("deepagents", "eof-mid"), ("goose", "eof-mid"), ("pi", "err-mid")})
+UNTOLD = frozenset({("deepagents", "eof-mid"), ("pi", "err-mid")})

@@ -90,6 +90,8 @@ class Standby:
         self.leased = Leased()
         self.runtime_session: str | None = None
         self.remembered: Callable[[Standby], None] = _nothing
+        # What its latest turn is said to have used.
+        self.usage = b""
         # What its runtime remembers of the session.
         self.knows = Knows()
         self._tasks = tasks

@@ -105,6 +105,11 @@ def has_usage(answer: Raw) -> bool:
     return any(map(_is_some, _counts(answer)))
 
 
+def usage(answer: Raw) -> bytes:
+    """What it says that the turn used; b"" where it says nothing."""
+    return b",".join(map(bytes, _counts(answer)))
+
+
 def says_unused(answer: Raw) -> bool:
     """Whether it says that the turn used nothing at all."""
     counts = _counts(answer)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from acp_broker.broker import story
+from acp_broker.broker.slash import slash_command
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.turnwords import Committed, Doubting, Event, Failed, Finished, Spoke, Trying
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 _BROKEN_OFF = Failure(
     FailureKind.SERVER_ERROR,
     "ended its answer saying that it used no tokens: its provider has broken off",
+    seen_at="submitted",
+)
+# goose, in the same places: no usage, or that of the turn before, which is the last that it knows.
+_WITHOUT_USAGE = Failure(
+    FailureKind.SERVER_ERROR,
+    "ended its answer without saying what it used: its provider has broken off",
     seen_at="submitted",
 )
 
@@ -57,7 +64,13 @@ def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) ->
         return None
     if attempt.weighing.is_trusted:
         _learn(turn, attempt, outcome)
-    return _BROKEN_OFF if habit and story.says_unused(outcome.answer) else None
+    before, attempt.standby.usage = attempt.standby.usage, story.usage(outcome.answer)
+    if habit and story.says_unused(outcome.answer):
+        return _BROKEN_OFF
+    is_old = attempt.standby.usage in (b"", before)
+    if habit and is_old and attempt.weighing.habits.renews_usage and slash_command(turn.prompt) is None:
+        return _WITHOUT_USAGE
+    return None
 
 
 def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool:

@@ -27,12 +27,15 @@ class Habits(Struct, frozen=True):
     `retrying` fit a whole chunk that says that it tries its provider again.
     `asides` fit the beginning of a chunk that is the adapter's and no answer: a banner, a warning, a system prompt.
     `reports_usage`: whether a good answer of it carries `usage`; None: it is learnt.
+    `renews_usage`: where that is its habit, a good end without it, or with the very numbers of the turn before, is the
+    end of half an answer.
     """
 
     notices: tuple[Pattern, ...] = ()
     retrying: tuple[re.Pattern[str], ...] = ()
     asides: tuple[re.Pattern[str], ...] = ()
     reports_usage: bool | None = None
+    renews_usage: bool = False
 
 
 UNKNOWN = Habits()

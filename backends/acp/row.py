@@ -124,6 +124,9 @@ class Row(_Shape, frozen=True, kw_only=True):
     retrying: Annotated[tuple[RegExp, ...], Meta(description="Fit a whole chunk that says that it tries again.")] = ()
     asides: Annotated[tuple[RegExp, ...], Meta(description="Fit the beginning of a chunk that is no answer.")] = ()
     reports_usage: Annotated[bool | None, Meta(description="Whether good answers carry usage; null: learnt.")] = None
+    renews_usage: Annotated[bool, Meta(description="Whether half an answer has none, or that of the turn before.")] = (
+        False
+    )
 
     cancels: Annotated[
         Literal["obeys", "not_while_waiting"],

@@ -126,6 +126,7 @@ def habits(row: Row | None) -> Habits:
         retrying=tuple(map(re.compile, row.retrying)),
         asides=tuple(map(re.compile, row.asides)),
         reports_usage=row.reports_usage,
+        renews_usage=row.renews_usage,
     )
 
 

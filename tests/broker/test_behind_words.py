@@ -94,6 +94,49 @@ async def test_words_that_used_nothing_are_half_an_answer(tmp_path, counts):
     assert ["end_turn", "end_turn", -33002] == outcomes
 
 
+@pytest.mark.parametrize(
+    ("last", "renews", "outcome"),
+    [
+        ({"usage": USED}, True, -33002),
+        ({}, True, -33002),
+        ({"usage": {**USED, "inputTokens": 3}}, True, "end_turn"),
+        ({"usage": USED}, False, "end_turn"),
+        ({}, False, "end_turn"),
+    ],
+)
+async def test_an_old_usage_is_that_of_half_an_answer_where_it_is_known_to_be(tmp_path, last, renews, outcome):
+    """goose, whose provider's stream just ends, tells the last usage that it knows; an agent without a memory may well
+    use the same for another short prompt."""
+    primary = Player(Habits(renews_usage=renews))
+    primary.plays = [message("Fine.")]
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for used in (1, 2):
+            primary.end = ended(usage={**USED, "inputTokens": used})
+            assert "end_turn" == (await editor.prompt(session)).outcome
+        primary.end = ended(**last)
+        turn = await editor.prompt(session)
+
+    assert (outcome, ["say Fine."]) == (turn.outcome, turn.words)
+
+
+async def test_a_command_that_asks_no_model_uses_nothing(tmp_path):
+    """Its answer is whole."""
+    primary = Player(Habits(renews_usage=True))
+    primary.plays = [message("Compacted.")]
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for used in (1, 2):
+            primary.end = ended(usage={**USED, "inputTokens": used})
+            await editor.prompt(session)
+        primary.end = ended()
+        turn = await editor.prompt(session, "/compact")
+
+    assert "end_turn" == turn.outcome
+
+
 async def test_an_agent_that_always_counts_nothing_is_left_alone(tmp_path):
     """Its provider does not report what was used."""
     turn = await played(tmp_path, "Fine.", end=ended(usage={"totalTokens": 0}))
