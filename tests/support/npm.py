@@ -19,7 +19,7 @@ def install(folder: Path, *command: str) -> None:
     Of two runs at the same time the second waits. Needs npm and, the first time, its registry.
     """
     if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.fail("tests with packages from npm need node and npm (Node.js 18 or newer) on $PATH", pytrace=False)
+        pytest.fail("tests with packages from npm need node and npm (Node.js 20 or newer) on $PATH", pytrace=False)
     stamp = folder / "node_modules" / ".installed"
     wanted = hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("package.json", "package-lock.json")))
     lock = os.open(folder, os.O_RDONLY)
