@@ -2,20 +2,26 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import anyio.to_thread
 
+from acp_broker.app.references import provider_of
+from acp_broker.app.sources import keyring_of
 from acp_broker.app.token_sources import Resolve, client, endpoint
 from acp_broker.app.vault import opened
 from acp_broker.auth import device, loopback
+from acp_broker.auth.aside import aside
 from acp_broker.auth.device import Code
 from acp_broker.auth.lease import Logins
 from acp_broker.auth.loopback import Browser
 from acp_broker.auth.oauth import revoke
+from acp_broker.auth.secret_keyring import SecretKeyring
 from acp_broker.auth.tokens import Stored
 from acp_broker.clock import SystemClock
-from acp_broker.config import Config, OAuthProfile, SecretRef, state_dir
+from acp_broker.config import Config, KeyringProvider, KeyringSecret, OAuthProfile, SecretRef, state_dir
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.edge.household import Household
 from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved, UsageError
@@ -79,6 +85,26 @@ async def log_out(config: Config, environ: Mapping[str, str], name: ProfileId, p
     if not await anyio.to_thread.run_sync(logins.remove, name):
         raise UsageError(f"nobody is logged in to {name}")
     return trouble
+
+
+async def keep(config: Config, environ: Mapping[str, str], wanted: KeyringSecret, secret: str) -> Path | None:
+    """Keep a secret where a reference finds it: in the keyring, or in the file that is returned.
+
+    Waits for a person who is asked by their keyring. Raises Unresolved, StoreError.
+    """
+    place = _keyring(config, environ, wanted)
+    return None if await aside(partial(place.put, wanted.id, secret)) else place.store.path
+
+
+async def forget(config: Config, environ: Mapping[str, str], wanted: KeyringSecret) -> bool:
+    """Remove it; False where there was none. As `keep`."""
+    return await aside(partial(_keyring(config, environ, wanted).remove, wanted.id))
+
+
+def _keyring(config: Config, environ: Mapping[str, str], wanted: KeyringSecret) -> SecretKeyring:
+    provider = provider_of(config, wanted)
+    assert isinstance(provider, KeyringProvider)
+    return keyring_of(provider, environ)
 
 
 @asynccontextmanager

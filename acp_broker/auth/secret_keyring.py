@@ -15,6 +15,9 @@ from acp_broker.auth.secrets import KEPT_S
 from acp_broker.core.redact import plain
 from acp_broker.errors import StoreError, Unresolved
 
+# Of which profile, is for whoever knows it to say.
+SET = " (acp-broker auth set)"
+
 
 class SecretKeyring(Struct, frozen=True):
     """The entries of one service; `store` has those that were set while there was no keyring.
@@ -73,7 +76,7 @@ class SecretKeyring(Struct, frozen=True):
             raise Unresolved(str(error)) from None
 
     def _lacks(self, name: str) -> str:
-        what = f"no entry {name!r} of service {self.service!r} (acp-broker auth set)"
+        what = f"no entry {name!r} of service {self.service!r}{SET}"
         if is_there():
             return f"the keyring has {what}"
         return f"no keyring service is here, and {self.store.path} has {what}"

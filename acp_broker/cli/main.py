@@ -31,6 +31,10 @@ usage: acp-broker [--config FILE] COMMAND
   sessions reindex       read all their logs again for the list
   token show             print the token that bridges need for the WebSocket of serve
   token rotate           print another one, which holds from now on
+  auth status [--json]   say how the profiles are: where each secret is, and what is wrong with it
+  auth set PROFILE       put its secret into the keyring: typed unseen, or from a pipe
+  auth logout PROFILE    remove its secret, or end its login
+  auth unlock PROFILE    take a login from a process that renews it and cannot be seen to be gone
   login PROFILE          log in by a profile of type oauth, with --browser or with a code: --device
   login BACKEND METHOD   run an agent's own login in this terminal; without METHOD, name those it offers
 
@@ -180,6 +184,20 @@ def _login(config: Path | None, words: list[str]) -> int:
     return login.run(config, os.environ, names[0], method, "device" if ways == ["--device"] else "browser")
 
 
+def _auth(config: Path | None, words: list[str]) -> int:
+    from acp_broker.cli import auth  # noqa: PLC0415
+
+    match words:
+        case ["status"] | ["status", "--json"]:
+            return auth.status(config, os.environ, as_json=len(words) == 2)
+        case ["unlock", name] | ["unlock", name, "--force"] | ["unlock", "--force", name] if name != "--force":
+            return auth.run(config, os.environ, "unlock", name, words[2:])
+        case ["set" | "logout" as action, name, *which] if len(which) <= 1:
+            return auth.run(config, os.environ, action, name, which)
+        case _:
+            return _wrong("auth takes one of: status, set PROFILE, logout PROFILE, unlock PROFILE")
+
+
 def _config(config: Path | None, words: list[str]) -> int:
     from acp_broker.app import kinds  # noqa: PLC0415
     from acp_broker.cli import config as command  # noqa: PLC0415
@@ -226,6 +244,7 @@ COMMANDS: dict[str, Callable[[Path | None, list[str]], int]] = {
     "sessions": _sessions,
     "token": _token,
     "login": _login,
+    "auth": _auth,
     "config": _config,
 }
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keyring
 import pytest
-from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
 from keyring.errors import KeyringLocked
 
@@ -16,31 +15,9 @@ from acp_broker.auth.secret_store import SecretStore
 from acp_broker.auth.secrets import Secrets
 from acp_broker.clock import SystemClock
 from acp_broker.errors import Unresolved
+from tests.support.ring import Ring
 
 pytestmark = pytest.mark.anyio
-
-
-class Ring(KeyringBackend):
-    """Holds entries, and does what a test says before it answers."""
-
-    priority = 1
-
-    def __init__(self, does=None) -> None:
-        super().__init__()
-        self.does = does or (lambda: None)
-        self.entries = {("acp-broker", "work"): "s3cret"}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        self.does()
-        return self.entries.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.does()
-        self.entries[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        self.does()
-        del self.entries[service, username]
 
 
 @pytest.fixture
