@@ -116,7 +116,7 @@ def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[Fact]:
     yield from _login(report)
     if report.capabilities is not None:
         yield "can", _capabilities(report.capabilities)
-    if report.modes.available or report.modes.posture:
+    if report.modes.available or (report.modes.posture and report.session_ms is not None):
         yield "modes", _modes(report.modes)
     yield from _retries(report)
     if report.start_ms is not None or report.shares:
@@ -133,7 +133,12 @@ def _login(report: Report) -> Iterator[Fact]:
     if report.login.state == "required":
         yield "logged in", Text("no" + (f", though there is {plain(seen)}" if seen else ""), "red")
     elif report.login.state == "ok":
-        yield "logged in", f"yes ({seen})" if seen else "it opens a session; where its login is, is not known"
+        yield (
+            "logged in",
+            f"yes ({seen})" if seen else "it answers" if report.turn is not None else "it opens a session",
+        )
+    elif report.login.state == "unseen":
+        yield "logged in", Text("it opens a session, but no login of it was seen", "yellow")
 
 
 def _retries(report: Report) -> Iterator[Fact]:
@@ -165,7 +170,7 @@ def _modes(modes: Modes) -> str:
     told = [f"{mode} ({modes.postures[mode]})" if mode in modes.postures else mode for mode in order]
     if told and modes.current is not None:
         told[0] = f"opens in {told[0]}"
-    return ", ".join(told) or f"none; {modes.posture}"
+    return ", ".join(told) or f"none to choose from ({modes.posture})"
 
 
 def _sum(found: Checked) -> Text:

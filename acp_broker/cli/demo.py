@@ -98,7 +98,7 @@ async def _play_all(console: Console, environ: Mapping[str, str], scenes: Sequen
             await anyio.sleep(READ_S)
     all_good = good == len(scenes)
     timeline.say(f"\n{good} of {len(scenes)} turns went as they must.", "bold green" if all_good else "bold red")
-    timeline.say("Next: config.json for your own agents; `acp-broker config path` says where it goes.")
+    timeline.say("Next: `acp-broker init` finds your own agents and writes a config.json.")
     return 0 if all_good else 1
 
 

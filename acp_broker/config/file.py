@@ -68,7 +68,9 @@ def _contents(path: Path) -> bytes:
         # A fifo must not hold us up: O_NONBLOCK opens it at once, and fstat names it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        start = f"no such file; name another with --config FILE or $ACP_BROKER_CONFIG, or begin with {SMALLEST}"
+        start = (
+            f"no such file; `acp-broker init` writes one, --config FILE names another. By hand, begin with {SMALLEST}"
+        )
         raise _refusal(path, "(file)", start) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -361,7 +361,9 @@ CODEX = {
 
 @pytest.fixture
 def pair(machine: Machine) -> Machine:
-    """claude, and codex behind it."""
+    """claude, and codex behind it, both logged in."""
+    machine.write(".claude/.credentials.json", "{}")
+    machine.write(".codex/auth.json", "{}")
     machine.install("claude-agent-acp", CLAUDE)
     machine.install("codex-acp", CODEX)
     return machine
@@ -369,6 +371,19 @@ def pair(machine: Machine) -> Machine:
 
 def advice(machine: Machine, backend: int = 1) -> list[str]:
     return machine.json("check")["backends"][backend]["advice"]
+
+
+@pytest.mark.parametrize(("words", "state"), [((), "unseen"), (("--turn",), "ok")])
+def test_a_login_that_nobody_has_seen_is_said(machine: Machine, words: tuple[str, ...], state: str) -> None:
+    """Some agents open a session for anybody; a login may also be in a keychain. A turn settles it."""
+    machine.install("claude-agent-acp", CLAUDE)
+    machine.configure(claude={"command": ["claude-agent-acp"]})
+
+    (found,) = machine.json("check", *words)["backends"]
+
+    said = "`acp-broker check --turn` finds out whether it is logged in; if not: run `claude` and type /login, or "
+    assert (state, True) == (found["login"]["state"], found["canAnswer"])
+    assert (state == "unseen") is any(line.startswith(said) for line in found["advice"])
 
 
 def test_a_mode_without_a_counterpart_is_named_with_the_one_that_draws_the_same_line(pair: Machine) -> None:
@@ -452,6 +467,7 @@ def test_its_own_retries_are_off_while_another_follows(pair: Machine) -> None:
 def test_retries_that_nothing_turns_off_can_be_bounded(pair: Machine) -> None:
     """By a limit of the broker's, while another backend follows."""
     pair.install("opencode")
+    pair.write(".local/share/opencode/auth.json", "{}")
     pair.configure("opencode", "codex", opencode={"command": ["opencode", "acp"]}, codex={"command": ["codex-acp"]})
 
     said = "it asks a failing provider for 69 s, and nothing is known that turns that off"

@@ -10,6 +10,8 @@ from acp_broker.wire.jsonrpc import encode
 
 # A turn that waits so long for an agent which tries again by itself is late, and not lost.
 _BEARABLE_MS = 10_000
+# Longer than most agents take to their first word.
+_BOUND_MS = 30_000
 _FETCHERS = ("npx", "bunx", "pnpx", "uvx")
 _UNASKED = {
     "reads": "only reads",
@@ -33,14 +35,12 @@ def advice(config: Config, report: Report, primary: Report, about: About) -> Ite
 def _login(report: Report) -> Iterator[str]:
     for one in report.login.failed:
         yield f"{one.credential} fails ({one.failure}: {one.why}), and the next one is used"
-    if report.login.state != "required":
-        return
-    if report.login.commands:
-        yield f"log in: {' or '.join(report.login.commands)}"
-    if report.login.hint:
-        yield f"log in: {report.login.hint}"
-    if not report.login.commands and not report.login.hint:
-        yield "log in with the agent's own command"
+    ways = [" or ".join(report.login.commands), report.login.hint]
+    how = ", or ".join(way for way in ways if way) or "with the agent's own command"
+    if report.login.state == "required":
+        yield f"log in: {how}"
+    elif report.login.state == "unseen":
+        yield f"`acp-broker check --turn` finds out whether it is logged in; if not: {how}"
 
 
 def _retries(report: Report, about: About) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _retries(report: Report, about: About) -> Iterator[str]:
         yield f"in {edit.file} set {edit.key} to {edit.value}{now}: {edit.why}"
     lasts_ms = report.retries.lasts_ms or 0
     if about.is_followed and not wanted and not report.retries.edits and lasts_ms > _BEARABLE_MS:
-        bound = f'"limits": {{"firstOutputMs": ...}} in backends.{report.id} bounds it'
+        bound = f'"limits": {{"firstOutputMs": {_BOUND_MS}}} in backends.{report.id} bounds it'
         yield f"it asks a failing provider for {lasts_ms // 1000} s, and nothing is known that turns that off; {bound}"
 
 
@@ -86,6 +86,8 @@ def _like(report: Report, primary: Report, mode: str) -> str | None:
 
 def _posture(report: Report, primary: Report) -> Iterator[str]:
     mine, theirs = report.modes.posture, primary.modes.posture
+    if report.session_ms is None or primary.session_ms is None:  # nobody knows which mode it would be in
+        return
     if mine is not None and theirs is not None and POSTURES.index(mine) > POSTURES.index(theirs):
         yield f"it {_UNASKED[mine]}, where {primary.id} {_UNASKED[theirs]}: a failover lets it do more than you allowed"
 

@@ -49,12 +49,13 @@ class Refused(Struct, frozen=True):
 
 
 class Login(Struct, frozen=True, rename="camel"):
-    """`ok`: it opened a session, or answered. `required`: it wants a login first; `commands` run one, `hint` says how.
+    """`required`: it wants a login first; `commands` run one, `hint` says how. `unseen`: it opened a session, but there
+    is nothing where its login would be. `ok`: it opened a session otherwise, or answered.
 
-    `seen`: the files and variables of a login that are there, by name; none: it opened a session all the same.
+    `seen`: the files and variables of a login that are there, by name.
     """
 
-    state: Literal["ok", "required"] | None = None
+    state: Literal["ok", "unseen", "required"] | None = None
     seen: tuple[str, ...] = ()
     failed: tuple[Refused, ...] = ()
     commands: tuple[str, ...] = ()
@@ -206,11 +207,19 @@ def _login(config: Config, name: BackendId, look: Look, own: About) -> Login:
     names = tuple(shown(config, one) for one in wanted) or there
     refused = tuple(Refused(names[one.credential], one.failure.kind.value, one.failure.text) for one in look.refused)
     failed = look.fault
-    if failed is None or failed.kind not in _LOGGED_OUT:
-        return Login("ok" if look.failure is None else None, names, refused)
+    login = own.row.login if own.row is not None else None
+    state: Literal["ok", "unseen", "required"] | None = "ok"
+    if failed is not None and failed.kind in _LOGGED_OUT:
+        state = "required"
+    elif look.failure is not None:
+        state = None
+    elif login is not None and not names and look.turn is None and config.backends[name].auth is None:
+        state = "unseen"
+    if state in ("ok", None):
+        return Login(state, names, refused)
     commands = tuple(f"acp-broker login {name} {method}" for method in _terminal_methods(look))
-    hint = own.row.login.hint if own.row is not None and own.row.login is not None else ""
-    return Login("required", () if wanted else there, refused, commands, hint)
+    hint = login.hint if login is not None else ""
+    return Login(state, () if wanted else there, refused, commands, hint)
 
 
 class _Method(Struct):

@@ -107,8 +107,6 @@ def _why(agent: Agent, chain: Sequence[Chosen]) -> str:
         login = "needs no login"
     elif agent.is_logged_in:
         login = f"logged in ({', '.join(agent.login.names)})"
-    elif chain:
-        login = "no login of it was seen: behind those that have one"
     else:
         login = "no login of it was seen"
     fetched = "; fetched at its first start, with " + agent.command[0] if agent.command and not agent.program else ""
