@@ -70,7 +70,8 @@ class RenewedLogins:
             self._watch(called)
             raise
         except AuthRejected as error:
-            self._watch(called)
+            if error.is_final:
+                self._watch(called)
             raise _failed(called, FailureKind.AUTH_REJECTED, error, code=error.code) from None
         except AuthUnavailable as error:
             raise _failed(called, FailureKind.UNREACHABLE, error, retry_after_s=error.retry_after_s) from None
@@ -92,19 +93,17 @@ class RenewedLogins:
             task.add_done_callback(lambda _: self._watched.pop(profile))
 
     async def _wait_for_login(self, profile: ProfileId) -> None:
-        path = self._logins.path(profile)
-        before = await anyio.to_thread.run_sync(_look, path, abandon_on_cancel=True)
-        while before == await anyio.to_thread.run_sync(_look, path, abandon_on_cancel=True):
+        while not await anyio.to_thread.run_sync(self._is_there, profile, abandon_on_cancel=True):
             await self._clock.sleep(LOOK_EVERY_S)
         self._on_login(profile)
 
-
-def _look(path: Path) -> tuple[int, ...]:
-    try:
-        seen = path.lstat()
-    except OSError:
-        return ()
-    return seen.st_ino, seen.st_size, seen.st_mode, seen.st_mtime_ns
+    def _is_there(self, profile: ProfileId) -> bool:
+        """Whether there is a login that nobody has refused."""
+        try:
+            login = self._logins.read(profile)
+        except Unresolved:
+            return False
+        return login is not None and login.refused is None
 
 
 def _failed(

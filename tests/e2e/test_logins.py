@@ -148,13 +148,17 @@ def test_a_login_that_is_refused_is_said_once_and_rests_until_there_is_another(t
     assert why.endswith("; log in anew: acp-broker login work"), why
 
 
-def test_nobody_is_logged_in(tmp_path: Path) -> None:
-    """Said with the command, and the spare answers."""
-    with rotating(Rotating()) as server, BrokerProcess(tmp_path, config(server)) as broker:
+def test_nobody_is_logged_in_until_somebody_is(tmp_path: Path) -> None:
+    """Said with the command, and the spare answers; the next turn after a login is the primary's."""
+    home = tmp_path / "home"
+    with rotating(Rotating()) as server, BrokerProcess(tmp_path, config(server), home=home) as broker:
         turn = broker.prompt(broker.open())
         why = [line["why"] for line in broker.log("attempt_failed")]
+        stored(home, server.refresh, left_s=3600)
+        _until(lambda: broker.log("login_found"))
+        back = broker.prompt(broker.open())
 
-    assert ["primary auth_missing", "spare"] == turn.attempts
+    assert (["primary auth_missing", "spare"], ["primary"]) == (turn.attempts, back.attempts)
     assert ["profile work has no credential: nobody is logged in: acp-broker login work"] == why
 
 
