@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 
 from acp_broker.wire.acp import Update
 
-# Peers hold 200 events or 256 KiB before the first content; notes are small, and words are held for 250 ms at most.
+# Peers hold 200 events or 256 KiB before the first content; notes are small, and words are held for a second or so.
 HELD_BYTES = 1024 * 1024
 # Each of these replaces the one before it, so the latest alone is worth keeping when there are many.
 _REPLACED = frozenset(

@@ -31,7 +31,9 @@ _MAX_TEXTS = 6
 _STATUS = re.compile(
     r"\b(?:status|https?(?:/[\d.]{1,3})?|api error|code|rejected)(?:[ _]?code)?[\W_]{0,3}([45]\d\d)\b"
     r"|\berror[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
-    r"|\b([45]\d\d) status code\b",
+    r"|(?:\b|\][ :])([45]\d\d)(?: status code\b|(?<=\][ :]\d\d\d)\b)"
+    r"|\b(?:returned|responded with|answered with|failed[^.\n]{0,40}?:)"
+    r"\s(?:an? )?(?:http |status |code |error ){0,2}([45]\d\d)\b",
     re.IGNORECASE,
 )
 
@@ -149,7 +151,7 @@ def _structure(evidence: Evidence, rpc_code: int | None, prose: str) -> Iterator
         elif rpc_code in RPC_CODES:
             yield RPC_CODES[rpc_code], str(rpc_code)
     for found in _STATUS.finditer(prose):
-        digits = found[1] or found[2] or found[3]
+        digits = found[1] or found[2] or found[3] or found[4]
         yield _of_status(int(digits)), digits
     for found in _EXCEPTION.finditer(prose):
         kind = WORDS.get(fold(found[0]))

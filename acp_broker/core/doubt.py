@@ -100,8 +100,10 @@ def _failure(whole: str, meaning: FailureKind | None) -> Failure | None:
 
 def is_in_doubt_still(words: str, pieces: int, habits: Habits = UNKNOWN) -> bool:
     """Whether all that is held, the latest chunk included, may yet turn out to be a notice."""
-    if pieces > _MOST_PIECES or not looks_like_failure(words, habits):
+    if pieces > _MOST_PIECES:
         return False
+    if not looks_like_failure(words, habits):
+        return judge(words, "end_turn", None, habits) is not None
     notice = without_retries(words).strip(MARKS)
     is_own = wordings.WHOLE.match(notice) is not None or _meaning(notice, habits) is not None
     is_proven = is_own or len(notice) <= _UNSAID or wordings.is_program(notice)
@@ -139,14 +141,16 @@ def _meaning(notice: str, habits: Habits) -> FailureKind | None:
     for one in own:
         if one.regex.match(notice):
             return one.kind
-    return FailureKind.UNCLASSIFIED if wordings.is_sentence(notice) else None
+    return FailureKind.UNCLASSIFIED if wordings.is_sentence(notice) or wordings.is_excuse(notice) else None
 
 
 def _is_weak(notice: str, habits: Habits, *, is_usage_missing: bool) -> bool:
     """Whether the wording is a notice's, and may as well be a person's."""
     if len(notice) > _MAX_LABELLED:
         return False
-    if wordings.is_labelled(notice) or (len(notice) <= _MAX_BARE and wordings.is_bare(notice)):
+    if wordings.is_labelled(notice):
+        return True
+    if len(notice) <= _MAX_BARE and (wordings.is_bare(notice) or wordings.is_advice(notice)):
         return True
     is_line = len(notice) <= _MAX_BARE and "\n" not in notice
     return is_usage_missing and is_line and looks_like_failure(notice, habits)

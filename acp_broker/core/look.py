@@ -31,6 +31,26 @@ _LEAST_PIECE = 8
 _PIECES = frozenset(opening[:end] for opening in OPENINGS for end in range(_LEAST_PIECE, len(opening)))
 _ODD = by_head((*OPENINGS, *RETRY_OPENINGS, *_WARNING_OPENINGS))
 
+# A chunk that is a sentence, and speaks of trouble, is worth a second look; tokens of a model are shorter.
+_LEAST_SENTENCE = 24
+_HEAD = 120
+_TROUBLE = frozenset(
+    word + end
+    for word in (
+        *("error", "errors", "exception", "failed", "failure", "fails", "limit", "limits", "limited", "rate-limited"),
+        *("quota", "key", "credits", "balance", "billing", "overloaded", "unavailable", "busy", "traffic", "load"),
+        *("demand", "capacity", "timed", "timeout", "exhausted", "denied", "rejected", "refused", "reach", "reached"),
+        *("reaching", "unreachable", "disconnected", "internet", "expired", "invalid", "exceeded", "unauthorized"),
+        *("quickly", "requests", "trial", "payment", "filter", "blocked", "model", "context", "used"),
+    )
+    for end in ("", ".", ",", ":", ")", "!")
+)
+
+
+def mentions_trouble(text: str) -> bool:
+    """Whether a chunk that is a sentence or more speaks of what providers fail by, as it begins."""
+    return len(text) >= _LEAST_SENTENCE and not _TROUBLE.isdisjoint(text[:_HEAD].lower().split())
+
 
 def first_look(text: str, habits: Habits = UNKNOWN, *, is_thought: bool = False) -> Weight:
     """What a chunk that is not blank seems to be."""

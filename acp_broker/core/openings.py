@@ -48,6 +48,7 @@ OPENINGS = (
     "fatal:",
     "fatal error",
     "failed to ",
+    "caught ",
     "failed after",
     "prompt failed",
     "turn failed",
@@ -56,6 +57,7 @@ OPENINGS = (
     "max retries",
     "exceeded retry limit",
     "request failed",
+    "request blocked",
     "request timed out",
     "request rejected",
     "requests ",
@@ -65,6 +67,9 @@ OPENINGS = (
     "generation failed",
     "something went wrong",
     "sorry",
+    "i'm sorry",
+    "i am sorry",
+    "i'm having trouble",
     "oops",
     "an error ",
     "an internal error",
@@ -76,7 +81,8 @@ OPENINGS = (
     "there was an error",
     "there was a problem",
     "unable to connect",
-    "could not connect",
+    "could not ",
+    "getaddrinfo",
     "couldn't connect",
     "cannot connect",
     # statuses
@@ -97,6 +103,7 @@ OPENINGS = (
     "quota ",
     "5-hour limit",
     "weekly limit",
+    "monthly ",
     "daily limit",
     "session limit",
     "you've hit your",
@@ -113,6 +120,9 @@ OPENINGS = (
     "your credit balance",
     "insufficient",
     "payment required",
+    "payment failed",
+    "session expired",
+    "token expired",
     "key limit",
     "invalid api key",
     "invalid x-api-key",
@@ -120,6 +130,13 @@ OPENINGS = (
     "incorrect api key",
     "no api key",
     "no auth",
+    "your api key",
+    "you are out of",
+    "you're out of",
+    "status_code:",
+    "status code",
+    "access forbidden",
+    "tokens per ",
     "not logged in",
     "please run /login",
     "please log in",
@@ -137,6 +154,10 @@ OPENINGS = (
     "capacity ",
     "selected model",
     "the model ",
+    "the '",
+    "claude is ",
+    "we're ",
+    "we are ",
     "this model",
     "that model",
     "model ",
@@ -151,6 +172,7 @@ OPENINGS = (
     "the response was filtered",
     "the api ",
     "the provider ",
+    "the ai ",
     "bedrock ",
     "anthropic api",
     "openai api",
@@ -183,7 +205,7 @@ OPENINGS = (
 )
 
 # `ThrottlingException: ...`, `litellm.RateLimitError: ...`: what no list of openings can hold.
-_NAME = re.compile(r"\W*[\w.]*[a-z](?:Error|Exception)\b")
+_NAME = re.compile(r"\W*[\w.]*\w(?:Error|Exception)\b")
 
 _MAX_BEGIN = 48
 

@@ -3,7 +3,7 @@
 from acp_broker.core.doubt import is_in_doubt_still, judge, judge_silence
 from acp_broker.core.failures import Failure
 from acp_broker.core.habits import Habits
-from acp_broker.core.look import first_look
+from acp_broker.core.look import first_look, mentions_trouble
 from acp_broker.core.names import StopReason
 from acp_broker.core.weight import Weight
 
@@ -21,8 +21,11 @@ class Scale:
     def weigh(self, text: str, *, is_thought: bool, is_doubting: bool) -> Weight:
         """What a chunk that is not blank is. `is_doubting`: words that are doubted are held already."""
         weight = first_look(text, self.habits, is_thought=is_thought)
-        if weight is Weight.PLAIN and not is_doubting:  # nearly all
-            return weight
+        if weight is Weight.PLAIN and not is_doubting:
+            if not mentions_trouble(text) or judge(text, "end_turn", None, self.habits) is None:  # nearly all
+                return weight
+            # A whole notice, of which nobody knew how it begins.
+            weight = Weight.DOUBTFUL
         held = self._thoughts if is_thought else self._doubted
         if is_doubting and weight not in (Weight.RETRYING, Weight.ASIDE):
             held.append(text)

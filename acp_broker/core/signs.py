@@ -171,7 +171,10 @@ FINER: Mapping[Kind, frozenset[Kind]] = {
     Kind.RATE_LIMITED: frozenset({Kind.ACCOUNT_RATE_LIMITED, Kind.BILLING, Kind.CONTEXT_OVERFLOW, Kind.OVERLOADED}),
     # A 402 that names a window ("weekly limit") opens again by itself.
     Kind.BILLING: frozenset({Kind.ACCOUNT_RATE_LIMITED}),
-    Kind.AUTH_REJECTED: frozenset({Kind.AUTH_MISSING, Kind.BILLING, Kind.MODEL_NOT_FOUND, Kind.GUARDRAIL}),
+    # Some answer 403 where a plan's limit is reached (Kimi).
+    Kind.AUTH_REJECTED: frozenset(
+        {Kind.AUTH_MISSING, Kind.BILLING, Kind.ACCOUNT_RATE_LIMITED, Kind.MODEL_NOT_FOUND, Kind.GUARDRAIL}
+    ),
     # -32000 is also the code that JSON-RPC libraries give to any error of the application's.
     Kind.AUTH_MISSING: frozenset(
         {Kind.AUTH_REJECTED, Kind.BILLING, Kind.ACCOUNT_RATE_LIMITED, Kind.RATE_LIMITED, Kind.OVERLOADED}
@@ -204,21 +207,27 @@ TEXTS = _patterns(
     # Gemini words a limit per minute as OpenAI words an empty purse, and adds when to come back.
     (Kind.RATE_LIMITED, r"exceeded your current quota[\s\S]{0,600}?retry in \d"),
     (Kind.BILLING, r"credit balance|insufficient[ _](?:credits?|funds|balance|quota)|credits? (?:are |is )?exhausted"),
-    (Kind.BILLING, r"payment required|billing_error|billing hard limit|exceeded your current quota"),  # HTTP; OpenAI
+    (Kind.BILLING, r"billing_error|billing hard limit|exceeded[ _](?:your[ _])?current[ _]quota"),  # OpenAI, Moonshot
     (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
     (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic
     (Kind.BILLING, r"specified api usage limits"),  # Anthropic: a limit that the workspace has set itself
     (Kind.BILLING, r"quota exceeded\. check your plan"),  # codex
     (Kind.BILLING, r"余额不足"),
     (Kind.ACCOUNT_RATE_LIMITED, r"usage[ _]limit|(?:hit|reached) your (?:\w+ )?limit"),  # codex, claude
-    (Kind.ACCOUNT_RATE_LIMITED, r"(?:hourly|daily|weekly|monthly|session|\d-hour) (?:\w+ )?limit"),  # claude
+    (Kind.ACCOUNT_RATE_LIMITED, r"(?:hourly|daily|weekly|monthly|session|\d-hour) (?:\w+ ){0,2}limit"),  # claude, kimi
+    (Kind.BILLING, r"trial (?:has |period )?(?:ended|expired|is over)|payment failed|update your (?:card|payment)"),
+    (Kind.ACCOUNT_RATE_LIMITED, r"used (?:up )?all (?:of )?your [\w ]{1,40}|quota (?:is |was )?(?:exhausted|used up)"),
+    (Kind.BILLING, r"payment required|account is in good standing"),  # HTTP; Alibaba
     (Kind.ACCOUNT_RATE_LIMITED, r"limit will reset|额度不足|已用尽"),
     (Kind.GUARDRAIL, r"content_policy_violation|content management policy|content[ _]filter"),  # OpenAI, Azure
     (Kind.GUARDRAIL, r"violat\w{0,5} .{0,40}polic(?:y|ies)|prohibited_content|guardrail_intervened"),  # Gemini, Bedrock
     (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
     (Kind.UNSUPPORTED, r"(?:image|audio)s?(?: inputs?| content)? (?:is|are) not supported"),
     (Kind.AUTH_REJECTED, r"(?:invalid|incorrect|expired|revoked) (?:x-)?api[ _-]?key"),  # Anthropic, OpenAI, claude
-    (Kind.AUTH_REJECTED, r"api key (?:is )?(?:not valid|invalid|expired|revoked|disabled|deactivated)"),  # Gemini
+    (
+        Kind.AUTH_REJECTED,
+        r"api key (?:is |was |has been )?(?:not valid|invalid|expired|revoked|disabled|deactivated|rejected)",
+    ),  # Gemini
     (Kind.AUTH_REJECTED, r"authentication[ _]?error|authentication failed|failed to authenticate|认证失败"),
     (Kind.AUTH_REJECTED, r"\bunauthorized\b|\bunauthenticated\b|\b403 forbidden\b|permission_(?:error|denied)"),
     (
@@ -231,23 +240,32 @@ TEXTS = _patterns(
         Kind.AUTH_REJECTED,
         r"security token included in the request is (?:expired|invalid)|invalid subscription key",
     ),  # AWS, Azure
+    (Kind.AUTH_REJECTED, r"access (?:is |was )?(?:denied|forbidden)(?! for user)"),
+    (
+        Kind.AUTH_REJECTED,
+        r"(?:session|token|login|credentials?) (?:has |have )?expired|could not be refreshed|refresh token was",
+    ),
     (Kind.AUTH_REJECTED, r"not allowed for this organization|must be a member of an organization|IP not authorized"),
     (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in"),
+    (Kind.AUTH_MISSING, r"need to (?:log|sign) ?in|(?:log|sign) ?in first"),
     (Kind.AUTH_MISSING, r"(?:no|missing) (?:auth )?(?:api[ _]key|credentials?)\b|didn't provide an api key"),  # OpenAI
     (Kind.AUTH_MISSING, r"api[ _]key (?:is )?(?:missing|required|not (?:set|found|provided|configured))"),
     (Kind.RATE_LIMITED, r"rate[ _-]?limit|too[ _]many[ _](?:concurrent )?requests|throttl(?:ed|ing)"),
     (Kind.RATE_LIMITED, r"resource[ _](?:has been )?exhausted|quota (?:was |has been )?exceeded|quota_exceeded"),
+    (Kind.RATE_LIMITED, r"requests too (?:quickly|fast|often)|limite de débit|rate-limited"),
+    (Kind.RATE_LIMITED, r"concurrent request limit|individual quota reached"),  # Kimi, Antigravity
     (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown|capacity exceeded"),  # ...; Mistral
     (Kind.RATE_LIMITED, r"请求过于频繁|调用频率|频率限制"),
     (
         Kind.OVERLOADED,
-        r"overloaded|at capacity|over capacity|high demand|high load|slow_down|服务过载",
+        r"overloaded|at capacity|over capacity|high (?:volume of )?(?:demand|load|traffic)|slow_down|服务过载",
     ),  # Anthropic, codex
     (
         Kind.OVERLOADED,
         r"model (?:is |was )?(?:\w+ )?(?:loading|unloaded|not (?:yet )?(?:loaded|ready)|temporarily down)",
     ),
     (Kind.OVERLOADED, r"\bloading model\b"),  # llama.cpp
+    (Kind.OVERLOADED, r"\b(?:model|server|service|system) (?:is )?(?:currently |too )?busy\b"),
     (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model"),
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?(?:does not exist|not found|is not (?:available|supported))"),
     (Kind.MODEL_NOT_FOUND, r"no endpoints found|not have access to the model"),  # OpenRouter; Bedrock
@@ -268,6 +286,7 @@ TEXTS = _patterns(
         Kind.UNREACHABLE,
         r"connection ?(?:error|refused|reset|closed|aborted|failed)|(?:unable|failed|could not) to connect",
     ),
+    (Kind.UNREACHABLE, r"\bunreachable\b|server disconnected|not connected to the internet|no internet connection"),
     (Kind.UNREACHABLE, r"could not connect|name resolution|getaddrinfo|queue owner unavailable"),  # ...; acpx
     (Kind.SERVER_ERROR, r"internal[ _]?server[ _]?error|server_error|server had an error|bad gateway"),
     (
@@ -279,7 +298,7 @@ TEXTS = _patterns(
     (Kind.SERVER_ERROR, r"error (?:has )?occurred while processing|internal error has occurred"),  # OpenAI; Gemini
     (
         Kind.SERVER_ERROR,
-        r"unable to process your request|requires more system memory|runner process has",
+        r"unable to process your request|requires more system memory|runner (?:process has|crashed)",
     ),  # Bedrock; Ollama
     (Kind.SERVER_ERROR, r"without sending any chunks|\bterminated\b"),
     (Kind.GARBLED, r"(?:is not valid|invalid|malformed) json|unexpected token .{1,20} in json|malformed[ _]response"),

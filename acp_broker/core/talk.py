@@ -4,8 +4,8 @@ import re
 
 # Words about a message, about the work, or of somebody who did something: no notice has them.
 TALKS = re.compile(
-    r"\b(?:means?|meaning|indicates?|(?<!please )refers? to|because|since|comes? from|happens?|occurs?|for example"
-    r"|such as|that is|that's|thus|hence|therefore"
+    r"\b(?:means?|meaning|indicates?|(?<!please )refers? to|because|since|comes? from|happens?|occurs?|that is"
+    r"|that's|thus|hence|therefore"
     r"|(?:is|are|was|were|be|been|get|gets|got) (?:returned|sent by|raised|thrown|what|caught|retried|logged|printed"
     r"|handled|done in|rotated|converted|cached|defined|inherited)"
     r"|let me|let's|here(?:'s| is| are)"
@@ -26,13 +26,25 @@ TALKS = re.compile(
 )
 # What explains, where the wording alone proves little.
 _HEDGES = re.compile(
-    r"\b(?:usually|typically|often|is (?:what|one|an?|the|not|done)|are (?:not|the)"
+    r"\b(?:usually|typically|often|for example|such as|is (?:what|one|an?|the|done)|are (?:not|the)"
+    r"|is not (?!available|enabled|supported|valid|allowed|active|found|configured|authori|permitted|set|reach|ready"
+    r"|loaded)"
     r"|to (?:fix|handle|avoid|solve|resolve)"
     r"|you (?:can|could|should|need to|may) (?:fix|handle|catch|wrap|add|use|change|set)|i (?:am|was|stopped)"
     r"|not (?:a|an|the|on) |when|so (?:that|i|we|you|log))\b",
     re.IGNORECASE,
 )
-_LAID_OUT = re.compile(r"```|\?\s*$|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>", re.MULTILINE)
+# The matter of programmers, and no provider's.
+_WORK = re.compile(
+    r"\b(?:tests?|assert\w*|compil\w+|migrations?|builds?|commit(?:s|ted)?|branch(?:es)?|merge[ds]?|regex|lint\w*|syntax"
+    r"|variables?|columns?|tables?|cron|deploy\w*|mixin|poller|middleware|endpoints? (?:in|of)|workers?)\b",
+    re.IGNORECASE,
+)
+# What a log says begins with its time.
+_LOGGED = re.compile(r"\W{0,3}(?:[A-Z]{3,8}\W{1,3})?\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+_LAID_OUT = re.compile(
+    r"```|\b[45]\d\d\b[^\n;]{0,40};[^\n]{0,40}\b[45]\d\d\b|\?\s*$|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>", re.MULTILINE
+)
 # Somebody else's words in a notice: a provider's JSON, an address.
 _QUOTED = re.compile(r"\{[\s\S]*\}|https?://\S+")
 
@@ -40,6 +52,6 @@ _QUOTED = re.compile(r"\{[\s\S]*\}|https?://\S+")
 def is_talk(words: str, *, is_proven: bool) -> bool:
     """Whether somebody talks here. `is_proven`: its wording is a program's, so that hedging alone does not count."""
     prose = _QUOTED.sub("", words)
-    if TALKS.search(prose) or _LAID_OUT.search(prose):
+    if TALKS.search(prose) or _LAID_OUT.search(prose) or _LOGGED.match(words):
         return True
-    return not is_proven and _HEDGES.search(prose) is not None
+    return not is_proven and (_HEDGES.search(prose) is not None or _WORK.search(prose) is not None)

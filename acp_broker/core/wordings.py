@@ -19,7 +19,7 @@ SHAPES: tuple[Pattern, ...] = tuple(
     Pattern(re.compile(shape), kind)
     for shape, kind in (
         # claude
-        (r"(?:Please run /login · )?API Error(?::| \()", Kind.UNCLASSIFIED),
+        (r"(?:Please run /login · |Failed to authenticate\. )?API Error(?::| \()", Kind.UNCLASSIFIED),
         (r"Invalid API key · |OAuth (?:token|session) [\w ]{3,40} · ", Kind.AUTH_REJECTED),
         (r"Not logged in · ", Kind.AUTH_MISSING),
         (r"Claude (?:AI )?usage limit reached\b", Kind.ACCOUNT_RATE_LIMITED),
@@ -39,13 +39,15 @@ SHAPES: tuple[Pattern, ...] = tuple(
         (r"Quota exceeded\. Check your plan", Kind.BILLING),
         # openhands
         (r"Error: Conversation run failed for id=", Kind.UNCLASSIFIED),
+        # What only a program asks a model for.
+        (r"(?:(?:AI|LLM) (?:provider |API )?(?:call|request|error)|LLM provider)\b[^.:\n]{0,40}:", Kind.UNCLASSIFIED),
         # pi-acp
         (r"(?:Retry failed after \d+ attempts?|Provider error|Prompt failed): ", Kind.UNCLASSIFIED),
     )
 )
 
 _REASONS = (
-    r"bad request|unauthorized|payment required|forbidden|not found|request timeout|(?:payload|content) too large"
+    r"bad request|payment required|forbidden|not found|request timeout|(?:payload|content) too large"
     r"|unprocessable (?:entity|content)|too many requests|internal server error|bad gateway|service (?:temporarily )?"
     r"unavailable|gateway time-?out|(?:site is )?overloaded|insufficient (?:balance|credits?)|resource_exhausted"
 )
@@ -59,7 +61,7 @@ SENTENCES = re.compile(
             r"you have reached your specified api usage limits|this request would exceed (?:your|the) ",
             r"number of request tokens has exceeded",
             # OpenAI
-            r"you exceeded your current quota, please|rate limit reached for \S+ (?:in|on) ",
+            r"you exceeded your current quota, please|rate limit reached for (?:model )?\S+ (?:in|on) ",
             r"incorrect api key provided|the model [`'\"]?[\w./:-]+[`'\"]? does not exist(?: or you|[.]?\s*$)",
             r"this model's maximum context length is \d|your input exceeds the context window of this model",
             r"the server had an error (?:while )?processing your request",
@@ -91,7 +93,15 @@ SENTENCES = re.compile(
             r"(?:service tier )?capacity exceeded for this model|requests? rate limit exceeded",
             r"requests to the [\w ]{3,60} have exceeded|requests to the \S+ operation under ",
             r"access denied due to invalid subscription key|the response was filtered due to the prompt triggering",
-            r"sorry, (?:you have|you've) (?:been rate[- ]limited|exceeded|exhausted|hit|reached)",
+            r"sorry, (?:you have|you've|your request (?:was|has)) (?:been )?(?:rate[- ]limited|exceeded|exhausted)",
+            r"sorry, (?:you have|you've) (?:hit|reached) ",
+            # Cerebras, Kiro, and whoever sells by the day
+            r"(?:tokens|requests) per (?:minute|day|hour|second) limit exceeded",
+            r"the model you(?:'ve| have) selected is experiencing|we(?:'re| are) (?:currently )?experiencing high",
+            r"you(?:'ve| have) used (?:up )?all (?:of )?your |you(?:'re| are) (?:sending|making) (?:too many )?request",
+            r"the '[\w./:-]+' model is not supported when|model \S+ not found\. available models",
+            r"upstream connect error or disconnect|getaddrinfo E[A-Z_]+ |request blocked by content filter",
+            r"your (?:free )?trial (?:has|period)|conversation too long: context",
             # in Chinese
             r"(?:请求过于频繁|余额不足)[\uff0c\u3002!\uff01]",
         )
@@ -100,16 +110,26 @@ SENTENCES = re.compile(
 )
 
 # Program text: a status with its reason and more, an SDK's exception, an error body, a proxy's page.
+_BUILTIN = (
+    r"key|value|attribute|index|name|import|modulenotfound|syntax|reference|range|assertion|filenotfound|zerodivision"
+)
 _STATUS = r"(?:http(?:/\d(?:\.\d)?)? ?)?"
 _PROGRAMS = (
     re.compile(
         rf"{_STATUS}[45]\d\d[ :-]+(?:(?:{_REASONS})\s?[:.(]\s*\S|[{{\[]|['\"]?(?:{SENTENCES.pattern}))", re.IGNORECASE
     ),
     re.compile(
-        r"(?:(?:caught )?an? )?(?:[a-z_]\w{1,30}\.){0,4}(?-i:[A-Z])\w{2,50}(?:error|exception|fault)\b"
+        rf"(?:(?:caught )?an? )?(?:[a-z_]\w{{1,30}}\.){{0,4}}(?!(?:{_BUILTIN})error)"
+        r"(?-i:[A-Z])\w{1,50}(?:error|exception)\b"
         r"(?: \[\w{2,40}\])?\s?(?:: |\(|-)",
         re.IGNORECASE,
     ),
+    # gRPC's words; a phrase and its status; a status under its name
+    re.compile(r"(?:RESOURCE_EXHAUSTED|UNAVAILABLE|PERMISSION_DENIED|UNAUTHENTICATED|DEADLINE_EXCEEDED)\s?[:(.]"),
+    re.compile(
+        r"[^.:(\n]{3,60}\((?:http |status |code )?[45]\d\d\)\s?:|status(?:[ _]code)?: ?[45]\d\d\b", re.IGNORECASE
+    ),
+    re.compile(r"error: \[[\w.]{3,40}\] ?[45]\d\d\b", re.IGNORECASE),
     # Not any JSON that holds a status.
     re.compile(
         r"['\"]?\{[\s\S]{0,400}?['\"](?:error['\"]\s*:\s*[{\[\"']|(?:type|object)['\"]\s*:\s*['\"]error['\"]"
@@ -129,13 +149,17 @@ _WHOSE = (
 )
 _POINT = r"[*_)\]]{0,3}\s?[:\u2013\u2014\uff1a-]"
 _LABEL = re.compile(
-    r"(?:sorry[,.!]? (?:but )?|oops[,.!]? )?(?:"
+    r"(?:sorry[,.!]? (?:but )?|oops[,.!]? |error\] )?(?:"
     rf"{_WHOSE}(?:error|exception|failure)(?: (?:code|status|response|occurred))?[*_)\]]{{0,3}}"
     rf"(?:\s?[\[(]?[45]\d\d[\])]?)?[^.:\n]{{0,60}}?{_POINT}"
     rf"|{_WHOSE}(?:request|completion|generation|prompt|turn|call|stream|run|agent|retry|session) "
     r"(?:failed|terminated)\b[^.\n]{0,60}?(?::|with status(?: code)? [45]\d\d\b)"
-    r"|(?:failed|unable) to (?:call|reach|contact|connect|generate|get|fetch|complete|send|process|stream|run|create"
-    r"|query|obtain|receive|start)\b[^.:\n]{0,60}:"
+    rf"|(?:{_CANNOT}|unable to|cannot|can't) (?:call|reach|contact|connect|generate|get|fetch|complete|send|process"
+    r"|stream|run|create|query|obtain|receive|start|authenticate|access)\b[^.:\n]{0,60}:"
+    r"|i(?:'m| am) (?:sorry|having trouble|unable to|experiencing)\b[^.:(\n]{0,100}[:(]"
+    r"|(?:upstream|provider|server|api|model|gateway|backend|llm)\b[^.\n]{0,40} (?:return|respond|answer)ed(?: with)?"
+    r" (?:an? )?(?:http |status |code |error ){0,2}[45]\d\d\b"
+    r"|[45]\d\d[ :]+(?=[\"'`A-Z])(?-i:[\"'`A-Z])(?!(?<=[A-Z])[\w ]{2,20}\W*$)"
     r"|(?:max(?:imum)?|exceeded) (?:number of )?retr(?:y|ies)\b[^.\n]{0,60}[:.]"
     r"|something went wrong\b[^.:\n]{0,40}[:.]"
     r"|(?:there was |i(?:'ve)? (?:encountered|ran into|hit|got) )?an? (?:\w+ )?(?:error|problem|issue)\b"
@@ -153,7 +177,7 @@ _PHRASE = (
     r"(?:unavailable|overloaded|at capacity|busy|down)|overloaded(?:_error)?|server (?:busy|error)"
     r"|internal server error|bad gateway|gateway time-?out|service (?:is )?(?:currently |temporarily )?unavailable"
     r"|connection (?:error|refused|reset|timed out|closed)|(?:request |connection )?timed out|request time-?out"
-    r"|unauthorized|payment required|(?:authentication|authorization) (?:required|failed|error)"
+    r"|payment required|(?:authentication|authorization) (?:required|failed|error)"
     r"|(?:invalid|incorrect|missing|no|expired) api[ -]?key(?: provided)?|not logged in|network error|fetch failed"
     r"|provider error|stream error|rate_limit_error|api_error"
 )
@@ -163,9 +187,33 @@ _BARE = re.compile(
     rf"(?:{_TRY_AGAIN}){{0,2}}",
     re.IGNORECASE,
 )
-_PARAGRAPH = re.compile(r"\n\s*\n")
+# Of somebody who goes on; not a request's id, or what to do.
+_PARAGRAPH = re.compile(
+    r"\n\s*\n(?!\W*(?:request|reason|upstream|details?|category|please|try|check|error|message|cause|status)\b)",
+    re.IGNORECASE,
+)
 # An adapter may warn of it.
 WARNING_LABEL = re.compile(r"(?:warn(?:ing)?|notice)\b[*_\])]{0,3}\s?[:\u2013\u2014-]\s*", re.IGNORECASE)
+
+# What a service tells its user to do about it.
+_ADVICE = re.compile(
+    r"\b(?:try again|retry|wait (?:a|an|for|and|until|\d)|try (?:changing|a different|another|switching)"
+    r"|upgrade (?:your|to)|top up|add (?:more )?(?:credits|funds)|purchase|resets? (?:at|in|on)"
+    r"|contact (?:support|your admin)|re-?authenticate|slow down|update your|start a new (?:session|chat)"
+    r"|check (?:your|that your|[A-Z_]{3,40}KEY)|(?:log|sign) ?in (?:again|to)"
+    r"|set (?:the )?[A-Z_]{3,40}(?:KEY|TOKEN))",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
+_MOST_SENTENCES = 3
+_LEAST_MATTER = 12
+# An excuse without a reason: nothing but that, and the wish to try again.
+_EXCUSE = re.compile(
+    r"(?:sorry[,.!]? |oops[,.!]? )?(?:an? (?:unexpected |internal |unknown )?error (?:has )?occurred"
+    rf"|something went wrong|(?:your |the )?request failed)[.!,]?{_TRY_AGAIN}"
+    r"(?:\s*request id: \S+)?(?:\s*reason: [^\n]{1,200})?",
+    re.IGNORECASE,
+)
 
 
 def is_sentence(notice: str) -> bool:
@@ -182,6 +230,18 @@ def is_program(notice: str) -> bool:
 def is_labelled(notice: str) -> bool:
     """Whether it is one paragraph that begins with an error's label."""
     return _LABEL.match(notice) is not None and _PARAGRAPH.search(notice) is None
+
+
+def is_advice(notice: str) -> bool:
+    """Whether it is a few sentences, and tells what to do about it."""
+    says = _ADVICE.search(notice) if not notice.startswith("{") else None
+    # Advice alone is a person's: before it stands what is the matter.
+    return says is not None and says.start() > _LEAST_MATTER and len(_SENTENCE_END.findall(notice)) <= _MOST_SENTENCES
+
+
+def is_excuse(notice: str) -> bool:
+    """Whether it says that something failed, that one may try again, and not what."""
+    return _EXCUSE.fullmatch(notice) is not None
 
 
 def is_bare(notice: str) -> bool:

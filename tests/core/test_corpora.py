@@ -36,6 +36,12 @@ def test_an_honest_answer_is_none(one: corpora.Honest) -> None:
     assert judge(one.text, "end_turn", None) is None
 
 
+@pytest.mark.parametrize("one", corpora.missed(), ids=lambda one: one.text[:40])
+def test_a_failure_that_is_missed_is_known_to_be(one: corpora.Failing) -> None:
+    """Whoever makes the rules see more of them finds out here, and takes the mark away."""
+    assert judge(one.text, "end_turn", None) is None
+
+
 def test_each_corpus_is_large_and_says_nothing_twice() -> None:
     """A few texts prove nothing."""
     texts = [[one.text for one in corpus] for corpus in (corpora.honest(), corpora.failing())]

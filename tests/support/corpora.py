@@ -1,6 +1,10 @@
 """The corpora of `tests/core/corpora`: honest short answers, and failures in the words of agents and providers.
 
 One JSON object per line. Honest: `text`, `why`. Failures: `text`, or `rpc` (a JSON-RPC error), `kind`, `source`.
+
+`honest` and `failures` were written with the rules. The held-out ones were gathered, from issue trackers for the most
+part, when the rules had passed those: then 119 of 126 honest answers arrived, and 35 of 92 failures were seen through.
+What they taught was made general; `is_missed` marks the failures that still are taken for answers.
 """
 
 from pathlib import Path
@@ -27,24 +31,33 @@ class Failing(Struct, forbid_unknown_fields=True):
     source: str
     text: str = ""
     rpc: RpcError | None = None
+    is_missed: bool = False
 
 
-def honest(name: str = "honest") -> list[Honest]:
-    return msgspec.json.Decoder(Honest).decode_lines(_lines(name))
+def honest() -> list[Honest]:
+    """All of them."""
+    decode = msgspec.json.Decoder(Honest).decode_lines
+    return [*decode(_lines("honest")), *decode(_lines("heldout_honest"))]
 
 
-def failing(name: str = "failures") -> list[Failing]:
-    """Those that come as messages."""
-    return [one for one in _failures(name) if one.rpc is None]
+def failing() -> list[Failing]:
+    """Those that come as messages, and are known."""
+    return [one for one in _failures() if one.rpc is None and not one.is_missed]
 
 
-def errors(name: str = "failures") -> list[Failing]:
+def missed() -> list[Failing]:
+    """Those that are taken for answers."""
+    return [one for one in _failures() if one.is_missed]
+
+
+def errors() -> list[Failing]:
     """Those that come as JSON-RPC errors."""
-    return [one for one in _failures(name) if one.rpc is not None]
+    return [one for one in _failures() if one.rpc is not None]
 
 
-def _failures(name: str) -> list[Failing]:
-    return msgspec.json.Decoder(Failing).decode_lines(_lines(name))
+def _failures() -> list[Failing]:
+    decode = msgspec.json.Decoder(Failing).decode_lines
+    return [*decode(_lines("failures")), *decode(_lines("heldout_failures"))]
 
 
 def _lines(name: str) -> bytes:
