@@ -87,7 +87,10 @@ def _set(config: Config, environ: Mapping[str, str], name: ProfileId, wanted: Ke
 def _asked(name: ProfileId) -> str:
     """What a person types without seeing it, or what comes by a pipe. Raises UsageError."""
     if sys.stdin.isatty():
-        secret = getpass.getpass(f"The secret of {name} (it is not shown): ")
+        try:
+            secret = getpass.getpass(f"The secret of {name} (it is not shown): ")
+        except EOFError:
+            secret = ""
     else:
         data = sys.stdin.buffer.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:

@@ -10,11 +10,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from acp_broker.auth.google import GoogleSource
-from acp_broker.auth.google_file import place, read
+from acp_broker.auth.google_file import AuthorizedUser, ServiceAccount, place, read
 from acp_broker.auth.tokens import TokenSet
-from acp_broker.errors import AuthRejected, AuthUnavailable
+from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved
 from tests.auth.programs import kept
 from tests.support.clock import FakeClock
 from tests.support.token_server import said, token_server
@@ -23,10 +25,15 @@ pytestmark = pytest.mark.anyio
 
 CLOCK = FakeClock()
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+MEMBERS = ("type", "client_email", "private_key", "client_id", "client_secret", "refresh_token", "token_uri")
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform", "openid")
 GOOD = said({"access_token": "ya29.new", "expires_in": 3599, "token_type": "Bearer"})
 NEW = TokenSet(access="ya29.new", obtained_at=CLOCK.wall(), expires_at=CLOCK.wall() + 3599)
 FILE = "application_default_credentials.json"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def pem(key: object = KEY) -> str:
@@ -247,6 +254,20 @@ async def test_a_missing_package_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
     said_ = f"{file}: service accounts need a package more: pip install 'acp-broker[google]'"
     assert said_ == await rejected(source(tmp_path, file))
+
+
+@given(data=st.binary(max_size=200) | st.dictionaries(st.sampled_from(MEMBERS), st.text() | st.none()).map(_json))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_file_has_a_meaning(tmp_path: Path, data: bytes) -> None:
+    """Credentials, or a sentence that names the file."""
+    file = tmp_path / "any.json"
+    file.write_bytes(data)
+    try:
+        found = read(file)
+    except Unresolved as error:
+        found = str(error)
+
+    assert isinstance(found, ServiceAccount | AuthorizedUser) or str(file) in found
 
 
 def test_nothing_shows_a_secret(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import base64
 import json
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from acp_broker.auth.exchange import Limits
-from acp_broker.auth.oauth import Client, Endpoint, OAuthSource, revoke
+from acp_broker.auth.exchange import Limits, Reply
+from acp_broker.auth.oauth import Client, Endpoint, OAuthSource, Refusal, revoke, tokens_of
 from acp_broker.auth.tokens import TokenSet
 from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved
 from tests.support.clock import FakeClock
@@ -259,6 +262,32 @@ async def test_a_client_secret_that_cannot_be_had_is_said(is_late: bool, kind: t
 
     said_ = "the client's secret cannot be had: $CLIENT_SECRET: is not set"
     assert (said_, False, []) == (str(raised.value), getattr(raised.value, "is_final", False), server.asked)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = ("access_token", "refresh_token", "expires_in", "token_type", "scope", "id_token", "error")
+ANSWERS = st.dictionaries(st.sampled_from((*MEMBERS, "error_description")), JSON).map(
+    lambda found: json.dumps(found).encode()
+)
+
+
+@given(body=st.binary() | JSON.map(lambda value: json.dumps(value).encode()) | ANSWERS, status=st.integers(200, 599))
+def test_any_answer_has_a_meaning(body: bytes, status: int) -> None:
+    """Whatever a server, a gateway or a login page of a hotel says: tokens, a refusal, or trouble that passes."""
+    try:
+        found = tokens_of(Reply("t.test", status, body), ("s3cret",), 1.0)
+    except AuthUnavailable:
+        return
+    if isinstance(found, Refusal):
+        assert isinstance(found.error(), AuthRejected | AuthUnavailable)
+        assert len(found.said) < 1100
+    else:
+        assert found.access.isprintable()
+        assert msgspec.json.decode(msgspec.json.encode(found), type=TokenSet) == found
 
 
 # --- revocation -----------------------------------------------------------------------------------------------------

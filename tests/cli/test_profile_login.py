@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,6 +158,17 @@ scope offline_access.
         == terminal.said
     )
     assert (0, "s3cret") == (code, terminal.kept().access)
+
+
+async def test_ctrl_c_gives_up(tmp_path: Path, server: OidcServer) -> None:
+    """Without a word, and nothing is left of it."""
+    terminal = Terminal(tmp_path, of(server))
+    await terminal.begin("--browser")
+    await terminal.until(r"(Ctrl-C gives up\.)")
+    terminal.process.send_signal(signal.SIGINT)
+    code = await terminal.end()
+
+    assert (130, True, None) == (code, terminal.said.endswith("Ctrl-C gives up.\n"), terminal.kept())
 
 
 async def test_a_login_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
