@@ -133,10 +133,8 @@ def _login(report: Report) -> Iterator[Fact]:
     if report.login.state == "required":
         yield "logged in", Text("no" + (f", though there is {plain(seen)}" if seen else ""), "red")
     elif report.login.state == "ok":
-        yield (
-            "logged in",
-            f"yes ({seen})" if seen else "it answers" if report.turn is not None else "it opens a session",
-        )
+        otherwise = "it answers" if report.turn is not None and report.turn.ok else "it opens a session"
+        yield "logged in", f"yes ({seen})" if seen else otherwise
     elif report.login.state == "unseen":
         yield "logged in", Text("it opens a session, but no login of it was seen", "yellow")
 

@@ -147,6 +147,17 @@ def test_a_credential_is_named_by_where_it_is(
     assert Domain("p", expected, ("x",)) == domains.of(config, A, row, environment)
 
 
+def test_an_agent_that_is_sent_to_a_server_of_this_machine_needs_no_credential(tmp_path: Path) -> None:
+    """It does not fail with one that does."""
+    content = {"acp": {"backend": "a"}, "backends": {"a": {"kind": "acp", "command": ["x"]}}}
+    config = load(kinds(), path=write(tmp_path, content), environ={"HOME": "/home/u"})
+    row = Row(login=Login(files=("~/.x/login",)), pointing=Pointing(local={"HOST": "{base}"}))
+
+    found = [domains.of(config, A, row, env).credential for env in ({}, {"HOST": "http://127.0.0.1:2"})]
+
+    assert ["~/.x/login", None] == found
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [

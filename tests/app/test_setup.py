@@ -139,12 +139,16 @@ POINTED = {"pointing": Pointing(local={"BASE": "{base}/v1", "MODEL": "{model}", 
 OLLAMA = Server("Ollama", "http://127.0.0.1:11434", ("nomic-embed-text", "qwen3:8b"))
 
 
-def test_a_model_server_comes_last_through_an_agent_that_variables_send_there() -> None:
-    """No network and no account: what is left when all providers are down."""
-    *_, last = choosing.chosen(Found((agent("a", "p"), agent("b", "q", **POINTED)), (OLLAMA,)))
+def test_a_model_server_is_used_through_an_agent_that_variables_send_there() -> None:
+    """No network and no account: surer than an agent whose login was not seen."""
+    modes = {"modes": {"yolo": "acts"}}
+    agents = (agent("a", "p", login=Seen()), agent("b", "q", **POINTED, **modes), agent("c", "r", **modes))
+
+    found = choosing.chosen(Found(agents, (OLLAMA,)))
 
     env = {"BASE": "http://127.0.0.1:11434/v1", "MODEL": "qwen3:8b", "KIND": "openai"}
-    assert ("b-ollama", env, None) == (last.id, last.env, last.variable)
+    assert ["b", "c", "b-ollama", "a"] == [one.id for one in found]
+    assert (env, None, {"yolo": "yolo"}) == (found[2].env, found[2].variable, found[2].modes)
 
 
 @pytest.mark.parametrize(

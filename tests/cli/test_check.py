@@ -373,6 +373,17 @@ def advice(machine: Machine, backend: int = 1) -> list[str]:
     return machine.json("check")["backends"][backend]["advice"]
 
 
+def test_a_turn_that_fails_settles_no_login_that_nobody_has_seen(machine: Machine) -> None:
+    """Some agents have other words for it than that."""
+    machine.install("claude-agent-acp", {**CLAUDE, "turns": [[{"do": "fail", "message": "Missing provider"}]]})
+    machine.configure(claude={"command": ["claude-agent-acp"]})
+
+    (found,) = machine.json("check", "--turn", status=1)["backends"]
+
+    advised = "no login of it was seen: run `claude` and type /login, or set ANTHROPIC_API_KEY"
+    assert ("unseen", advised) == (found["login"]["state"], found["advice"][0])
+
+
 @pytest.mark.parametrize(("words", "state"), [((), "unseen"), (("--turn",), "ok")])
 def test_a_login_that_nobody_has_seen_is_said(machine: Machine, words: tuple[str, ...], state: str) -> None:
     """Some agents open a session for anybody; a login may also be in a keychain. A turn settles it."""

@@ -39,6 +39,8 @@ def _login(report: Report) -> Iterator[str]:
     how = ", or ".join(way for way in ways if way) or "with the agent's own command"
     if report.login.state == "required":
         yield f"log in: {how}"
+    elif report.login.state == "unseen" and report.turn is not None:
+        yield f"no login of it was seen: {how}"
     elif report.login.state == "unseen":
         yield f"`acp-broker check --turn` finds out whether it is logged in; if not: {how}"
 

@@ -71,7 +71,7 @@ def _credential(config: Config, name: BackendId, row: Row | None, environment: M
         return ", ".join(shown(config, one) for one in wanted)
     if auth is not None and isinstance(config.auth.profiles[auth], AgentProfile | GoogleProfile | OAuthProfile):
         return f"login of {auth}"
-    if row is None or row.login is None:
+    if row is None or row.login is None or (row.pointing is not None and _places(row.pointing.local, environment)):
         return None
     credentials = logins.seen(row, environment).credentials
     return f"${credentials[0]}" if credentials else next(iter(row.login.files), None)

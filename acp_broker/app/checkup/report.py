@@ -213,7 +213,7 @@ def _login(config: Config, name: BackendId, look: Look, own: About) -> Login:
         state = "required"
     elif look.failure is not None:
         state = None
-    elif login is not None and not names and look.turn is None and config.backends[name].auth is None:
+    elif login is not None and not names and (look.turn is None or failed) and config.backends[name].auth is None:
         state = "unseen"
     if state in ("ok", None):
         return Login(state, names, refused)

@@ -3,10 +3,11 @@
 1. Those that are logged in come first, those whose login was not seen behind them; else the order of the known agents.
 2. Within both, nobody comes right behind one with the same provider or credential while another one is left.
 3. An agent that is not here is taken only if its own login is, and if it can be fetched at its first start.
-4. A model server of this machine comes last, through an agent that variables can send there.
+4. A model server of this machine stands between those two, through an agent that variables can send there.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,25 +41,24 @@ class Chosen(Struct, frozen=True):
 def chosen(found: Found) -> tuple[Chosen, ...]:
     """The chain; empty where nobody can be asked."""
     here = [agent for agent in found.agents if agent.command is not None]
-    groups = (
-        [agent for agent in here if agent.is_logged_in and (agent.program is not None or agent.login.files)],
-        [agent for agent in here if not agent.is_logged_in and agent.program is not None],
-    )
     chain: list[Chosen] = []
-    for group in groups:
-        left = list(group)
-        while left:
-            agent = _next(left, chain)
-            left.remove(agent)
-            chain.append(_backend(agent, chain))
-    local = next(_local(here, found.servers), None)
-    return (*(_settled(one, chain) for one in chain), *([local] if local is not None else []))
+    _add(chain, [agent for agent in here if agent.is_logged_in and (agent.program is not None or agent.login.files)])
+    chain += islice(_local(here, found.servers, chain), 1)
+    _add(chain, [agent for agent in here if not agent.is_logged_in and agent.program is not None])
+    return tuple(_settled(one, chain) for one in chain)
 
 
 def servers_left(found: Found, chain: Sequence[Chosen]) -> tuple[Server, ...]:
     """Model servers that no agent of the chain is sent to."""
     used = {value for one in chain for value in one.env.values()}
     return tuple(server for server in found.servers if not any(value.startswith(server.url) for value in used))
+
+
+def _add(chain: list[Chosen], group: list[Agent]) -> None:
+    while group:
+        agent = _next(group, chain)
+        group.remove(agent)
+        chain.append(_backend(agent, chain))
 
 
 def _next(left: Sequence[Agent], chain: Sequence[Chosen]) -> Agent:
@@ -75,7 +75,6 @@ def _shares(agent: Agent, chain: Sequence[Chosen]) -> bool:
 
 
 def _backend(agent: Agent, chain: Sequence[Chosen]) -> Chosen:
-    primary = chain[0] if chain else None
     assert agent.command is not None
     return Chosen(
         agent.name,
@@ -83,7 +82,7 @@ def _backend(agent: Agent, chain: Sequence[Chosen]) -> Chosen:
         agent.command,
         _why(agent, chain),
         _variable(agent, chain),
-        modes=_modes(primary.row, agent.row) if primary is not None else {},
+        modes=_modes(chain, agent.row),
     )
 
 
@@ -119,18 +118,20 @@ def _why(agent: Agent, chain: Sequence[Chosen]) -> str:
     return f"{login}{fetched}{other if agent.row.provider and last.row.provider else ''}"
 
 
-def _modes(primary: Row, own: Row) -> dict[str, str]:
+def _modes(chain: Sequence[Chosen], own: Row) -> dict[str, str]:
     """Each mode of the primary, to one of the agent's own that lets it do as much unasked: best of the same name."""
+    if not chain:
+        return {}
     by_posture = {posture: mode for mode, posture in reversed(own.modes.items())}
     pairs = {
         mode: mode if own.modes.get(mode) == posture else by_posture.get(posture)
-        for mode, posture in primary.modes.items()
+        for mode, posture in chain[0].row.modes.items()
         if mode != _OPENS_IN
     }
     return {mode: counterpart for mode, counterpart in pairs.items() if counterpart is not None}
 
 
-def _local(agents: Sequence[Agent], servers: Sequence[Server]) -> Iterator[Chosen]:
+def _local(agents: Sequence[Agent], servers: Sequence[Server], chain: Sequence[Chosen]) -> Iterator[Chosen]:
     """Agents that variables alone send to a model server that is here, and to a model of it."""
     for server in servers:
         model = next((name for name in server.models if "embed" not in name), None)
@@ -142,4 +143,4 @@ def _local(agents: Sequence[Agent], servers: Sequence[Server]) -> Iterator[Chose
             name = server.name.lower().replace(" ", "-").replace(".", "-")
             why = f"{server.name} answers at {server.url} with {model}: no network, no account"
             assert agent.command is not None
-            yield Chosen(f"{agent.name}-{name}", agent.row, agent.command, why, env=env)
+            yield Chosen(f"{agent.name}-{name}", agent.row, agent.command, why, env=env, modes=_modes(chain, agent.row))
