@@ -17,21 +17,22 @@ from matrix.place import Place, Seat
 from matrix.turn import Plan, Turn, take_turn
 from tests.support.provider import Provider, provider
 
-# What the fallback, the stop before it and a busy machine may add to the broker's own limits.
-MARGIN_S = 10.0
-
 
 class Limits(Struct, frozen=True):
-    """Seconds: until an agent alone is cut off; until the broker gives up on silence, before a word and after one."""
+    """Seconds: until an agent alone is cut off; until the broker gives up on silence, before a word and after one.
+
+    `margin_s` is what the start of both agents, the stop between them and a busy machine may add.
+    """
 
     direct_s: float
     first_output_s: float
     idle_s: float
+    margin_s: float = 10.0
 
     @property
     def brokered_s(self) -> float:
         """In which a turn through the broker must have its answer."""
-        return self.first_output_s + self.idle_s + MARGIN_S
+        return self.first_output_s + self.idle_s + self.margin_s
 
 
 class Ran(Struct, frozen=True):
@@ -69,7 +70,9 @@ async def brokered(primary: Installed, fallback: Installed, fault: str, limits: 
         home.mkdir()
         environ = {**place.environ, "HOME": str(home), "ACP_BROKER_HOME": str(home / "state")}
         command = [str(Path(sys.executable).with_name("acp-broker")), "--config", str(_config(place, seats, limits))]
-        plan = Plan(limits.brokered_s + MARGIN_S, healthy_before(fault), partial(setattr, broken, "fault", fault))
+        plan = Plan(
+            limits.brokered_s + limits.margin_s, healthy_before(fault), partial(setattr, broken, "fault", fault)
+        )
         turn = await take_turn([*command, "stdio"], environ, place.work, place.stderr, plan)
         left = await left_over(place.mark)
         log = _tail(home / "state" / "log" / "broker.jsonl") + _tail(place.stderr)

@@ -20,9 +20,10 @@ from tests.support.provider.faults import CUTS, STATUSES
 
 # Cells at a time: they mostly wait, for a limit or for an agent to start.
 AT_ONCE = 4
-# Silence is waited for until here; an agent that is to speak has longer: other tests may keep the machine busy.
-SILENT = Limits(direct_s=0, first_output_s=5, idle_s=5)
-HEALTHY = Limits(direct_s=0, first_output_s=30, idle_s=5)
+# Silence is waited for until here; an agent that is to speak has longer. A machine with other work may take a minute to
+# start two agents: what hangs, hangs for longer.
+SILENT = Limits(direct_s=0, first_output_s=5, idle_s=5, margin_s=60)
+HEALTHY = Limits(direct_s=0, first_output_s=30, idle_s=5, margin_s=60)
 SPEAKS = ("good", "think-reset", "err-mid", "reset-mid", "eof-mid", "stall-mid")
 FAULTS = ("good", *STATUSES, "refused", "garbage", "empty", *CUTS)
 
