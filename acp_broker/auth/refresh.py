@@ -15,7 +15,7 @@ from acp_broker.clock import Clock, Timer
 from acp_broker.core.freshness import due_at, is_spent
 from acp_broker.core.names import ProfileId
 from acp_broker.core.ownership import ASK_S
-from acp_broker.errors import AuthUnavailable, ProfileBusy, Unresolved
+from acp_broker.errors import AuthUnavailable, BrokerError, ProfileBusy, Unresolved
 
 # How soon a renewal that failed is tried again while its token is still good.
 RENEW_AGAIN_S = 30.0
@@ -138,12 +138,16 @@ class Refresher:
         error = task.exception()
         if error is None:
             self._renew_when_due(task.result(), source, wait_s)
-        elif isinstance(error, AuthUnavailable):
-            again_s = max(RENEW_AGAIN_S, error.retry_after_s or 0.0) if self._is_good(known) else None
-            self._log("login_not_renewed", profile=profile, why=str(error), again_in_s=again_s)
+        elif isinstance(error, AuthUnavailable | ProfileBusy):
+            asked_s = getattr(error, "retry_after_s", None) or 0.0
+            again_s = max(RENEW_AGAIN_S, asked_s) if self._is_good(known) else None
+            if isinstance(error, AuthUnavailable):  # whose claim it is was said already
+                self._log("login_not_renewed", profile=profile, why=str(error), again_in_s=again_s)
             if again_s is not None:
                 self._used.add(profile)
                 self._arm(known, source, wait_s, again_s)
+        elif not isinstance(error, BrokerError):  # nobody may be left who waits for it
+            asyncio.get_running_loop().call_exception_handler({"message": "a renewal failed", "exception": error})
         self._save_later(profile)
 
     def _save_later(self, profile: ProfileId) -> None:
@@ -172,7 +176,7 @@ class Refresher:
     def _renew_when_due(self, login: Stored, source: TokenSource, wait_s: float) -> None:
         self._newest[login.profile] = login
         due = due_at(login.tokens.obtained_at, login.tokens.expires_at, self._spread)
-        if due is not None and login.profile not in self._timers and not self._is_closed:
+        if due is not None:
             self._arm(login, source, wait_s, max(0.0, due - self._clock.wall()))
 
     def _arm(self, login: Stored, source: TokenSource, wait_s: float, after_s: float) -> None:
@@ -182,4 +186,5 @@ class Refresher:
                 self._used.discard(login.profile)
                 self._flight(login, source, wait_s)
 
-        self._timers[login.profile] = self._clock.call_at(self._clock.now() + after_s, renew)
+        if login.profile not in self._timers and not self._is_closed:
+            self._timers[login.profile] = self._clock.call_at(self._clock.now() + after_s, renew)

@@ -36,8 +36,6 @@ SOON_S, LATE_S = 0.025, 0.1
 TOLD_AFTER_S = 1.0
 # How soon a disk that refused is tried again: first, then, and so on.
 SAVE_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-
-
 # Tokens that nobody ever had.
 _NONE = TokenSet(access="", expires_at=0.0)
 
@@ -80,7 +78,7 @@ class Renewals:
             found = await self._claimed(known, is_good, wait_s)
             return found if isinstance(found, Stored) else await self._asked(found, source)
         finally:
-            del self.stages[profile]
+            self.stages.pop(profile, None)
             self.waits_for.pop(profile, None)
 
     async def save(self, profile: ProfileId) -> Stored:
@@ -200,6 +198,8 @@ class Renewals:
 
     async def _failed(self, held: Held, error: BaseException) -> None:
         """Let others try; what may have replaced the login without an answer is kept, to be told."""
+        if held.stored.profile in self.unsaved:  # others have only the tokens before these, which are used up
+            return
         if isinstance(error, asyncio.CancelledError):
             note: str | None = "the broker was ended before the provider had answered"
         else:
@@ -241,5 +241,5 @@ def _story(held: Held) -> str:
 
 def _left_by(held: Held) -> str | None:
     """The owner of a claim that we took over, as a sentence: it may have asked with the same tokens."""
-    is_anothers = held.taken_from is not None and held.taken_from.kind is not Kind.MINE
-    return held.taken_from.text if held.taken_from is not None and is_anothers else None
+    taken = held.taken_from
+    return None if taken is None or taken.kind is Kind.MINE else taken.text

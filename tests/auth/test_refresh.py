@@ -342,6 +342,42 @@ async def test_a_login_in_memory_is_renewed_under_the_same_claim(
         assert (given, ["r0", "r1"]) == (it.others().read(WORK).tokens.access, it.source.asked)
 
 
+async def test_a_login_in_memory_keeps_its_claim_though_its_renewal_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have only the tokens before it, which are used up: asking with them would end the login."""
+    disk = Disk(monkeypatch)
+    async with room(tmp_path) as it:
+        it.put(-1)
+        it.source.may_answer.clear()
+        wanted = asyncio.create_task(it.access())
+        await it.asked()
+        disk.room = 0
+        it.source.may_answer.set()
+        await wanted
+        it.source.errors += [AuthUnavailable("no route")] * 100
+        await it.passed(LIFE_S + 1)
+        with pytest.raises(AuthUnavailable):
+            await it.access()
+        owner = it.others().owner(WORK)
+        disk.room = None
+
+        assert Kind.LIVE is owner.kind
+
+
+async def test_a_fault_of_ours_behind_everybodys_back_is_not_lost(tmp_path: Path) -> None:
+    """Nobody waits for that renewal: the loop's own handler writes it to the log."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    async with room(tmp_path) as it:
+        it.put(LIFE_S * 0.1)
+        it.source.errors.append(ZeroDivisionError())
+        await it.access()
+        await it.passed(0)
+
+    assert [ZeroDivisionError] == [type(fault) for fault in faults]
+
+
 async def test_nobody_asks_for_what_could_not_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full before: the refresh token is not used up for an answer that might be lost."""
     disk = Disk(monkeypatch)
