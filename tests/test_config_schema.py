@@ -138,6 +138,15 @@ def test_the_sample_finds_its_schema() -> None:
     assert found == SHIPPED
 
 
+def test_a_script_may_hold_anything(tmp_path: Path) -> None:
+    """What an agent claims of itself has no shape of ours."""
+    script = {"capabilities": {"auth": {"logout": {}}, "loadSession": True, "x": [1, "two", None]}}
+    backends = {"one": {"kind": "scripted", "script": script}}
+    config = load(KINDS, path=write(tmp_path, {"acp": {"backend": "one"}, "backends": backends}), environ={})
+
+    assert script["capabilities"] == config.backends["one"].script.capabilities
+
+
 MINIMAL = {"acp": {"backend": "one"}, "backends": {"one": {"kind": "scripted"}}}
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import anyio.to_thread
 
 from acp_broker.app.references import provider_of
+from acp_broker.app.running import running
 from acp_broker.app.sources import keyring_of
 from acp_broker.app.token_sources import Resolve, client, endpoint
 from acp_broker.app.vault import opened
@@ -85,6 +86,21 @@ async def log_out(config: Config, environ: Mapping[str, str], name: ProfileId, p
     if not await anyio.to_thread.run_sync(logins.remove, name):
         raise UsageError(f"nobody is logged in to {name}")
     return trouble
+
+
+async def log_agent_out(config: Config, environ: Mapping[str, str], name: ProfileId) -> BackendId:
+    """End the login that an agent keeps by itself, by the first backend of the chain that has it.
+
+    Raises UsageError where none is there or it cannot; BackendFailure, RpcError.
+    """
+    chain = (config.acp.backend, *config.acp.fallbacks)
+    backend = next((one for one in chain if config.backends[one].auth == name), None)
+    if backend is None:
+        raise UsageError(f"no backend of the chain has profile {name}; log out with the agent's own command")
+    async with running(config, environ) as broker:
+        if not await broker.reception.log_out(backend, environ):
+            raise UsageError(f"the agent of {backend} cannot be asked to log out; use its own command")
+    return backend
 
 
 async def keep(config: Config, environ: Mapping[str, str], wanted: KeyringSecret, secret: str) -> Path | None:

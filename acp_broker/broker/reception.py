@@ -89,6 +89,17 @@ class Reception:
         async with self._probing(self._broker.policy.runtimes[backend], whom) as opened:
             return agent.initialized(opened.about.initialized).auth_methods
 
+    async def log_out(self, backend: BackendId, environ: Mapping[str, str]) -> bool:
+        """End an agent's own login, as a terminal asks for it; False where the agent cannot. Raises BackendFailure,
+        RpcError."""
+        whom = Whom(Raw(b'{"auth":{"terminal":true}}'), environ=environ)
+        runtime = self._broker.policy.runtimes[backend]
+        async with self._probing(runtime, whom) as opened:
+            if agent.initialized(opened.about.initialized).can.auth.logout is None:
+                return False
+            await self._asked(runtime, opened, "logout", {})
+            return True
+
     async def authenticate(self, frontend: "Frontend", method: str, rest: Mapping[str, Raw]) -> Raw:
         """`backend/method`, as `initialize` advertised it: asked of that backend, remembered for its processes."""
         name, _, own = method.partition("/")

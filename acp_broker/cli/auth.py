@@ -16,6 +16,7 @@ from acp_broker.cli.auth_table import told
 from acp_broker.cli.terminal import plain, table_console
 from acp_broker.clock import SystemClock
 from acp_broker.config import (
+    AgentProfile,
     Config,
     EnvSecret,
     FileProvider,
@@ -64,6 +65,9 @@ def run(path: Path | None, environ: Mapping[str, str], action: str, name: str, w
                 _set(config, environ, ProfileId(name), _wanted(config, name, profile, words))
             case "logout" if isinstance(profile, OAuthProfile):
                 _log_out(config, environ, ProfileId(name), profile)
+            case "logout" if isinstance(profile, AgentProfile):
+                backend = anyio.run(credentials.log_agent_out, config, environ, ProfileId(name))
+                print(f"The agent of {backend} has logged out of {name}.")
             case "logout":
                 _forget(config, environ, _wanted(config, name, profile, words))
             case _:

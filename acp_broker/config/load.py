@@ -235,6 +235,9 @@ def _decode(hook: Callable[[type, object], object], value: object, shape: type[T
 
 
 def _decode_path(environ: Mapping[str, str], kind: type, value: object) -> object:
+    # Anything at all, in the words of a script.
+    if kind is object:
+        return value
     if kind is not Path:
         raise NotImplementedError(kind)
     path = Path(at_home(str(value), environ))

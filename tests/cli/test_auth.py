@@ -51,11 +51,16 @@ class Place:
         self.logins = Logins(self.home, SystemClock())
         self.store = SecretStore(self.home / "auth" / "secrets.json")
 
-    def configure(self, backends: dict[str, str | None] | None = None, secrets: object = None, **profiles: object):
+    def configure(
+        self,
+        backends: dict[str, str | None] | None = None,
+        secrets: object = None,
+        script: object = None,
+        **profiles: object,
+    ) -> None:
         used = backends if backends is not None else {f"of-{name}": name for name in profiles}
-        entries = {name: {"kind": "scripted", "auth": profile} for name, profile in used.items()} or {
-            "one": {"kind": "scripted"}
-        }
+        entries = {name: {"kind": "scripted", "auth": profile, "script": script} for name, profile in used.items()}
+        entries = entries or {"one": {"kind": "scripted"}}
         first, *others = entries
         chain = {"backend": first, "fallbacks": others}
         write(
@@ -447,6 +452,44 @@ def test_a_server_that_cannot_be_told_keeps_nobody_logged_in(place: Place) -> No
     assert (0, None) == (code, place.logins.read(WORK))
     assert "acp-broker: its server could not be told: cannot reach 127.0.0.1: " in text
     assert "revoked" not in text
+
+
+AGENT = """
+import json, pathlib, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "logout":
+        pathlib.Path(sys.argv[1]).touch()
+    said = {"protocolVersion": 1, "agentCapabilities": {"auth": {"logout": {}}}}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": said}), flush=True)
+"""
+
+
+def test_an_agent_that_can_is_asked_to_log_out(place: Place) -> None:
+    """ACP v1, authentication: its login is its own, and so is the end of it."""
+    asked = place.folder / "asked"
+    place.configure({"one": "work"}, work={"type": "agent"})
+    config = json.loads(place.file.read_text())
+    command = [sys.executable, "-c", AGENT, str(asked)]
+    config["backends"]["one"] = {"kind": "acp", "command": command, "auth": "work"}
+    write(place.folder, config)
+    code, text = place.run("logout")
+
+    assert (0, "The agent of one has logged out of work.\n", True) == (code, text, asked.exists())
+
+
+@pytest.mark.parametrize(
+    ("backends", "text"),
+    [
+        ({"one": "work"}, "the agent of one cannot be asked to log out; use its own command"),
+        ({"one": None}, "no backend of the chain has profile work; log out with the agent's own command"),
+    ],
+)
+def test_an_agent_that_cannot_log_out_has_a_command_of_its_own(place: Place, backends, text: str) -> None:
+    """What to do instead is said."""
+    place.configure(backends, script={}, work={"type": "agent"})
+
+    assert (1, f"acp-broker: {text}\n") == place.run("logout")
 
 
 # --- unlock ---------------------------------------------------------------------------------------------------------
