@@ -1,16 +1,18 @@
 """Failures dressed as answers: agents write their provider's failure as an ordinary message, then say `end_turn`.
 
 `look.first_look` is asked of every chunk before the commit point and may be wrong: what it calls doubtful waits for a
-second at most. `is_in_doubt_still` weighs what comes meanwhile, together with what is held. `judge` sees the whole
-answer, `judge_last` what stands behind words that were shown.
+second at most. So does a chunk that is a whole notice, however it begins (`scale`). `is_in_doubt_still` weighs what
+comes meanwhile, together with what is held. `judge` sees the whole answer, `judge_last` what stands behind words that
+were shown.
 
 `judge` calls an answer a failure only if all of this holds:
 
 1. it ended as `end_turn` or `refusal`, and no `usage` says that a model has spoken;
 2. it has a notice's form, and `classify` recognises what it says. Strong forms, which nobody but a program writes: an
    agent's own wording, a provider's own sentence, an SDK's exception, a status with its reason or body. Weak ones: a
-   label ("Error:", "Request failed:"); nothing but a phrase ("Rate limit exceeded. Please try again later."); or, where
-   `usage` is the habit and is missing, any known opening;
+   label ("Error:", "Request failed:"); nothing but a phrase ("Overloaded"); a sentence or two with what to do about it
+   ("try again", "check your plan"); or, where `usage` is the habit and is missing, any known opening. Only an agent's
+   or a provider's own words, and an excuse without a reason, need not be recognised;
 3. nobody talks in it (`talk`): explains, speaks of the work, asks, lays out. Weak forms must not even hedge.
 
 What it costs. An answer that merely *repeats* a notice ("what does the log say?" - "Error: rate limit exceeded"; "which

@@ -210,10 +210,14 @@ TEXTS = _patterns(
     (Kind.BILLING, r"billing_error|billing hard limit|exceeded[ _](?:your[ _])?current[ _]quota"),  # OpenAI, Moonshot
     (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
     (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic
+    (Kind.BILLING, r"doesn't have any credits|account suspended"),  # xAI; Fireworks
     (Kind.BILLING, r"specified api usage limits"),  # Anthropic: a limit that the workspace has set itself
     (Kind.BILLING, r"quota exceeded\. check your plan"),  # codex
     (Kind.BILLING, r"余额不足"),
-    (Kind.ACCOUNT_RATE_LIMITED, r"usage[ _]limit|(?:hit|reached) your (?:\w+ )?limit"),  # codex, claude
+    (
+        Kind.ACCOUNT_RATE_LIMITED,
+        r"usage[ _]limit|premium request limit|(?:hit|reached) your (?:\w+ )?limit",
+    ),  # codex, claude
     (Kind.ACCOUNT_RATE_LIMITED, r"(?:hourly|daily|weekly|monthly|session|\d-hour) (?:\w+ ){0,2}limit"),  # claude, kimi
     (Kind.BILLING, r"trial (?:has |period )?(?:ended|expired|is over)|payment failed|update your (?:card|payment)"),
     (Kind.ACCOUNT_RATE_LIMITED, r"used (?:up )?all (?:of )?your [\w ]{1,40}|quota (?:is |was )?(?:exhausted|used up)"),
@@ -245,6 +249,11 @@ TEXTS = _patterns(
         Kind.AUTH_REJECTED,
         r"(?:session|token|login|credentials?) (?:has |have )?expired|could not be refreshed|refresh token was",
     ),
+    (
+        Kind.AUTH_REJECTED,
+        r"location is not supported|must be verified|use case details have not",
+    ),  # Google; OpenAI; Bedrock
+    (Kind.AUTH_REJECTED, r"permission '[\w.]{1,80}' denied"),  # Vertex
     (Kind.AUTH_REJECTED, r"not allowed for this organization|must be a member of an organization|IP not authorized"),
     (Kind.AUTH_MISSING, r"authentication required|not logged in|login required|please (?:log|sign) ?in"),
     (Kind.AUTH_MISSING, r"need to (?:log|sign) ?in|(?:log|sign) ?in first"),
@@ -253,6 +262,7 @@ TEXTS = _patterns(
     (Kind.RATE_LIMITED, r"rate[ _-]?limit|too[ _]many[ _](?:concurrent )?requests|throttl(?:ed|ing)"),
     (Kind.RATE_LIMITED, r"resource[ _](?:has been )?exhausted|quota (?:was |has been )?exceeded|quota_exceeded"),
     (Kind.RATE_LIMITED, r"requests too (?:quickly|fast|often)|limite de débit|rate-limited"),
+    (Kind.RATE_LIMITED, r"rate limiting|limited to \d+ api calls|exceeded your api quota"),  # Together, Cohere
     (Kind.RATE_LIMITED, r"concurrent request limit|individual quota reached"),  # Kimi, Antigravity
     (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown|capacity exceeded"),  # ...; Mistral
     (Kind.RATE_LIMITED, r"请求过于频繁|调用频率|频率限制"),
@@ -264,11 +274,14 @@ TEXTS = _patterns(
         Kind.OVERLOADED,
         r"model (?:is |was )?(?:\w+ )?(?:loading|unloaded|not (?:yet )?(?:loaded|ready)|temporarily down)",
     ),
-    (Kind.OVERLOADED, r"\bloading model\b"),  # llama.cpp
+    (Kind.OVERLOADED, r"\bloading model\b|model too busy"),  # llama.cpp; Hugging Face
     (Kind.OVERLOADED, r"\b(?:model|server|service|system) (?:is )?(?:currently |too )?busy\b"),
     (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model"),
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?(?:does not exist|not found|is not (?:available|supported))"),
-    (Kind.MODEL_NOT_FOUND, r"no endpoints found|not have access to the model"),  # OpenRouter; Bedrock
+    (
+        Kind.MODEL_NOT_FOUND,
+        r"no endpoints found|not have access to (?:the )?model|api deployment .{0,40}does not exist",
+    ),  # OpenRouter; Bedrock
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?has been (?:retired|deprecated|removed)"),
     (
         Kind.MODEL_NOT_FOUND,
@@ -286,6 +299,7 @@ TEXTS = _patterns(
         Kind.UNREACHABLE,
         r"connection ?(?:error|refused|reset|closed|aborted|failed)|(?:unable|failed|could not) to connect",
     ),
+    (Kind.UNREACHABLE, r"no such host|could not resolve host|dial tcp"),  # Go, curl
     (Kind.UNREACHABLE, r"\bunreachable\b|server disconnected|not connected to the internet|no internet connection"),
     (Kind.UNREACHABLE, r"could not connect|name resolution|getaddrinfo|queue owner unavailable"),  # ...; acpx
     (Kind.SERVER_ERROR, r"internal[ _]?server[ _]?error|server_error|server had an error|bad gateway"),
@@ -300,6 +314,10 @@ TEXTS = _patterns(
         Kind.SERVER_ERROR,
         r"unable to process your request|requires more system memory|runner (?:process has|crashed)",
     ),  # Bedrock; Ollama
+    (
+        Kind.SERVER_ERROR,
+        r"model provider error|failed to respond|unexpected end of stream|encountered an internal error",
+    ),
     (Kind.SERVER_ERROR, r"without sending any chunks|\bterminated\b"),
     (Kind.GARBLED, r"(?:is not valid|invalid|malformed) json|unexpected token .{1,20} in json|malformed[ _]response"),
     (Kind.GARBLED, r"failed to (?:parse|decode) (?:the )?(?:json|response)|<!doctype html|<html"),

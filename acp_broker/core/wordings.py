@@ -20,23 +20,15 @@ SHAPES: tuple[Pattern, ...] = tuple(
     for shape, kind in (
         # claude
         (r"(?:Please run /login · |Failed to authenticate\. )?API Error(?::| \()", Kind.UNCLASSIFIED),
-        (r"Invalid API key · |OAuth (?:token|session) [\w ]{3,40} · ", Kind.AUTH_REJECTED),
-        (r"Not logged in · ", Kind.AUTH_MISSING),
+        (r"[\w' -]{3,60} [·∙] (?:Please|Fix|Run|Try|[Rr]esets) ", Kind.UNCLASSIFIED),
+        (r"You've (?:hit|reached) your (?:[\w-]+ ){0,2}limit(?:\.|$)", Kind.ACCOUNT_RATE_LIMITED),
         (r"Claude (?:AI )?usage limit reached\b", Kind.ACCOUNT_RATE_LIMITED),
-        (r"You've (?:hit|reached) your (?:[\w-]+ ){0,2}limit(?: ?[·∙.]|$)", Kind.ACCOUNT_RATE_LIMITED),
-        (
-            r"(?:5-hour|[Ww]eekly|[Dd]aily|[Ss]ession|Opus weekly) limit reached(?: ?[·∙.|]|$)",
-            Kind.ACCOUNT_RATE_LIMITED,
-        ),
         (r"(?:Your )?[Cc]redit balance is too low\b", Kind.BILLING),
         (r"Prompt is too long\.?$", Kind.CONTEXT_OVERFLOW),
         (r"There's an issue with the selected model \(", Kind.MODEL_NOT_FOUND),
         # codex
-        (r"exceeded retry limit, last status: \d{3}\b", Kind.SERVER_ERROR),
         (r"unexpected status \d{3}\b", Kind.SERVER_ERROR),
         (r"stream (?:disconnected before completion|error): ", Kind.SERVER_ERROR),
-        (r"Selected model is at capacity\.", Kind.OVERLOADED),
-        (r"Quota exceeded\. Check your plan", Kind.BILLING),
         # openhands
         (r"Error: Conversation run failed for id=", Kind.UNCLASSIFIED),
         # What only a program asks a model for.
@@ -47,7 +39,7 @@ SHAPES: tuple[Pattern, ...] = tuple(
 )
 
 _REASONS = (
-    r"bad request|payment required|forbidden|not found|request timeout|(?:payload|content) too large"
+    r"bad request|unauthorized|payment required|forbidden|not found|request timeout|(?:payload|content) too large"
     r"|unprocessable (?:entity|content)|too many requests|internal server error|bad gateway|service (?:temporarily )?"
     r"unavailable|gateway time-?out|(?:site is )?overloaded|insufficient (?:balance|credits?)|resource_exhausted"
 )
@@ -102,6 +94,21 @@ SENTENCES = re.compile(
             r"the '[\w./:-]+' model is not supported when|model \S+ not found\. available models",
             r"upstream connect error or disconnect|getaddrinfo E[A-Z_]+ |request blocked by content filter",
             r"your (?:free )?trial (?:has|period)|conversation too long: context",
+            # Cohere, Hugging Face, Together, xAI
+            r"you are using a trial key, which is limited|model \S+ is (?:currently loading|not loaded)",
+            r"model too busy, unable to get|premium request limit reached",
+            r"request was rejected due to rate limiting|your newly created teams? do",
+            # Azure, Google, Anthropic, OpenAI: what an account may not
+            r"the api deployment for this resource|user location is not supported|permission '[\w.]+' denied on",
+            r"(?:this|your) organization (?:has been disabled|must be verified)|model use case details have not been",
+            r"project [`'\"]?\w+[`'\"]? does not have access to model",
+            r"you(?:'ve| have) exceeded your (?:\w+ )?(?:quota|limit)",
+            # Node, Python, Go, curl, Rust: the network alone
+            r"(?:read|write|connect) E[A-Z]{3,12}\b|socket hang up\s*$|server disconnected without sending",
+            r"(?:post|get) \"https?://|curl: \(\d+\) could not|error sending request for url",
+            # agents
+            r"cascade has encountered|agent stopped due to|the (?:ai )?model failed to respond",
+            r"unexpected end of stream",
             # in Chinese
             r"(?:请求过于频繁|余额不足)[\uff0c\u3002!\uff01]",
         )
