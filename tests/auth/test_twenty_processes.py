@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from acp_broker.auth.lease import Logins
+from acp_broker.clock import SystemClock
+from acp_broker.core.ownership import written
 from tests.support.renewing import DEAR, HARMLESS, WORK, Order, outcomes, stored
 from tests.support.rotating import Rotating, rotating
 
@@ -62,3 +66,20 @@ def test_where_a_provider_forgives_nothing_its_user_is_told_what_died(tmp_path: 
     assert "dead" in text, text
     assert text.endswith(f"log in anew: acp-broker login {WORK}"), text
     assert 1 == sum("login_refused" in line for one in living for line in one.log)
+
+
+@pytest.mark.parametrize("left", ["empty", "another namespace", "recycled pid"])
+def test_twenty_processes_that_may_all_take_over_take_over_once(tmp_path: Path, left: str) -> None:
+    """They wait for the same moment; who is second finds the claim of the first, who lives."""
+    with rotating(Rotating()) as server:
+        given = order(tmp_path, server, take_after_s=1.0)
+        logins = Logins(tmp_path, SystemClock())
+        held = logins.claim(WORK, lambda _: False, "renewing the login")
+        # The pid of a process that lives, but was started at another time.
+        other = {"namespace": "another"} if left == "another namespace" else {"start": 1}
+        record = b"" if left == "empty" else written(replace(held.owner, **other))
+        logins.claim_path(WORK).write_bytes(record)
+        found = outcomes(given)
+
+    takers = [one for one in found if any("claim_taken_over" in line for line in one.log)]
+    assert (1, 1, {server.access}) == (len(server.asked), len(takers), {one.access for one in found}), found
