@@ -49,6 +49,10 @@ class RenewedLogins:
         self._refresher = Refresher(self._logins, clock, log, spread=os.getpid() % 97 / 97)
         self._watched: dict[ProfileId, asyncio.Task[None]] = {}
 
+    def forget(self) -> None:
+        """Make anew what needs no login: what it is made of may be another by now."""
+        self._refresher.forget()
+
     async def close(self) -> None:
         """An answer that is on its way is kept."""
         for task in self._watched.values():

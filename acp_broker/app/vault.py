@@ -84,6 +84,8 @@ class Vault:
         """Look everything up anew from now on."""
         if self._made is not None:
             self._made.forget()
+        if self._made_renewed is not None:
+            self._made_renewed.forget()
 
     async def close(self) -> None:
         """What is still looked up is ended, or left behind; an answer that is on its way is kept."""

@@ -80,6 +80,10 @@ class Refresher:
         newest = self._newest.get(login.profile, login)
         return newest.tokens.access != login.tokens.access
 
+    def forget(self) -> None:
+        """Make anew what needs no login; logins are kept in files, which are read each time."""
+        self._renewals.forget()
+
     async def close(self) -> None:
         """End what is under way; an answer that is on its way has a little time to come, and to be kept."""
         self._is_closed = True

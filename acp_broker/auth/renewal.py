@@ -105,6 +105,10 @@ class Renewals:
         by, login = self._made.get(profile, (None, None))
         return login if login is not None and by == source else Stored(profile=profile, generation=0, tokens=_NONE)
 
+    def forget(self) -> None:
+        """Make anew what needs no login."""
+        self._made.clear()
+
     async def _make(self, known: Stored, source: TokenSource) -> Stored:
         profile, began = known.profile, self._clock.wall()
         self.stages[profile] = "asking"

@@ -456,3 +456,12 @@ async def test_what_needs_no_login_is_made_once_and_written_nowhere(tmp_path: Pa
 
         assert ({"a1"}, "a1", [None]) == (set(found), other, it.source.asked)
         assert not (tmp_path / "auth").exists()
+
+
+async def test_what_needs_no_login_is_made_anew_once_it_is_forgotten(tmp_path: Path) -> None:
+    """A service account's file was replaced, and the broker was told so."""
+    async with room(tmp_path, needs_login=False) as it:
+        first = await it.access()
+        it.refresher.forget()
+
+        assert ("a1", "a2") == (first, await it.access())
