@@ -1,16 +1,21 @@
 """The OAuth code before a server that is none of ours: logins, refreshing, and what it makes of a reused token."""
 
+from pathlib import Path
+
 import anyio
+import anyio.to_thread
 import pytest
 
 from acp_broker.auth import device, loopback
 from acp_broker.auth.device import Code
+from acp_broker.auth.lease import Logins
 from acp_broker.auth.loopback import Browser
 from acp_broker.auth.oauth import Client, Endpoint, OAuthSource, revoke
 from acp_broker.auth.tokens import TokenSet
 from acp_broker.clock import SystemClock
 from acp_broker.errors import AuthRejected
 from tests.support.oidc import CLIENT_SECRET, OidcServer, oidc_server, visit
+from tests.support.renewing import HARMLESS, WORK, Order, outcomes, stored
 from tests.support.skipping import SkippingClock
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +127,21 @@ async def test_a_token_that_is_shown_twice_ends_the_login(server: OidcServer) ->
         ends.append(str(raised.value))
 
     assert ["127.0.0.1 refuses the stored login: invalid_grant; grant request is invalid"] * 2 == ends
+
+
+@pytest.mark.parametrize("kill_at", ["", *HARMLESS])
+async def test_twenty_processes_do_not_end_the_login(server: OidcServer, tmp_path: Path, kill_at: str) -> None:
+    """Asked a second time with the same token, this server would: the login is as good as new afterwards."""
+    first, _ = await browsed(server, CLIENTS[0])
+    stored(tmp_path, first.refresh)
+    order = Order(str(tmp_path), server.token_url, client="public", kill_at=kill_at)
+    found = await anyio.to_thread.run_sync(outcomes, order)
+    living = [one for one in found if not one.died]
+    login = Logins(tmp_path, SystemClock()).read(WORK)
+    again = await OAuthSource(endpoint(server, CLIENTS[0])).refresh(login.tokens)
+
+    assert (20 - bool(kill_at), {login.tokens.access}) == (len(living), {one.access for one in living}), living
+    assert first.refresh != login.tokens.refresh != again.refresh
 
 
 async def test_a_login_that_is_revoked_is_over(server: OidcServer) -> None:

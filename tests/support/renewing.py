@@ -39,6 +39,7 @@ class Order(Struct, frozen=True):
     kill_at: str = ""
     wait_s: float = 10.0
     take_after_s: float = 60.0
+    client: str = "me"
 
 
 class Outcome(Struct, frozen=True):
@@ -163,7 +164,7 @@ def outcomes(order: Order) -> list[Outcome]:
 
 async def _one(order: Order) -> Outcome:
     killer, clock, said = Killer(order), SystemClock(), []
-    source = OAuthSource(Endpoint(order.url, Client("me"), clock, Limits()))
+    source = OAuthSource(Endpoint(order.url, Client(order.client), clock, Limits()))
     refresher = Refresher(
         MortalLogins(order, killer), clock, lambda event, **fields: said.append(json.dumps([event, fields]))
     )
