@@ -5,7 +5,7 @@ for what it can name; stops politely once `turn.cancel_asked` is set; stops at o
 it is cancelled. Nothing here waits and nothing here decides: `show`, `ask`, `tell` and `reached` only hand over.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from msgspec import Meta, Raw, Struct
 
 from acp_broker.clock import Clock
 from acp_broker.core.habits import UNKNOWN, Habits
+from acp_broker.core.history import Exchange
 from acp_broker.core.names import BackendId, Phase, ProfileId, SessionId, StopReason, TurnId
 from acp_broker.wire.acp import Answer, Update
 
@@ -59,14 +60,23 @@ class CancelAsked:
                 callback()
 
 
+async def _no_past(_limit_bytes: int) -> Sequence[Exchange]:
+    return ()
+
+
 class TurnRequest(Struct, frozen=True):
-    """One attempt's order: the prompt's content blocks, and what else the request held (`_meta`, unknown members)."""
+    """One attempt's order: the prompt's content blocks, and what else the request held (`_meta`, unknown members).
+
+    `past` gives the turns before this one, oldest first: the newest whole ones that fit into so many bytes. For a
+    backend that remembers nothing by itself; it reads the session's log, and costs nothing where nobody asks.
+    """
 
     turn: TurnId
     attempt: int
     prompt: Raw
     cancel_asked: CancelAsked
     rest: Mapping[str, Raw] = {}
+    past: Callable[[int], Awaitable[Sequence[Exchange]]] = _no_past
 
 
 class Finished(Struct, frozen=True):
@@ -83,11 +93,13 @@ class About(Struct, frozen=True):
 
     `opened` is the whole `session/new` (or load, resume) result: modes, configOptions and what else it holds.
     `habits` is how its agent speaks: what its words are weighed by.
+    `has_no_memory`: it begins every turn anew, with `TurnRequest.past`; no earlier turn is put into its prompts.
     """
 
     initialized: Raw = Raw(b"{}")
     opened: Raw = Raw(b"{}")
     habits: Habits = UNKNOWN
+    has_no_memory: bool = False
 
 
 class Client(Protocol):
@@ -182,6 +194,8 @@ class Tools(Protocol):
     client_info: Raw | None
     # The ACP authentication method that succeeded for this backend before, to be repeated in a new process.
     authenticated_by: str | None
+    # Its profile's secret, as it was looked up for this opening; None where there is none. For no log and no repr.
+    credential: str | None
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
     # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries
@@ -253,6 +267,11 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     def known_limits(self) -> PhaseLimits | None:
         """What is known of such a backend; it counts less than `limits`. Asked when a turn is first planned."""
         return None
+
+    @property
+    def takes_credential(self) -> bool:
+        """Whether it is given its profile's secret itself (`Tools.credential`), whatever variable that names."""
+        return False
 
     @property
     def heeds_its_place(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from acp_broker.config import (
+    AgentProfile,
     Config,
     EnvProvider,
     EnvSecret,
@@ -41,9 +42,16 @@ def fingerprint(config: Config, name: BackendId) -> list[object]:
 
 
 def wanted_by(config: Config, name: BackendId) -> tuple[SecretRef, ...]:
-    """Where the secrets are of which a backend's child is given one; none where there is no variable for it."""
+    """Where the secrets are of which a backend is given one; none where nothing of it would take one."""
+    return secrets_of(profile_of(config, name)) if takes_secret(config, name) else ()
+
+
+def takes_secret(config: Config, name: BackendId) -> bool:
+    """Whether there is a way to give a backend its profile's secret: itself, or its child by a variable."""
     profile = profile_of(config, name)
-    return secrets_of(profile) if child_variable(profile) is not None else ()
+    if config.backends[name].takes_credential:
+        return profile is not None and not isinstance(profile, AgentProfile)
+    return child_variable(profile) is not None
 
 
 def profile_of(config: Config, name: BackendId) -> Profile | None:

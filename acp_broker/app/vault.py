@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
-from acp_broker.app.references import from_environment, profile_of, shown, wanted_by
+from acp_broker.app.references import from_environment, profile_of, shown, takes_secret, wanted_by
 from acp_broker.broker.runtime import Leased
 from acp_broker.clock import Clock
-from acp_broker.config import Config, EnvSecret, GoogleProfile, OAuthProfile, SecretRef, child_variable
+from acp_broker.config import Config, EnvSecret, GoogleProfile, OAuthProfile, SecretRef
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.errors import BackendFailure, Unresolved
@@ -53,12 +53,12 @@ class Vault:
             raise Unresolved(f"{shown(config, wanted)}: {error}", is_late=error.is_late) from None
 
     async def lease(self, config: Config, name: BackendId, environ: Mapping[str, str], credential: int) -> Leased:
-        """What a backend's child is given, if its profile says one and where; of several, the one with this number.
+        """What a backend, or its child, is given, if its profile says one and where; of several, that of this number.
 
         Raises BackendFailure.
         """
         profile = profile_of(config, name)
-        if child_variable(profile) is None:
+        if not takes_secret(config, name):
             return Leased()
         try:
             if isinstance(profile, OAuthProfile | GoogleProfile):

@@ -121,7 +121,7 @@ class Attempt:
         self._is_running = True
         self.life = self.standby.life
         self.weighing.habits = backend.about.habits
-        return await backend.run(TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest), self)
+        return await backend.run(TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest, memory.past), self)
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""

@@ -4,7 +4,9 @@ A runtime that answered a turn knows it and, by what it was handed, all before i
 anew knows nothing. What a backend has missed is read from the log, once, in a thread, and only by a turn that needs it.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -13,11 +15,12 @@ from msgspec import Raw, Struct, field
 
 from acp_broker.broker.slash import slash_command
 from acp_broker.core.handoff import Handoff, Missed, compose
+from acp_broker.core.history import Exchange, newest
 from acp_broker.core.names import BackendId, TurnId
 from acp_broker.errors import StoreError
 from acp_broker.store.past import Kept
 from acp_broker.store.reading import read_records
-from acp_broker.store.told import told
+from acp_broker.store.told import exchanges, told
 from acp_broker.wire import jsonrpc
 
 if TYPE_CHECKING:
@@ -55,8 +58,10 @@ class Memory:
             standby.knows = Knows(kept.turns, set(kept.prompts))
 
     def is_behind(self, standby: "Standby") -> bool:
-        """Whether its runtime has missed turns before the running one."""
-        return standby.knows.turns < len(self.turns) - 1
+        """Whether its runtime has missed turns before the running one; one without a memory asks for its `past`."""
+        if standby.knows.turns >= len(self.turns) - 1:
+            return False
+        return standby.backend is None or not standby.backend.about.has_no_memory
 
     def served(self, attempt: "Attempt") -> None:
         """The running turn is over, and this attempt's runtime has seen it; one that never got the prompt has not."""
@@ -76,6 +81,18 @@ class Memory:
         is_command = slash_command(turn.prompt) is not None
         return jsonrpc.encode([*blocks, earlier] if is_command else [earlier, *blocks])
 
+    async def past(self, limit_bytes: int) -> Sequence[Exchange]:
+        """TurnRequest.past of the running turn. A log that cannot be read has none; the broker's own says so."""
+        earlier = frozenset(self.turns[:-1])
+        if not earlier:
+            return ()
+        path = self._session.log.path
+        try:
+            return await anyio.to_thread.run_sync(partial(_past, path, earlier, limit_bytes), abandon_on_cancel=True)
+        except StoreError as error:
+            self._session.trace("past_not_read", session=self._session.id, turns=len(earlier), why=str(error))
+            return ()
+
     async def _handoff(self, standby: "Standby") -> Handoff | None:
         knows = standby.knows
         missed = set(self.turns[knows.turns : -1])
@@ -86,6 +103,10 @@ class Memory:
         except StoreError as error:  # an answer without it is better than none; the log of the broker says so
             standby.trace("not_handed_over", turns=len(missed), why=str(error))
             return None
+
+
+def _past(path: Path, earlier: frozenset[TurnId], limit_bytes: int) -> Sequence[Exchange]:
+    return newest([one for one in exchanges(read_records(path)) if one.said.turn in earlier], limit_bytes)
 
 
 def _composed(session: "Session", missed: set[TurnId], prompts: set[TurnId]) -> Handoff | None:

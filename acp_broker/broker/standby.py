@@ -303,7 +303,9 @@ class Standby:
         self.leased = await self.runtime.lease(self.whom.environ, self.credential)
         async with self.runtime.open(OpeningTools(self, opening)) as backend:
             self.backend = backend
-            self._can_come_back = agent.initialized(backend.about.initialized).can_come_back
+            about = backend.about
+            # One without a memory has nothing to lose.
+            self._can_come_back = about.has_no_memory or agent.initialized(about.initialized).can_come_back
             if self.on_open is not None:
                 self.on_open(backend)
             if opening.listener is None:

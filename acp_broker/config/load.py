@@ -107,7 +107,7 @@ def _settled(
             *_short_limits(document),
             *_shared_fates(document.acp, backends),
             *_unset(document, environ),
-            *_unnamed(document),
+            *_unnamed(document, backends),
             *_shut(document),
         ),
     )
@@ -186,10 +186,11 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
             yield Problem(f"acp.fallbacks[{index}]", found)
 
 
-def _unnamed(document: Document) -> Iterator[Problem]:
+def _unnamed(document: Document, backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:
     """Secrets that no agent is given: only a variable's reference says by itself what it is called there."""
+    taken = {backend.auth for backend in backends.values() if backend.takes_credential}
     for name, profile in document.auth.profiles.items():
-        if not isinstance(profile, AgentProfile) and child_variable(profile) is None:
+        if not isinstance(profile, AgentProfile) and child_variable(profile) is None and name not in taken:
             found = 'no agent is given it: say in which variable, such as "env": "ANTHROPIC_API_KEY"'
             yield Problem(join("auth.profiles", name), found)
 

@@ -70,7 +70,7 @@ def compose(missed: Sequence[Missed], limit_bytes: int = LIMIT_BYTES) -> Handoff
         size = len(text.encode())
         if size > room:
             if not kept:
-                kept.append(_cut(text, room))
+                kept.append(shortened(text, room))
             break
         kept.append(text)
         room -= size
@@ -83,17 +83,18 @@ def _told(missed: Missed) -> str:
     said = missed.said
     lines = [] if missed.has_prompt else ["\n[user]", said.prompt]
     lines += [f"\n[answer of {said.by or 'an agent'}]", said.answer] if said.answer else []
-    lines += [f"[tool: {_tool(tool)}]" for tool in said.tools]
+    lines += [tool_line(tool) for tool in said.tools]
     lines += [f"[this turn ended: {said.end}]"] if said.end != "end_turn" else []
     return "\n".join([*lines, ""])
 
 
-def _tool(tool: Tool) -> str:
+def tool_line(tool: Tool) -> str:
+    """What was done, on one line."""
     where = f" ({', '.join(tool.paths)})" if tool.paths else ""
-    return f"{tool.title}{where}: {tool.status or 'status unknown'}"
+    return f"[tool: {tool.title}{where}: {tool.status or 'status unknown'}]"
 
 
-def _cut(text: str, room: int) -> str:
+def shortened(text: str, room: int) -> str:
     """The beginning and the end of a text that is too long, with what is missing said between."""
     data = text.encode()
     half = max(0, (room - 64) // 2)

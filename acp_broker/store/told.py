@@ -1,4 +1,7 @@
-"""The turns of a session log, as a backend that has not seen them is told of them. Blocks: use a thread."""
+"""The turns of a session log, as a backend is told of them: one that has not seen them, or one without a memory.
+
+Blocks: use a thread.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from acp_broker.core.handoff import Said, Tool
+from acp_broker.core.history import Exchange
 from acp_broker.core.names import BackendId, TurnId
 from acp_broker.store.records import Record
 
@@ -70,9 +74,9 @@ _commands = msgspec.json.Decoder(list[_Command]).decode
 class _Turn:
     """One turn, while its records are read."""
 
-    def __init__(self, turn: TurnId, prompt: str) -> None:
+    def __init__(self, turn: TurnId, prompt: Raw) -> None:
         self.turn = turn
-        self.prompt = prompt
+        self._prompt = prompt
         self.by: BackendId | None = None
         self._words: list[str] = []
         self._message: str | None = None
@@ -95,17 +99,31 @@ class _Turn:
             self._tools[update.call] = Tool(update.title or known.title, update.status or known.status, paths)
 
     def said(self, end: str) -> Said:
-        return Said(self.turn, self.prompt, "".join(self._words).strip(), tuple(self._tools.values()), self.by, end)
+        prompt = prompt_text(self._prompt)
+        return Said(self.turn, prompt, "".join(self._words).strip(), tuple(self._tools.values()), self.by, end)
+
+    def exchange(self, end: str) -> Exchange:
+        return Exchange(self._prompt, self.said(end))
 
 
 def told(records: Iterable[Record]) -> Iterator[Said]:
     """Each turn that is over, oldest first. One that the log has no answer of was interrupted."""
+    return (turn.said(end) for turn, end in _turns(records))
+
+
+def exchanges(records: Iterable[Record]) -> Iterator[Exchange]:
+    """As `told`, with each prompt as it was sent."""
+    return (turn.exchange(end) for turn, end in _turns(records))
+
+
+def _turns(records: Iterable[Record]) -> Iterator[tuple[_Turn, str]]:
+    """Each turn with its end."""
     turn: _Turn | None = None
     for record in records:
         if record.record == "accepted" and record.turn is not UNSET:
             if turn is not None:
-                yield turn.said("interrupted")
-            turn = _Turn(TurnId(record.turn), prompt_text(record.prompt))
+                yield turn, "interrupted"
+            turn = _Turn(TurnId(record.turn), record.prompt if record.prompt is not UNSET else Raw(b"[]"))
             continue
         if turn is None or record.turn not in (UNSET, turn.turn):
             continue
@@ -114,10 +132,10 @@ def told(records: Iterable[Record]) -> Iterator[Said]:
         if record.commands is not UNSET:
             turn.by = started(record.commands) or turn.by
         if record.record == "answer" and record.turn is not UNSET:
-            yield turn.said(ended(record.frame))
+            yield turn, ended(record.frame)
             turn = None
     if turn is not None:
-        yield turn.said("interrupted")
+        yield turn, "interrupted"
 
 
 def _is_words(update: _Update) -> bool:

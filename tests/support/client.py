@@ -100,6 +100,7 @@ class FakeTools:
         setup: SessionSetup | None = None,
         environment: Mapping[str, str] | None = None,
         authenticated_by: str | None = None,
+        credential: str | None = None,
     ) -> None:
         self.backend = BackendId("under-test")
         self.clock = clock or SystemClock()
@@ -108,6 +109,7 @@ class FakeTools:
         self.client_capabilities = Raw(b"{}")
         self.client_info: Raw | None = None
         self.authenticated_by = authenticated_by
+        self.credential = credential
         self.environment = dict(os.environ) if environment is None else environment
         self.between = FakeClient()
         self.phases: list[Phase] = []

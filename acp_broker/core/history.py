@@ -1,0 +1,64 @@
+"""A session's past turns, for a backend that remembers nothing by itself: bounded, newest whole turns first."""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Raw, Struct
+
+from acp_broker.core.handoff import Said, shortened, tool_line
+
+# Some 60,000 tokens of text: room for a long conversation in the models of today.
+LIMIT_BYTES = 256 * 1024
+# What an answer is not cut below: less of it would tell nothing.
+_LEAST_ANSWER = 1024
+
+
+class Exchange(Struct, frozen=True):
+    """One turn that is over: its prompt's content blocks as they were sent, and what was made of it."""
+
+    prompt: Raw
+    said: Said
+
+    @property
+    def answer(self) -> str:
+        """All that the model is told it said: the words, and what was done by tools, a line each."""
+        return "\n".join(filter(None, [self.said.answer, *map(tool_line, self.said.tools)]))
+
+
+def newest(past: Iterable[Exchange], limit_bytes: int = LIMIT_BYTES) -> tuple[Exchange, ...]:
+    """The newest whole turns that fit, oldest first.
+
+    A prompt whose attachments are too large is told by its text. Where not even the newest turn fits so, its texts
+    are cut in the middle. Turns that say nothing, or were refused, are left out.
+    """
+    kept: list[Exchange] = []
+    room = limit_bytes
+    for one in reversed([one for one in past if one.said.is_told]):
+        fitting = one if _size(one) <= room else _in_words(one)
+        if _size(fitting) > room:
+            if not kept:
+                kept.append(_cut(one.said, room))
+            break
+        kept.append(fitting)
+        room -= _size(fitting)
+    return tuple(reversed(kept))
+
+
+def _size(one: Exchange) -> int:
+    return len(one.prompt) + len(one.answer.encode())
+
+
+def _in_words(one: Exchange) -> Exchange:
+    return Exchange(_text_block(one.said.prompt), one.said)
+
+
+def _cut(said: Said, room: int) -> Exchange:
+    half = max(room // 2, _LEAST_ANSWER)
+    prompt, answer = (
+        text if len(text.encode()) <= half else shortened(text, half) for text in (said.prompt, said.answer)
+    )
+    return Exchange(_text_block(prompt), Said(said.turn, prompt, answer, said.tools, said.by, said.end))
+
+
+def _text_block(text: str) -> Raw:
+    return Raw(msgspec.json.encode([{"type": "text", "text": text}]))

@@ -1,0 +1,61 @@
+"""A backend that remembers nothing: what it is given of the turns before, and what it is spared."""
+
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from anyio import sleep_forever
+
+from acp_broker.contract import About, Finished
+from acp_broker.wire.acp import message
+from tests.support.harness import house
+
+pytestmark = pytest.mark.anyio
+
+
+class Forgetful:
+    """Keeps of each turn what it was told of those before it, as (prompt, answer), and the prompt's own texts."""
+
+    about = About(has_no_memory=True)
+
+    def __init__(self):
+        self.seen = []
+
+    @asynccontextmanager
+    async def open(self, tools):
+        yield self
+
+    async def run(self, turn, client):
+        client.reached("submitted")
+        past = [(one.said.prompt, one.answer) for one in await turn.past(10_000)]
+        self.seen.append((past, [block.get("text", "?") for block in msgspec.json.decode(turn.prompt)]))
+        client.show([message(f"answer {len(self.seen)}")])
+        return Finished("end_turn")
+
+    async def gone(self):
+        await sleep_forever()
+
+
+async def test_it_is_given_the_turns_before(tmp_path):
+    """Its conversation is the session's log."""
+    primary = Forgetful()
+    async with house(tmp_path, primary=primary.open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        await editor.prompt(session, "two")
+
+    assert [([], ["one"]), ([("one", "answer 1")], ["two"])] == primary.seen
+
+
+async def test_it_is_given_what_others_answered_and_no_handoff(tmp_path):
+    """What another backend said comes once, as history, and not as words in the user's mouth."""
+    answers_once = {"turns": [[{"do": "say", "text": "from the agent"}], [{"do": "die"}]]}
+    spare = Forgetful()
+    async with house(tmp_path, primary=answers_once, spare=spare.open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        await editor.prompt(session, "two")
+
+    assert [([("one", "from the agent")], ["two"])] == spare.seen
