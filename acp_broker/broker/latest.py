@@ -25,22 +25,22 @@ class Latest:
         self._shown: Sequence[Update] = ()
         self._at = 0.0
         self._message: str | None = None
-        self._has_paused = False
+        self._has_retried = False
         self._beginnings = Beginnings()
 
     def retried(self) -> None:
         """It said, without a word to anybody, that it asks its provider again."""
-        self._has_paused = True
+        self._has_retried = True
 
     def heard(self, updates: Sequence[Update], now: float) -> bool:
         """What one read brought, something visible in it; whether the same answer has begun once too often."""
-        self._has_paused |= now - self._at >= PAUSE_S
+        is_new = self._has_retried or now - self._at >= PAUSE_S
         self._shown, self._at = updates, now
-        if self._beginnings.is_settled and not self._has_paused and updates[-1].message_id == self._message:
+        if self._beginnings.is_settled and not is_new and updates[-1].message_id == self._message:
             return False
-        if self._has_paused:
-            self._beginnings.next()
-            self._has_paused = False
+        if is_new:
+            self._beginnings.next(is_retry=self._has_retried)
+            self._has_retried = False
         return any(map(self._is_once_too_often, updates))
 
     def words(self) -> str | None:
@@ -58,7 +58,7 @@ class Latest:
             self._message = update.message_id
             self._beginnings.next()
         if _is_retry_notice(text):
-            self._beginnings.next()
+            self._beginnings.next(is_retry=True)
             return False
         return self._beginnings.says(text)
 

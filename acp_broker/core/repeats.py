@@ -35,11 +35,14 @@ class Beginnings:
         self._first = self._now = ""
         self._pieces, self._times, self._is_counted = 0, 1, True
 
-    def next(self) -> None:
-        """A new message begins; said again before it has, it is the same one."""
+    def next(self, *, is_retry: bool = False) -> None:
+        """A new message begins; said again before it has, it is the same one.
+
+        `is_retry`: the agent has said that it asks again. Then a single word before it is half an answer.
+        """
         if not self._pieces:
             return
-        if not self._is_telling():
+        if not (is_retry or self._is_telling()):
             self.something_else()
             return
         if not self._is_alike():

@@ -174,6 +174,17 @@ async def test_a_pause_parts_beginnings_that_share_a_message(tmp_path):
     assert (-33002, ["say Amber ", "say birds "] * 4) == (turn.outcome, turn.words)
 
 
+async def test_an_agents_word_of_a_retry_parts_beginnings_too(tmp_path):
+    """vibe tells it by a notification of its own, and breaks off behind a single word."""
+    retry = {"do": "ext", "method": "_session/retrying"}
+    steps = [step for _ in range(9) for step in (say("Amber "), retry)]
+    async with house(tmp_path, primary={"turns": [steps]}, spare=SPARE) as home:
+        editor = await home.editor()
+        turn = await editor.prompt(await editor.new())
+
+    assert (-33002, ["say Amber "] * 5) == (turn.outcome, turn.words)
+
+
 async def test_an_agent_that_says_the_same_without_a_pause_goes_on(tmp_path):
     """Somebody has asked for it."""
     turn = await played(tmp_path, *["All work ", "and no play "] * 50)

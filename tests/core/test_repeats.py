@@ -73,3 +73,13 @@ def test_a_beginning_that_is_told_of_twice_is_one():
     beginnings.next()
 
     assert [False, True] == [beginnings.says(piece) for piece in BROKEN]
+
+
+def test_behind_a_retry_a_single_word_is_a_beginning():
+    """vibe says "Amber ", then that it tries again, for minutes."""
+    beginnings, heard = Beginnings(), []
+    for _ in range(ONE_TOO_MANY + 1):
+        heard.append(beginnings.says("Amber "))
+        beginnings.next(is_retry=True)
+
+    assert [False] * ONE_TOO_MANY + [True] == heard
