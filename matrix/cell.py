@@ -14,7 +14,7 @@ from matrix.faults import BROKEN_WORDS, WHOLE_WORDS, first_fault, healthy_before
 from matrix.install import Installed
 from matrix.left import end_all, left_over
 from matrix.place import Place, Seat
-from matrix.turn import Plan, Turn, take_turn
+from matrix.turn import OPEN_S, Plan, Turn, take_turn
 from tests.support.provider import Provider, provider
 
 
@@ -105,6 +105,8 @@ def _config(place: Place, seats: list[Seat], limits: Limits) -> Path:
             seat.agent.name: {"kind": "acp", "command": seat.command, "env": dict(seat.env), "limits": own}
             for seat in seats
         },
+        # The prompt comes once the primary is there, as to an agent alone: what is timed is the turn.
+        "limits": {"sessionNewMs": round(OPEN_S * 1000)},
         "log": {"level": "debug"},
     }
     path = place.folder / "config.json"

@@ -77,8 +77,8 @@ class _Content(Struct):
     text: str | None = None
 
 
-class _Named(Struct):
-    session: str = msgspec.field(name="sessionId")
+class _Opened(Struct):
+    session: str = msgspec.field(name="sessionId", default="")
 
 
 class _Body(Struct):
@@ -113,16 +113,14 @@ async def take_turn(command: Sequence[str], environ: Mapping[str, str], cwd: Pat
 
 
 async def _turns(peer: Peer, cwd: Path, plan: Plan) -> Turn:
-    params: dict[str, object] = {"protocolVersion": 1, "clientCapabilities": CAPABILITIES}
+    hello = {"protocolVersion": 1, "clientCapabilities": CAPABILITIES}
     session = ""
-    for method in ("initialize", "session/new"):
+    for method, params in (("initialize", hello), ("session/new", {"cwd": str(cwd), "mcpServers": []})):
         reply = await peer.reply(await peer.begin(method, params), OPEN_S)
         if reply is None or not reply.result:
             error = reply.error if reply is not None else Raw()
             return Turn(tuple(peer.lines), peer.lines[-1].at_s, error=error, stopped_at=method)
-        if method == "session/new":
-            session = msgspec.json.decode(reply.result, type=_Named).session
-        params = {"cwd": str(cwd), "mcpServers": []}
+        session = msgspec.json.decode(reply.result, type=_Opened).session
     for _ in range(plan.healthy):
         turn = await _turn(peer, session, OPEN_S)
         if turn.stop_reason != "end_turn":

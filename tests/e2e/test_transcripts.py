@@ -43,7 +43,8 @@ async def test_words_that_were_shown_stay_and_one_error_follows(transcript, tmp_
     turn = await played(transcript, tmp_path)
 
     assert -33002 == turn.outcome
-    assert [text for text in transcript.words if text not in "".join(seen(turn))] == []
+    # Who begins again and again is cut off; what it had said is shown.
+    assert transcript.words[0] in "".join(seen(turn))
     assert "say " + ANSWER not in seen(turn)
 
 
