@@ -17,7 +17,6 @@ from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFT
 OURS = "acp-broker"
 
 _NULL = Raw(b"null")
-_TRUE = Raw(b"true")
 _decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _LOGGED_OUT = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
@@ -97,30 +96,6 @@ def interrupted(backend: BackendId | None, misses: Sequence[Miss], *, has_spoken
     return _error(INTERRUPTED, text, "interrupted", misses, story)
 
 
-def has_usage(answer: Raw) -> bool:
-    """Whether the runtime's answer says what the turn used: a witness that a model was asked. Null and zeros say no.
-
-    `usage`, or gemini's `_meta.quota.token_count`.
-    """
-    return any(map(_is_some, _counts(answer)))
-
-
-def usage(answer: Raw) -> bytes:
-    """What it says that the turn used; b"" where it says nothing."""
-    return b",".join(map(bytes, _counts(answer)))
-
-
-def says_unused(answer: Raw) -> bool:
-    """Whether it says that the turn used nothing at all."""
-    counts = _counts(answer)
-    return any(map(_is_number, counts)) and not any(map(_is_some, counts))
-
-
-def says_failed(answer: Raw) -> bool:
-    """Whether the runtime's answer calls the turn failed, in a `_meta` of its own (`{"hermes": {"failed": true}}`)."""
-    return any(_members(own).get("failed") == _TRUE for own in _members(_members(answer).get("_meta", _NULL)).values())
-
-
 def nobody(story: Story) -> RpcError:
     """No candidate was left to try: every one of them was passed over."""
     why = " | ".join(f"{passed.backend}: {passed.why}" for passed in story.skipped) or "none is configured"
@@ -155,20 +130,6 @@ def _each(misses: Sequence[Miss]) -> str:
 def _name(candidate: Candidate) -> str:
     number = f" #{candidate.credential + 1}" if candidate.credential else ""
     return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile}{number})"
-
-
-def _counts(answer: Raw) -> tuple[Raw, ...]:
-    members = _members(answer)
-    quota = _members(_members(members.get("_meta", _NULL)).get("quota", _NULL))
-    return (*_members(members.get("usage", _NULL)).values(), *_members(quota.get("token_count", _NULL)).values())
-
-
-def _is_number(count: Raw) -> bool:
-    return bytes(count)[:1].isdigit()
-
-
-def _is_some(count: Raw) -> bool:
-    return _is_number(count) and bytes(count).strip(b"0.") != b""
 
 
 def _members(raw: Raw) -> dict[str, Raw]:

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from acp_broker.broker import story
 from acp_broker.broker.slash import slash_command
+from acp_broker.broker.testimony import Testimony, witnessed
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.turnwords import Committed, Doubting, Event, Failed, Finished, Spoke, Trying
@@ -44,8 +44,8 @@ def verdict(turn: "Turn", attempt: "Attempt", outcome: BackendFinished | Failure
 
 
 def _of_nothing_shown(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> tuple[Event, ...]:
-    weighing = attempt.weighing
-    failure = weighing.judged(outcome, reports_usage=_reports_usage(turn, attempt))
+    weighing, said = attempt.weighing, witnessed(outcome.answer)
+    failure = weighing.judged(outcome.stop_reason, said, reports_usage=_reports_usage(turn, attempt))
     if failure is not None:
         return (Failed(attempt.number, attempt.standby.hushed(failure)),)
     finished = Finished(attempt.number, outcome.stop_reason)
@@ -55,17 +55,17 @@ def _of_nothing_shown(turn: "Turn", attempt: "Attempt", outcome: BackendFinished
 
 def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> Failure | None:
     """The failure that ended an answer of which something was shown, or None for a whole one."""
-    habit = _reports_usage(turn, attempt)
+    habit, said = _reports_usage(turn, attempt), witnessed(outcome.answer)
     words = attempt.latest.words()
-    notice = words and attempt.weighing.judged_last(words, outcome, reports_usage=habit)
+    notice = words and attempt.weighing.judged_last(words, said, reports_usage=habit)
     if notice:
         return notice
     if outcome.stop_reason != "end_turn" or turn.rules.empty_is_success:
         return None
     if attempt.weighing.is_trusted:
-        _learn(turn, attempt, outcome)
-    before, attempt.standby.usage = attempt.standby.usage, story.usage(outcome.answer)
-    if habit and story.says_unused(outcome.answer):
+        _learn(turn, attempt, said)
+    before, attempt.standby.usage = attempt.standby.usage, said.usage
+    if habit and said.says_unused:
         return _BROKEN_OFF
     is_old = attempt.standby.usage in (b"", before)
     if habit and is_old and attempt.weighing.habits.renews_usage and slash_command(turn.prompt) is None:
@@ -77,8 +77,8 @@ def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool:
     return turn.session.broker.learnt.reports_usage(attempt.standby.runtime)
 
 
-def _learn(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> None:
+def _learn(turn: "Turn", attempt: "Attempt", said: Testimony) -> None:
     """Whether its good answers carry `usage`."""
     broker = turn.session.broker
-    if broker.learnt.used(attempt.standby.runtime, is_present=story.has_usage(outcome.answer)):
+    if broker.learnt.used(attempt.standby.runtime, is_present=said.has_usage):
         broker.tasks.start_soon(broker.learnt.save)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw, Struct
 
-from acp_broker.broker import story
-from acp_broker.contract import Finished
+from acp_broker.broker.testimony import Testimony
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure
 from acp_broker.core.habits import UNKNOWN
+from acp_broker.core.names import StopReason
 from acp_broker.core.turnwords import Doubted, Event, Noted, Reached, Spoke
 from acp_broker.core.weight import Weight
 from acp_broker.wire.acp import Update, text_of
@@ -70,23 +70,22 @@ class Weighing:
             case Weight.WARNING | Weight.ASIDE:
                 return (Noted(attempt),)
 
-    def judged(self, finished: Finished, *, reports_usage: bool) -> Failure | None:
+    def judged(self, stop_reason: StopReason, said: Testimony, *, reports_usage: bool) -> Failure | None:
         """The failure that its turn is, of which nothing was shown, or None. `reports_usage`: that is its habit."""
-        usage = self._usage(finished.answer, reports_usage=reports_usage)
-        return (self._scale or self._load()).judge(finished.stop_reason, usage)
+        return (self._scale or self._load()).judge(stop_reason, self._usage(said, reports_usage=reports_usage))
 
-    def judged_last(self, words: str, finished: Finished, *, reports_usage: bool) -> Failure | None:
+    def judged_last(self, words: str, said: Testimony, *, reports_usage: bool) -> Failure | None:
         """The failure that a message is behind all others, by itself; or None."""
         from acp_broker.core.doubt import judge_last  # noqa: PLC0415 - see above
 
-        return judge_last(words, self._usage(finished.answer, reports_usage=reports_usage), self.habits)
+        return judge_last(words, self._usage(said, reports_usage=reports_usage), self.habits)
 
-    def _usage(self, answer: Raw, *, reports_usage: bool) -> bool | None:
+    def _usage(self, said: Testimony, *, reports_usage: bool) -> bool | None:
         """As `doubt.judge` wants it."""
-        own, says_failed = self.habits.reports_usage, story.says_failed(answer)
-        if not says_failed and story.has_usage(answer):
+        if said.has_usage and not said.says_failed:
             return True
-        return False if says_failed or (reports_usage if own is None else own) else None
+        own = self.habits.reports_usage
+        return False if said.says_failed or (reports_usage if own is None else own) else None
 
     @property
     def has_warned(self) -> bool:

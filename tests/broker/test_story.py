@@ -165,11 +165,3 @@ def test_a_story_tells_only_what_there_is():
     told = json.loads(answered(Raw(b"{}"), "end_turn", Story(TurnId("t-1"), BackendId("claude"))))
 
     assert {"turn": "t-1", "backend": "claude"} == told["_meta"]["acp-broker"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"), [(b"{}", False), (b'{"usage":null}', False), (b'{"usage":{"totalTokens":1}}', True)]
-)
-def test_usage_is_a_witness_that_a_model_spoke(answer, expected):
-    """Null is no usage."""
-    assert expected == story.has_usage(Raw(answer))

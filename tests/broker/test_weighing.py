@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from acp_broker.broker.testimony import witnessed
 from acp_broker.broker.weighing import Weighing, tells_retry
-from acp_broker.contract import Finished
 from acp_broker.core.habits import Habits
 from acp_broker.core.turnwords import Doubted, Noted, Reached, Spoke
 from acp_broker.core.visible import CHUNKS, NOTES
@@ -167,8 +167,8 @@ def failure(said: tuple[Update, ...], answer: dict, *, reports_usage: bool, habi
     weighing.habits = habits
     for one in said:
         weighing.events(1, one, is_doubting=False)
-    end = Finished("end_turn", update("", **answer).params["update"])
-    return weighing.judged(end, reports_usage=reports_usage)
+    said = witnessed(update("", **answer).params["update"])
+    return weighing.judged("end_turn", said, reports_usage=reports_usage)
 
 
 OPENING = (message("Rate limit hit for this key"),)

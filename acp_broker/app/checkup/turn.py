@@ -7,6 +7,7 @@ from msgspec import Struct
 from acp_broker.app.checkup.watch import Watch
 from acp_broker.broker.guard import guarded
 from acp_broker.broker.limit import within
+from acp_broker.broker.testimony import witnessed
 from acp_broker.broker.weighing import Weighing
 from acp_broker.clock import Clock
 from acp_broker.contract import Backend, CancelAsked, Finished, TurnRequest
@@ -81,7 +82,8 @@ def _failed(outcome: Finished | Failure, voice: _Voice) -> Failure | None:
         return outcome
     if outcome.stop_reason == "cancelled":
         return Failure(FailureKind.CANCELLED, "it cancelled the turn, and nobody had asked it to", seen_at="submitted")
-    failure = None if voice.has_spoken else voice.weighing.judged(outcome, reports_usage=False)
+    said = witnessed(outcome.answer)
+    failure = None if voice.has_spoken else voice.weighing.judged(outcome.stop_reason, said, reports_usage=False)
     if failure is None and voice.first_at is None and not voice.weighing.has_warned:
         return Failure(FailureKind.EMPTY_TURN, "it ended the turn and said nothing", seen_at="submitted")
     return failure
