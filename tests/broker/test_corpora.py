@@ -95,3 +95,27 @@ async def test_no_failure_is_taken_for_an_answer(tmp_path, way, reason):
                 shown.append((one.text, words, attempts))
 
     assert [] == shown
+
+
+async def test_every_error_is_told_for_what_it_is_and_somebody_else_answers(tmp_path):
+    """As JSON-RPC errors, in every shape that agents were seen to send."""
+    errors = corpora.errors()
+    fails = [[{"do": "fail", **_members(one)}] for one in errors]
+    told = []
+    async with house(tmp_path, primary={"turns": fails}, spare={"turns": [[{"do": "say", "text": "spare"}]]}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for _ in errors:
+            turn = await editor.prompt(session)
+            home.broker.chain.served(Candidate(BackendId("primary")))
+            told.append(turn.attempts)
+
+    # Of a request that is malformed nobody knows here whether another agent would have written it.
+    ends = {"bad_request": [], "context_overflow": []}
+    assert [[f"primary {one.kind}", *ends.get(one.kind, ["spare"])] for one in errors] == told
+
+
+def _members(one: corpora.Failing) -> dict[str, object]:
+    assert one.rpc is not None
+    data = {} if one.rpc.data is None else {"data": one.rpc.data}
+    return {"code": one.rpc.code, "message": one.rpc.message, **data}
