@@ -1,7 +1,7 @@
 """What an attempt's words are to the machine: notes, a retry of the agent's own, something to doubt, or output.
 
 The patterns that tell a failure are loaded when they are first needed, best while an agent starts (`load`): they would
-make `initialize` wait 20 ms.
+make `initialize` wait 40 ms.
 """
 
 from typing import TYPE_CHECKING

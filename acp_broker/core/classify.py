@@ -16,8 +16,9 @@ from acp_broker.core.evidence import Evidence, fold, gather, is_status
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.habits import Pattern
 from acp_broker.core.names import Phase
+from acp_broker.core.phrases import TEXTS
 from acp_broker.core.redact import plain
-from acp_broker.core.signs import FINER, RPC_CODES, STATUSES, TEXTS, WORDS
+from acp_broker.core.signs import FINER, RPC_CODES, STATUSES, WORDS
 
 _REQUEST_CANCELLED = -32800
 

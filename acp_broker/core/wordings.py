@@ -121,10 +121,10 @@ _BUILTIN = (
     r"key|value|attribute|index|name|import|modulenotfound|syntax|reference|range|assertion|filenotfound|zerodivision"
 )
 _STATUS = r"(?:http(?:/\d(?:\.\d)?)? ?)?"
+# Before a provider's own sentence.
+_STATUS_BEFORE = re.compile(rf"{_STATUS}[45]\d\d[ :-]+['\"]?", re.IGNORECASE)
 _PROGRAMS = (
-    re.compile(
-        rf"{_STATUS}[45]\d\d[ :-]+(?:(?:{_REASONS})\s?[:.(]\s*\S|[{{\[]|['\"]?(?:{SENTENCES.pattern}))", re.IGNORECASE
-    ),
+    re.compile(rf"{_STATUS}[45]\d\d[ :-]+(?:(?:{_REASONS})\s?[:.(]\s*\S|[{{\[])", re.IGNORECASE),
     re.compile(
         rf"(?:(?:caught )?an? )?(?:[a-z_]\w{{1,30}}\.){{0,4}}(?!(?:{_BUILTIN})error)"
         r"(?-i:[A-Z])\w{1,50}(?:error|exception)\b"
@@ -155,24 +155,44 @@ _WHOSE = (
     r"|openrouter|ollama|bedrock|azure|the|an?) ){0,3}"
 )
 _POINT = r"[*_)\]]{0,3}\s?[:\u2013\u2014\uff1a-]"
+_CODED = r"(?:an? )?(?:http |status |code |error ){0,2}[45]\d\d\b"
 _LABEL = re.compile(
     r"(?:sorry[,.!]? (?:but )?|oops[,.!]? |error\] )?(?:"
-    rf"{_WHOSE}(?:error|exception|failure)(?: (?:code|status|response|occurred))?[*_)\]]{{0,3}}"
-    rf"(?:\s?[\[(]?[45]\d\d[\])]?)?[^.:\n]{{0,60}}?{_POINT}"
-    rf"|{_WHOSE}(?:request|completion|generation|prompt|turn|call|stream|run|agent|retry|session) "
-    r"(?:failed|terminated)\b[^.\n]{0,60}?(?::|with status(?: code)? [45]\d\d\b)"
-    rf"|(?:{_CANNOT}|unable to|cannot|can't) (?:call|reach|contact|connect|generate|get|fetch|complete|send|process"
-    r"|stream|run|create|query|obtain|receive|start|authenticate|access)\b[^.:\n]{0,60}:"
-    r"|i(?:'m| am) (?:sorry|having trouble|unable to|experiencing)\b[^.:(\n]{0,100}[:(]"
-    r"|(?:upstream|provider|server|api|model|gateway|backend|llm)\b[^.\n]{0,40} (?:return|respond|answer)ed(?: with)?"
-    r" (?:an? )?(?:http |status |code |error ){0,2}[45]\d\d\b"
-    r"|[45]\d\d[ :]+(?=[\"'`A-Z])(?-i:[\"'`A-Z])(?!(?<=[A-Z])[\w ]{2,20}\W*$)"
-    r"|(?:max(?:imum)?|exceeded) (?:number of )?retr(?:y|ies)\b[^.\n]{0,60}[:.]"
-    r"|something went wrong\b[^.:\n]{0,40}[:.]"
-    r"|(?:there was |i(?:'ve)? (?:encountered|ran into|hit|got) )?an? (?:\w+ )?(?:error|problem|issue)\b"
-    r"[^.:\n]{0,60}[:.]"
-    rf"|(?:fatal|错误|エラー|오류|fehler|erreur|ошибка|errore|erro)(?:信息|メッセージ)? ?{_POINT}"
-    r"|fatal:|http(?: error)? [45]\d\d\s?[:\u2013\u2014-])",
+    + "|".join(
+        (
+            # an error, whose, and its status
+            (
+                rf"{_WHOSE}(?:error|exception|failure)(?: (?:code|status|response|occurred))?[*_)\]]{{0,3}}"
+                rf"(?:\s?[\[(]?[45]\d\d[\])]?)?[^.:\n]{{0,60}}?{_POINT}"
+            ),
+            rf"(?:fatal|错误|エラー|오류|fehler|erreur|ошибка|errore|erro)(?:信息|メッセージ)? ?{_POINT}",
+            # what failed
+            (
+                rf"{_WHOSE}(?:request|completion|generation|prompt|turn|call|stream|run|agent|retry|session) "
+                r"(?:failed|terminated)\b[^.\n]{0,60}?(?::|with status(?: code)? [45]\d\d\b)"
+            ),
+            (
+                rf"(?:{_CANNOT}|unable to|can't) (?:call|reach|contact|connect|generate|get|fetch|complete|send|process"
+                r"|stream|run|create|query|obtain|receive|start|authenticate|access)\b[^.:\n]{0,60}:"
+            ),
+            r"(?:max(?:imum)?|exceeded) (?:number of )?retr(?:y|ies)\b[^.\n]{0,60}[:.]",
+            # what people are told
+            r"something went wrong\b[^.:\n]{0,40}[:.]",
+            (
+                r"(?:there was |i(?:'ve)? (?:encountered|ran into|hit|got) )?an? (?:\w+ )?(?:error|problem|issue)\b"
+                r"[^.:\n]{0,60}[:.]"
+            ),
+            r"i(?:'m| am) (?:sorry|having trouble|unable to|experiencing)\b[^.:(\n]{0,100}[:(]",
+            # a status and who sent it; its reason alone may be any server's
+            (
+                r"(?:upstream|provider|server|api|model|gateway|backend|llm)\b[^.\n]{0,40} (?:return|respond|answer)ed"
+                rf"(?: with)? {_CODED}"
+            ),
+            r"http(?: error)? [45]\d\d\s?[:\u2013\u2014-]",
+            r"[45]\d\d[ :]+(?=[\"'`A-Z])(?-i:[\"'`A-Z])(?!(?<=[A-Z])[\w ]{2,20}\W*$)",
+        )
+    )
+    + ")",
     re.IGNORECASE,
 )
 
@@ -231,6 +251,9 @@ def is_sentence(notice: str) -> bool:
 
 def is_program(notice: str) -> bool:
     """Whether it begins as what an SDK, a provider or a proxy writes for programs."""
+    status = _STATUS_BEFORE.match(notice)
+    if status is not None and SENTENCES.match(notice, status.end()):
+        return True
     return any(form.match(notice) for form in _PROGRAMS)
 
 

@@ -11,7 +11,8 @@ from acp_broker.core.classify import from_exit, from_rpc_error, from_text
 from acp_broker.core.evidence import fold
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.habits import Pattern
-from acp_broker.core.signs import _WORDS, FINER, RPC_CODES, STATUSES, TEXTS, WORDS
+from acp_broker.core.phrases import TEXTS
+from acp_broker.core.signs import _WORDS, FINER, RPC_CODES, STATUSES, WORDS
 
 K = FailureKind
 GEMINI_RATE = {
