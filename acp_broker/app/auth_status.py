@@ -207,7 +207,7 @@ class _Looking:
         place = source(self._config, wanted, _nothing_is_started, self._environ)
         look = place.distrust if isinstance(place, SecretProgram) else partial(_read, place, wanted.id)
         with anyio.move_on_after(place.limit_s) as limit:
-            await aside(look)
+            await aside(look, type(place))
         if limit.cancelled_caught:
             raise Unresolved(f"no answer within {place.limit_s:g} s", is_late=True)
         return isinstance(place, SecretProgram)

@@ -109,12 +109,12 @@ async def keep(config: Config, environ: Mapping[str, str], wanted: KeyringSecret
     Waits for a person who is asked by their keyring. Raises Unresolved, StoreError.
     """
     place = _keyring(config, environ, wanted)
-    return None if await aside(partial(place.put, wanted.id, secret)) else place.store.path
+    return None if await aside(partial(place.put, wanted.id, secret), SecretKeyring) else place.store.path
 
 
 async def forget(config: Config, environ: Mapping[str, str], wanted: KeyringSecret) -> bool:
     """Remove it; False where there was none. As `keep`."""
-    return await aside(partial(_keyring(config, environ, wanted).remove, wanted.id))
+    return await aside(partial(_keyring(config, environ, wanted).remove, wanted.id), SecretKeyring)
 
 
 def _keyring(config: Config, environ: Mapping[str, str], wanted: KeyringSecret) -> SecretKeyring:

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import anyio.to_thread
-
 from acp_broker.app.token_sources import token_source
+from acp_broker.auth.aside import aside
 from acp_broker.auth.lease import Logins
 from acp_broker.auth.refresh import Refresher
 from acp_broker.auth.tokens import TokenSource
@@ -97,14 +96,14 @@ class RenewedLogins:
             task.add_done_callback(lambda _: self._watched.pop(profile))
 
     async def _wait_for_login(self, profile: ProfileId) -> None:
-        while not await anyio.to_thread.run_sync(self._is_there, profile, abandon_on_cancel=True):
+        while not await self._is_there(profile):
             await self._clock.sleep(LOOK_EVERY_S)
         self._on_login(profile)
 
-    def _is_there(self, profile: ProfileId) -> bool:
+    async def _is_there(self, profile: ProfileId) -> bool:
         """Whether there is a login that nobody has refused."""
         try:
-            login = self._logins.read(profile)
+            login = await aside(partial(self._logins.read, profile), self._logins.path(profile))
         except Unresolved:
             return False
         return login is not None and login.refused is None

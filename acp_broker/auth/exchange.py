@@ -7,16 +7,17 @@ may have used a refresh token up), and neither what is sent nor what is answered
 import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 from msgspec import Struct
 
+from acp_broker.auth.aside import aside
 from acp_broker.core import retry_after
 from acp_broker.core.redact import plain
-from acp_broker.errors import AuthUnavailable
+from acp_broker.errors import AuthUnavailable, Unresolved
 
 if TYPE_CHECKING:
     from httpx2 import Headers, Response
@@ -73,21 +74,27 @@ async def _ask(
     try:
         with anyio.fail_after(limits.total_s):
             try:
-                trusted = await anyio.to_thread.run_sync(_authorities, url, abandon_on_cancel=True)
-            except OSError as error:
-                why = f"cannot read the authorities in $SSL_CERT_FILE or $SSL_CERT_DIR: {plain(str(error))}"
-                raise AuthUnavailable(why) from None
+                trusted = await aside(partial(_authorities, url), _authorities)
+            except Unresolved as error:
+                raise AuthUnavailable(str(error)) from None
             return await _send(method, url, form, headers, limits, trusted)
     except TimeoutError:
         raise AuthUnavailable(f"{host} gave no answer within {limits.total_s:g} s", is_unanswered=True) from None
 
 
 def _authorities(url: str) -> ssl.SSLContext | None:
-    """Who vouches for servers: $SSL_CERT_FILE or $SSL_CERT_DIR, else the machine's own; None without TLS. Blocks."""
+    """Who vouches for servers: $SSL_CERT_FILE or $SSL_CERT_DIR, else the machine's own; None without TLS.
+
+    Blocks. Raises Unresolved.
+    """
     # Here first, in a thread: most brokers have no login to refresh, and this takes as long to load as all of ours.
     import httpx2  # noqa: PLC0415
 
-    return httpx2.create_ssl_context() if url.startswith("https:") else None
+    try:
+        return httpx2.create_ssl_context() if url.startswith("https:") else None
+    except OSError as error:
+        why = f"cannot read the authorities in $SSL_CERT_FILE or $SSL_CERT_DIR: {plain(str(error))}"
+        raise Unresolved(why) from None
 
 
 async def _send(

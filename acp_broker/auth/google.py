@@ -49,9 +49,9 @@ class GoogleSource(Struct, frozen=True):
         path, named_by = place(self.file, self.environ)
         try:
             with anyio.fail_after(_FILE_S):
-                found = await aside(partial(read, path))
+                found = await aside(partial(read, path), path)
                 if isinstance(found, ServiceAccount):
-                    signed = await aside(partial(assertion, found, self.scopes, self.clock.wall()))
+                    signed = await aside(partial(assertion, found, self.scopes, self.clock.wall()), path)
         except TimeoutError:
             raise AuthUnavailable(f"{path} could not be read within {_FILE_S:g} s") from None
         except Unresolved as error:

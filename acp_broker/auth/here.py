@@ -37,6 +37,9 @@ def namespace() -> str:
 def process(pid: int) -> Process:
     """Who has this pid in our own namespace."""
     try:
+        # A container may be left with the /proc of another namespace, where the pid is somebody else's.
+        if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115 - not a path
+            return _without_proc(pid)
         raw = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return _without_proc(pid)

@@ -30,7 +30,7 @@ from acp_broker.auth.tokens import Refused, Stored, TokenSet, stored
 from acp_broker.clock import Clock
 from acp_broker.core import ownership
 from acp_broker.core.names import ProfileId
-from acp_broker.core.ownership import TAKE_AFTER_S, Here, Odd, OddKind, Owner, Verdict
+from acp_broker.core.ownership import TAKE_AFTER_S, Here, Kind, Odd, OddKind, Owner, Verdict
 from acp_broker.errors import StoreError, Unresolved
 
 
@@ -75,7 +75,8 @@ class Logins:
                 old = self._recovered(profile)
             except Unresolved:
                 old = None
-            return self._write(self._next(profile, tokens, old))
+            new = self._next(profile, tokens, old)
+            return self._write(replace(new, since=new.generation))
 
     def remove(self, profile: ProfileId) -> bool:
         """A person has logged out; False where nobody was logged in. Raises StoreError."""
@@ -121,7 +122,7 @@ class Logins:
             except Unresolved:  # whatever became of that file, this is worth more
                 login = held.stored
             if login is not None and self._is_newer(held, tokens, login):
-                login = self._write(self._next(profile, tokens, login))
+                login = self._write(replace(self._next(profile, tokens, login), since=login.since))
             self._let_go(held)
         return login
 
@@ -143,11 +144,15 @@ class Logins:
         found = self._found(profile)
         return None if found is None else self._judged(found)
 
-    def unlock(self, profile: ProfileId) -> Verdict | None:
-        """Remove the claim, whoever has it; what was said of it. Raises StoreError."""
+    def unlock(self, profile: ProfileId, *, is_forced: bool) -> Verdict | None:
+        """Remove the claim, a living owner's only if forced; what is said of it, None where there is none.
+
+        Raises StoreError.
+        """
         with self._locked(profile):
             verdict = self.owner(profile)
-            private.remove(self.claim_path(profile))
+            if is_forced or (verdict is not None and verdict.kind is not Kind.LIVE):
+                private.remove(self.claim_path(profile))
         return verdict
 
     def path(self, profile: ProfileId) -> Path:
@@ -171,7 +176,11 @@ class Logins:
         try:
             found = private.read(ready)
             new = stored(found[0], profile) if found is not None else None
-        except (StoreError, Unresolved):
+        except StoreError as error:
+            if isinstance(error.__cause__, OSError):  # a disk in trouble: what cannot be read now may be the newest
+                raise
+            new = None
+        except Unresolved:
             new = None
         try:
             old = self.read(profile)
@@ -196,14 +205,22 @@ class Logins:
 
     def _mark(self, held: Held, *, refused: Refused | None = None, unanswered: str | None = None) -> Stored | None:
         with self._locked(held.stored.profile):
-            login = self._recovered(held.stored.profile)
-            if login is not None and login.generation == held.owner.generation:
-                login = self._write(replace(login, refused=refused, unanswered=unanswered or login.unanswered))
-            self._let_go(held)
+            try:
+                login = self._recovered(held.stored.profile)
+                if login is not None and login.generation == held.owner.generation:
+                    login = self._write(replace(login, refused=refused, unanswered=unanswered or login.unanswered))
+            finally:
+                # Nobody asks any more: a claim that stays for want of a mark would wait for ever for the living.
+                self._let_go(held)
         return login
 
     def _is_newer(self, held: Held, tokens: TokenSet, login: Stored) -> bool:
-        """Whether an answer is newer than what is stored: nobody wrote meanwhile, or what they wrote is older."""
+        """Whether an answer is newer than what is stored: nobody wrote meanwhile, or what they wrote is older.
+
+        What a person has logged in to meanwhile is newer than any answer about the login before.
+        """
+        if login.since != held.stored.since:
+            return False
         return login.generation == held.owner.generation or login.tokens.obtained_at < tokens.obtained_at
 
     def _let_go(self, held: Held) -> None:

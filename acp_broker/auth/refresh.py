@@ -7,6 +7,8 @@ to cancel: who waited goes away, and the answer is saved all the same.
 import asyncio
 from functools import partial
 
+import anyio
+
 from acp_broker.auth.aside import aside
 from acp_broker.auth.lease import Logins
 from acp_broker.auth.renewal import Log, Renewals, unrefused
@@ -35,9 +37,9 @@ class Refresher:
         self._log = log
         self._spread = spread
         self._under_way: dict[ProfileId, asyncio.Task[Stored]] = {}
-        self._tasks: set[asyncio.Task[Stored]] = set()
+        self._tasks: set[asyncio.Task[Stored] | asyncio.Task[None]] = set()
         self._timers: dict[ProfileId, Timer] = {}
-        self._saves: dict[ProfileId, Timer] = {}
+        self._mends: dict[ProfileId, Timer] = {}
         self._is_closed = False
         self._newest: dict[ProfileId, Stored] = {}
         # The access tokens that somebody was refused with.
@@ -87,14 +89,15 @@ class Refresher:
     async def close(self) -> None:
         """End what is under way; an answer that is on its way has a little time to come, and to be kept."""
         self._is_closed = True
-        for timer in (*self._timers.values(), *self._saves.values()):
+        for timer in (*self._timers.values(), *self._mends.values()):
             timer.cancel()
         self._break_off("claiming")
         await self._left()
         self._break_off("asking")
         await self._left()
         for profile in list(self._renewals.unsaved):
-            await self._renewals.save(profile)
+            with anyio.move_on_after(LEAVE_S):
+                await self._renewals.save(profile)
             if profile in self._renewals.unsaved:
                 self._log("login_lost", profile=profile, fix=f"acp-broker login {profile}")
 
@@ -113,7 +116,7 @@ class Refresher:
         unsaved = self._renewals.unsaved.get(profile)
         if unsaved is not None:
             return unsaved.login
-        login = await aside(partial(self._logins.read, profile))
+        login = await aside(partial(self._logins.read, profile), self._logins.path(profile))
         if login is None:
             raise Unresolved(f"nobody is logged in: acp-broker login {profile}")
         return login
@@ -152,30 +155,30 @@ class Refresher:
                 self._arm(known, source, wait_s, again_s)
         elif not isinstance(error, BrokerError):  # nobody may be left who waits for it
             asyncio.get_running_loop().call_exception_handler({"message": "a renewal failed", "exception": error})
-        self._save_later(profile)
+        self._mend_later(profile)
 
-    def _save_later(self, profile: ProfileId) -> None:
-        """A disk that refused a login is tried again, until it is kept."""
-        again_s = self._renewals.save_again_s(profile)
+    def _mend_later(self, profile: ProfileId) -> None:
+        """A disk that refused a login is tried again until it is kept, and one that keeps a claim until it is gone."""
+        again_s = self._renewals.mend_again_s(profile)
         if again_s is None or self._is_closed:
             return
 
-        def save() -> None:
-            self._saves.pop(profile)
-            if profile in self._under_way or profile not in self._renewals.unsaved:  # it looks by itself
+        def mend() -> None:
+            self._mends.pop(profile)
+            if profile in self._under_way:  # it looks by itself
                 return
-            task = asyncio.create_task(self._renewals.save(profile))
+            task = asyncio.create_task(self._renewals.mend(profile))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._save_tried, profile))
+            task.add_done_callback(partial(self._mend_tried, profile))
 
-        if profile not in self._saves:
-            self._saves[profile] = self._clock.call_at(self._clock.now() + again_s, save)
+        if profile not in self._mends:
+            self._mends[profile] = self._clock.call_at(self._clock.now() + again_s, mend)
 
-    def _save_tried(self, profile: ProfileId, task: asyncio.Task[Stored]) -> None:
+    def _mend_tried(self, profile: ProfileId, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-        self._save_later(profile)
+        self._mend_later(profile)
 
     def _renew_when_due(self, login: Stored, source: TokenSource, wait_s: float) -> None:
         self._newest[login.profile] = login

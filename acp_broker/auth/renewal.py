@@ -9,7 +9,7 @@ claim --ours--> ask --answer--> settle --> the newest that anybody has
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import anyio
 from msgspec import Struct
@@ -22,9 +22,10 @@ from acp_broker.auth.tokens import Stored, TokenSet, TokenSource
 from acp_broker.clock import Clock
 from acp_broker.core.names import ProfileId
 from acp_broker.core.ownership import ASK_S, Kind, Verdict
-from acp_broker.errors import AuthRejected, AuthUnavailable, ProfileBusy, StoreError, Unresolved
+from acp_broker.errors import AuthRejected, AuthUnavailable, BrokerError, ProfileBusy, StoreError, Unresolved
 
 Log = Callable[..., None]
+T = TypeVar("T")
 IsGood = Callable[[Stored], bool]
 # Only who waits for a claim, or for a provider, can be broken off and lose nothing, or little.
 Stage = Literal["claiming", "asking", "settling"]
@@ -58,6 +59,8 @@ class Renewals:
         self.waits_for: dict[ProfileId, str] = {}
         # Nobody else has these.
         self.unsaved: dict[ProfileId, Unsaved] = {}
+        # Our claims that nobody asks under any more, and that the disk does not let go.
+        self.unreleased: dict[ProfileId, Held] = {}
         # What was made of no login, and by whom: in memory alone, as it can be made again.
         self._made: dict[ProfileId, tuple[TokenSource, Stored]] = {}
         self._clock = clock
@@ -85,20 +88,29 @@ class Renewals:
         """Write what could not be written; what holds then. Raises Unresolved where somebody has logged out."""
         one = self.unsaved[profile]
         try:
-            login = await aside(partial(self.logins.settle, one.held, one.login.tokens))
+            login = await self._aside(profile, partial(self.logins.settle, one.held, one.login.tokens))
         except (StoreError, Unresolved) as error:
             self.unsaved[profile] = replace(one, tries=one.tries + 1)
-            self._log("login_not_kept", profile=profile, why=str(error), again_in_s=self.save_again_s(profile))
+            self._log("login_not_kept", profile=profile, why=str(error), again_in_s=self.mend_again_s(profile))
             return one.login
         if one.tries:
             self._log("login_kept", profile=profile, tries=one.tries)
         self.unsaved.pop(profile, None)
         return _there(login, profile)
 
-    def save_again_s(self, profile: ProfileId) -> float | None:
-        """How soon to `save` what is unsaved; None where nothing is."""
+    async def mend(self, profile: ProfileId) -> None:
+        """Try again what the disk has refused. As `save`."""
+        if profile in self.unsaved:
+            await self.save(profile)
+        elif (held := self.unreleased.pop(profile, None)) is not None:
+            await self._release(held, partial(self.logins.release, held))
+
+    def mend_again_s(self, profile: ProfileId) -> float | None:
+        """How soon to `mend`; None where nothing was refused."""
         one = self.unsaved.get(profile)
-        return None if one is None else SAVE_AGAIN_S[min(max(0, one.tries - 1), len(SAVE_AGAIN_S) - 1)]
+        if one is not None:
+            return SAVE_AGAIN_S[min(max(0, one.tries - 1), len(SAVE_AGAIN_S) - 1)]
+        return SAVE_AGAIN_S[-1] if profile in self.unreleased else None
 
     def made(self, profile: ProfileId, source: TokenSource) -> Stored:
         """What a source that needs no login has made; something that is spent where it has not."""
@@ -145,7 +157,7 @@ class Renewals:
 
     async def _claim(self, profile: ProfileId, is_enough: IsGood) -> Held | Stored | Verdict | None:
         try:
-            return await aside(partial(self.logins.claim, profile, is_enough, DOING))
+            return await self._aside(profile, partial(self.logins.claim, profile, is_enough, DOING))
         except Locked as error:
             raise ProfileBusy(str(error)) from error
         except StoreError as error:
@@ -170,6 +182,7 @@ class Renewals:
         new = Stored(
             profile=profile,
             generation=held.stored.generation + 1,
+            since=held.stored.since,
             # When it was asked for, not when it was told: an answer may have waited for hours in a process that slept.
             tokens=replace(tokens, obtained_at=began),
         )
@@ -192,9 +205,9 @@ class Renewals:
         why = f"{error}{_story(held)}; log in anew: acp-broker login {profile}"
         self.unsaved.pop(profile, None)
         try:
-            login = _there(await aside(partial(self.logins.refuse, held, why)), profile)
+            login = _there(await self._aside(profile, partial(self.logins.refuse, held, why)), profile)
         except StoreError as fault:
-            self._log("claim_not_released", profile=profile, why=str(fault))
+            self._not_released(held, fault)
             raise AuthRejected(why, code=error.code) from error
         if login.refused is not None:
             self._log("login_refused", profile=profile, why=why)
@@ -210,10 +223,21 @@ class Renewals:
             # What a dead owner may have lost stays lost, though we were not told so.
             note = str(error) if isinstance(error, AuthUnavailable) and error.is_unanswered else _left_by(held)
         act = partial(self.logins.release, held) if note is None else partial(self.logins.unanswered, held, note)
+        await self._release(held, act)
+
+    async def _release(self, held: Held, act: Callable[[], object]) -> None:
         try:
-            await aside(act)
+            await self._aside(held.stored.profile, act)
         except (StoreError, Unresolved) as fault:
-            self._log("claim_not_released", profile=held.stored.profile, why=str(fault))
+            self._not_released(held, fault)
+
+    def _not_released(self, held: Held, fault: BrokerError) -> None:
+        """It is tried again: others would wait for it as long as this process lives."""
+        self.unreleased[held.stored.profile] = held
+        self._log("claim_not_released", profile=held.stored.profile, why=str(fault))
+
+    async def _aside(self, profile: ProfileId, act: Callable[[], T]) -> T:
+        return await aside(act, self.logins.path(profile))
 
     def _tell(self, event: str, profile: ProfileId, verdict: Verdict) -> None:
         file = self.logins.claim_path(profile)

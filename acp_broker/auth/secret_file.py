@@ -30,7 +30,7 @@ class SecretFile(Struct, frozen=True):
     kept_s: float = 0.0
 
     async def look_up(self, name: str) -> str:
-        return await aside(partial(self.read, name))
+        return await aside(partial(self.read, name), self.path)
 
     def read(self, name: str) -> str:
         """The secret that a pointer leads to, or VALUE names. Blocks. Raises Unresolved."""

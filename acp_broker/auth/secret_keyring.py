@@ -31,7 +31,7 @@ class SecretKeyring(Struct, frozen=True):
     kept_s: float = KEPT_S
 
     async def look_up(self, name: str) -> str:
-        return await aside(partial(self.get, name))
+        return await aside(partial(self.get, name), SecretKeyring)
 
     def get(self, name: str) -> str:
         found = _asked(self.service, name) if is_there() else None

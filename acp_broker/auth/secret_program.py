@@ -79,7 +79,7 @@ class SecretProgram(Struct, frozen=True):
         return f"SecretProgram({self.command})"
 
     async def look_up(self, name: str) -> str:
-        await aside(self.distrust)
+        await aside(self.distrust, self.command)
         ask = {"protocolVersion": PROTOCOL, "provider": self.provider, "ids": [name]}
         return self._read(await self._run(msgspec.json.encode(ask) + b"\n"), name)
 

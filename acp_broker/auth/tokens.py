@@ -58,6 +58,8 @@ class Refused(Struct, frozen=True):
 class Stored(Struct, frozen=True, kw_only=True):
     """What a profile's file holds. Each change of the tokens has a greater `generation`, after a logout too.
 
+    `since` is the generation with which a person logged in: that of what a renewal brings is the same.
+
     `unanswered` says of a request with these tokens, if there was one, why no answer came: the provider may have
     replaced them all the same.
     """
@@ -67,6 +69,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     tokens: TokenSet
     refused: Refused | None = None
     unanswered: str | None = None
+    since: int = 0
     version: int = VERSION
 
 

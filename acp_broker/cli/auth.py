@@ -127,14 +127,13 @@ def _unlock(environ: Mapping[str, str], name: ProfileId, profile: Profile, *, is
     if not isinstance(profile, OAuthProfile):
         raise UsageError(f"{name} is no login: nobody renews it, so nothing of it is locked")
     logins = Logins(state_dir(environ), SystemClock())
-    verdict = logins.owner(name)
+    verdict = logins.unlock(name, is_forced=is_forced)
     if verdict is None:
         print(f"Nobody renews {name}: nothing is locked.")
     elif verdict.kind is Kind.LIVE and not is_forced:
         why = "two that ask at a time may end the login. It gives up by itself within a minute"
         raise UsageError(f"{plain(verdict.text)}: {why}; or all the same: acp-broker auth unlock {name} --force")
     else:
-        logins.unlock(name)
         print(f"Removed the claim on {name}. {plain(verdict.text)}")
 
 

@@ -257,7 +257,7 @@ async def test_a_missing_package_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @given(data=st.binary(max_size=200) | st.dictionaries(st.sampled_from(MEMBERS), st.text() | st.none()).map(_json))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_file_has_a_meaning(tmp_path: Path, data: bytes) -> None:
     """Credentials, or a sentence that names the file."""
     file = tmp_path / "any.json"

@@ -1,9 +1,11 @@
 """The files of logins: whole or not there, one claim at a time, and a clear error for whatever else lies there."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -115,10 +117,26 @@ def test_an_answer_that_comes_after_the_claim_was_lost_is_kept(tmp_path: Path) -
 def test_of_two_answers_the_later_request_holds(tmp_path: Path, other: TokenSet, kept: TokenSet | None) -> None:
     """A process that slept with its answer for an hour must not undo what was renewed meanwhile."""
     ours, held = claimed(tmp_path)
-    logins(tmp_path).put(WORK, other)
+    _renewed(tmp_path, other)
     found = ours.settle(held, NEW)
 
     assert (kept or other) == found.tokens == logins(tmp_path).read(WORK).tokens
+
+
+def _renewed(home: Path, tokens: TokenSet) -> None:
+    """Another process renews it, once a person has removed the claim."""
+    theirs = logins(home)
+    theirs.unlock(WORK, is_forced=True)
+    theirs.settle(theirs.claim(WORK, never, "renewing the login"), tokens)
+
+
+@pytest.mark.parametrize("obtained_at", [4.0, 6.0])
+def test_an_answer_about_an_earlier_login_undoes_none(tmp_path: Path, obtained_at: float) -> None:
+    """Who has just logged in, as somebody else perhaps, finds that and not what was asked for before."""
+    ours, held = claimed(tmp_path)
+    put = logins(tmp_path).put(WORK, replace(OLD, obtained_at=obtained_at))
+
+    assert put == ours.settle(held, NEW) == logins(tmp_path).read(WORK)
 
 
 def test_an_answer_after_a_logout_logs_nobody_in(tmp_path: Path) -> None:
@@ -175,6 +193,29 @@ def _ready(path: Path, login: Stored, cut: int | None = None) -> None:
     path.with_suffix(".json.new").write_bytes(msgspec.json.encode(login)[:cut])
 
 
+def test_what_a_dead_writer_had_ready_waits_for_a_disk_that_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The login before it is used up, and the next write would take the place of the only copy."""
+    ours, held = claimed(tmp_path)
+    path = ours.path(WORK)
+    newer = replace(held.stored, generation=held.stored.generation + 1, tokens=NEW)
+    _ready(path, newer)
+    opens = os.open
+
+    def fails(name: Path, *rest: int) -> int:
+        if str(name).endswith(".json.new"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opens(name, *rest)
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(StoreError, match=r"cannot read .*\.json\.new: Input/output"):
+        logins(tmp_path).claim(WORK, never, "renewing the login")
+    monkeypatch.undo()
+
+    assert newer == logins(tmp_path).claim(WORK, lambda login: login.tokens == NEW, "renewing the login")
+
+
 @pytest.mark.parametrize("room", [0, 10])
 def test_a_full_disk_loses_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """What was there is there, the claim still keeps others away, and what could not be written can be, later."""
@@ -187,6 +228,19 @@ def test_a_full_disk_loses_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     disk.room = None
 
     assert ((held.stored, Kind.LIVE), NEW) == (meanwhile, ours.settle(held, NEW).tokens)
+
+
+@pytest.mark.parametrize("mark", [Logins.refuse, Logins.unanswered])
+def test_a_mark_that_a_full_disk_refuses_leaves_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: Callable[[Logins, Held, str], None]
+) -> None:
+    """Its owner lives on and asks nobody: all others would wait for it, as long as it lives."""
+    ours, held = claimed(tmp_path)
+    Disk(monkeypatch).room = 0
+    with pytest.raises(StoreError, match="No space left on device"):
+        mark(ours, held, "no answer")
+
+    assert (None, held.stored) == (kind_of(tmp_path), ours.read(WORK))
 
 
 def test_nothing_is_claimed_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,10 +351,18 @@ def test_a_folder_in_place_of_a_claim_is_named(tmp_path: Path) -> None:
 def test_unlock_removes_a_living_owners_claim_and_says_whose_it_was(tmp_path: Path) -> None:
     """The one way to rob somebody: a person who knows better. What the robbed brings is kept all the same."""
     ours, held = claimed(tmp_path)
-    verdict = logins(tmp_path).unlock(WORK)
+    verdict = logins(tmp_path).unlock(WORK, is_forced=True)
     gone = kind_of(tmp_path)
 
     assert (Kind.LIVE, None, NEW) == (verdict.kind, gone, ours.settle(held, NEW).tokens)
+
+
+def test_unlock_looks_again_under_the_lock(tmp_path: Path) -> None:
+    """Between a person's look and their command, a process may have taken the claim over."""
+    claimed(tmp_path)
+    verdict = logins(tmp_path).unlock(WORK, is_forced=False)
+
+    assert (Kind.LIVE, Kind.LIVE) == (verdict.kind, kind_of(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,24 @@
 """Tokens for all who want them in one process: what is asked of the provider, what is kept, and who waits how long."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 from msgspec.structs import replace
 
-from acp_broker.auth import aside
+from acp_broker.auth import aside, private
 from acp_broker.auth.lease import Held, Logins
 from acp_broker.auth.refresh import YOUNG_S, Refresher
+from acp_broker.auth.renewal import SAVE_AGAIN_S
 from acp_broker.auth.tokens import Stored, TokenSet
 from acp_broker.core.names import ProfileId
 from acp_broker.core.ownership import Kind, written
-from acp_broker.errors import AuthRejected, AuthUnavailable, ProfileBusy, Unresolved
+from acp_broker.errors import AuthRejected, AuthUnavailable, ProfileBusy, StoreError, Unresolved
 from tests.support.clock import FakeClock, settled
 from tests.support.disk import Disk
 
@@ -420,6 +423,51 @@ async def test_an_end_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest
         await wanted
     assert "the broker was ended before the provider had answered" == it.others().read(WORK).unanswered
     assert it.others().owner(WORK) is None
+
+
+async def test_an_end_does_not_wait_for_a_disk_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it never took is said to be lost."""
+    monkeypatch.setattr("acp_broker.auth.refresh.LEAVE_S", SHORT_S)
+    it, asked, answers = Room(tmp_path), threading.Event(), threading.Event()
+    it.put(-1)
+
+    def hangs(*_: object) -> None:
+        asked.set()
+        answers.wait()
+
+    monkeypatch.setattr(it.logins, "settle", hangs)
+    wanted = asyncio.create_task(it.access())
+    await to_thread.run_sync(asked.wait)
+    with anyio.fail_after(LONG_S):
+        await it.refresher.close()
+    wanted.cancel()
+    answers.set()
+
+    assert ["login_lost"] == it.said
+
+
+async def test_a_claim_that_the_disk_keeps_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it lives, and asks nobody: all others would wait for it."""
+    async with room(tmp_path) as it:
+        it.put(-1)
+        it.source.errors.append(AuthUnavailable("down"))
+        removes = private.remove
+        monkeypatch.setattr(private, "remove", fails)
+        with pytest.raises(AuthUnavailable, match=r"^down$"):
+            await it.access()
+        kept = it.others().owner(WORK).kind
+        await it.passed(SAVE_AGAIN_S[-1])
+        monkeypatch.setattr(private, "remove", removes)
+        await it.passed(SAVE_AGAIN_S[-1])
+
+        assert (Kind.LIVE, None) == (kept, it.others().owner(WORK))
+        assert ["claim_not_released", "login_not_renewed", "claim_not_released"] == it.said
+
+
+def fails(path: Path) -> None:
+    raise StoreError(f"cannot remove {path}: Read-only file system")
 
 
 async def test_a_token_that_was_refused_is_renewed_unless_it_is_new(tmp_path: Path) -> None:

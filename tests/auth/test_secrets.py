@@ -223,6 +223,6 @@ async def test_an_error_of_somebody_elses_code_is_told_by_its_name_alone() -> No
         raise ValueError("s3cret is no key")
 
     with pytest.raises(Unresolved) as raised:
-        await aside(fails)
+        await aside(fails, None)
 
     assert ("it failed with ValueError", None) == (str(raised.value), raised.value.__cause__)

@@ -1,0 +1,94 @@
+"""Work that may hang for ever: what it holds up, and what it does not."""
+
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp_broker.app.renewed import RenewedLogins
+from acp_broker.auth import aside
+from acp_broker.core.names import ProfileId
+from acp_broker.errors import Unresolved
+from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+# Asks a server whose authorities are a pipe that nobody writes to, and ends.
+_ASKS = """
+import asyncio
+from acp_broker.auth.exchange import Limits, post
+from acp_broker.errors import AuthUnavailable
+async def ask():
+    try:
+        await post("https://127.0.0.1:1/token", {}, limits=Limits(total_s=0.2))
+    except AuthUnavailable as error:
+        print(error, flush=True)
+asyncio.run(ask())
+"""
+
+
+async def test_what_hangs_at_one_place_keeps_nobody_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyring that is dead for hours must not cost the backends whose logins are in files."""
+    monkeypatch.setattr(aside, "MOST", 1)
+    answered = threading.Event()
+    with anyio.move_on_after(0.05):
+        await aside.aside(answered.wait, "keyring")
+    elsewhere = await aside.aside(lambda: "found", "file")
+    with pytest.raises(Unresolved, match=r"^1 earlier look-ups have not come back; what they ask hangs$"):
+        await aside.aside(lambda: "asked", "keyring")
+    [hung] = aside._running
+    answered.set()
+    await anyio.to_thread.run_sync(hung.join)
+
+    assert ("found", "asked") == (elsewhere, await aside.aside(lambda: "asked", "keyring"))
+
+
+def test_authorities_that_cannot_be_read_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """Neither do those on a disk that does not answer."""
+    pipe = tmp_path / "authorities"
+    os.mkfifo(pipe)
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKS],
+        env={**os.environ, "SSL_CERT_FILE": str(pipe)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (0, "127.0.0.1 gave no answer within 0.2 s\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+async def test_a_look_for_a_login_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for as long as there is none; its disk may stop to answer meanwhile."""
+    asked, answered = threading.Event(), threading.Event()
+    logins = RenewedLogins(tmp_path, {}, FakeClock(), _nobody, _unheard, _unheard)
+
+    def hangs(_: ProfileId) -> None:
+        asked.set()
+        answered.wait()
+
+    monkeypatch.setattr(logins._logins, "read", hangs)
+    logins._watch(ProfileId("work"))
+    await anyio.to_thread.run_sync(partial(asked.wait, 30))
+    held_up_by = [one.name for one in threading.enumerate() if not one.daemon and one.name == "secret"]
+    looking = [one.name for one in aside._running]
+    await logins.close()
+    [hung] = aside._running
+    answered.set()
+    await anyio.to_thread.run_sync(hung.join)
+
+    assert ([], ["secret"]) == (held_up_by, looking)
+
+
+async def _nobody(*_: object) -> str:
+    raise AssertionError("nobody asks")
+
+
+def _unheard(*_: object, **__: object) -> None:
+    """Nobody listens."""
