@@ -70,7 +70,9 @@ _BEFORE_PROMPT: frozenset[Phase | None] = frozenset({"leasing", "starting", "ope
 _REASONS_NOT_TO_START = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
 
-class _Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True):
+    """A kind, if any, and the word or number that told it."""
+
     kind: FailureKind | None = None
     code: str | None = None
 
@@ -80,8 +82,8 @@ def from_rpc_error(
 ) -> Failure:
     """What a JSON-RPC error reply of an agent's means; `data` is raw JSON. Never raises."""
     evidence = gather(message, data)
-    verdict = _weigh(evidence, code, patterns)
-    text = _prose(message, evidence)
+    verdict = weigh(evidence, code, patterns)
+    text = prose(message, evidence)
     if code == _REQUEST_CANCELLED:
         text = f"cancelled, which nobody asked for: {text}"
     return Failure(
@@ -96,11 +98,11 @@ def from_rpc_error(
 def from_text(text: str, *, seen_at: Phase | None = None, patterns: Sequence[Pattern] = ()) -> Failure | None:
     """What a text that is known to be an error means; None when nothing in it is recognised. Never raises."""
     evidence = gather(text[:_MAX_SEARCHED])
-    verdict = _weigh(evidence, None, patterns)
+    verdict = weigh(evidence, None, patterns)
     if verdict.kind is None:
         return None
     wait_s = evidence.wait_s or retry_after.of_text(text[:_MAX_SEARCHED])
-    return Failure(verdict.kind, plain(_prose("", evidence)), verdict.code, wait_s, seen_at)
+    return Failure(verdict.kind, plain(prose("", evidence)), verdict.code, wait_s, seen_at)
 
 
 def from_exit(returncode: int | None, stderr_tail: str, *, seen_at: Phase | None) -> Failure:
@@ -122,19 +124,20 @@ def from_exit(returncode: int | None, stderr_tail: str, *, seen_at: Phase | None
     )
 
 
-def _weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern]) -> _Verdict:
-    prose = _APART.join(evidence.texts)[:_MAX_SEARCHED]
+def weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern]) -> Verdict:
+    """What all of it together says, and the piece that said it."""
+    searched = _APART.join(evidence.texts)[:_MAX_SEARCHED]
     for pattern in patterns:
-        if pattern.regex.search(prose):
-            return _Verdict(pattern.kind)
-    verdict = _Verdict()
-    for kind, code in _structure(evidence, rpc_code, prose):
+        if pattern.regex.search(searched):
+            return Verdict(pattern.kind)
+    verdict = Verdict()
+    for kind, code in _structure(evidence, rpc_code, searched):
         if verdict.kind is None or kind in FINER.get(verdict.kind, ()):
-            verdict = _Verdict(kind, code)
+            verdict = Verdict(kind, code)
     for pattern in TEXTS:
         fits = verdict.kind is None or pattern.kind is verdict.kind or pattern.kind in FINER.get(verdict.kind, ())
-        if fits and pattern.regex.search(prose):
-            return _Verdict(pattern.kind, verdict.code)
+        if fits and pattern.regex.search(searched):
+            return Verdict(pattern.kind, verdict.code)
     return verdict
 
 
@@ -164,7 +167,7 @@ def _of_status(status: int) -> FailureKind:
     return STATUSES.get(status, FailureKind.BAD_REQUEST if status < 500 else FailureKind.SERVER_ERROR)
 
 
-def _prose(message: str, evidence: Evidence) -> str:
+def prose(message: str, evidence: Evidence) -> str:
     """The message, then what the data adds to it."""
     said: list[str] = []
     for text in evidence.texts[:_MAX_TEXTS] or (message,):
