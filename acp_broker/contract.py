@@ -11,6 +11,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from anyio import Event
 from msgspec import Meta, Raw, Struct
+from msgspec.structs import replace
 
 from acp_broker.clock import Clock
 from acp_broker.core.habits import UNKNOWN, Habits
@@ -267,6 +268,11 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     def known_limits(self) -> PhaseLimits | None:
         """What is known of such a backend; it counts less than `limits`. Asked when a turn is first planned."""
         return None
+
+    @property
+    def as_opened(self) -> "BackendConfig":
+        """What of it an opened backend holds on to: another one of these, and it is opened anew."""
+        return replace(self, limits=None, modes={})
 
     @property
     def takes_credential(self) -> bool:

@@ -3,5 +3,6 @@
 # Kind name -> module. An outside package adds a kind through the entry-point group `acp_broker.backends`.
 KINDS: dict[str, str] = {
     "acp": "backends.acp",
+    "openai": "backends.openai",
     "scripted": "backends.scripted",
 }

@@ -93,10 +93,7 @@ def _fingerprint(config: Config, name: BackendId) -> str:
 
     Its limits and modes are ours to follow: its agent knows nothing of them.
     """
-    settings, profile = (
-        msgspec.structs.replace(config.backends[name], limits=None, modes={}),
-        references.profile_of(config, name),
-    )
+    settings, profile = config.backends[name].as_opened, references.profile_of(config, name)
     decides = [settings, profile, *references.fingerprint(config, name)]
     if settings.heeds_its_place:
         decides.append(_is_followed(config, name))

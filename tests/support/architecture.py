@@ -45,8 +45,8 @@ TABLE: dict[str, frozenset[str]] = {
         | {"acp_broker.clock", "acp_broker.errors"}
     ),
     "backends": frozenset(
-        {"stdlib", "anyio", "msgspec", "httpx2", "acp_broker.contract", "acp_broker.wire", "acp_broker.edge"}
-        | {"acp_broker.core", "acp_broker.errors"}
+        {"stdlib", "anyio", "msgspec", "httpx2", "acp_broker", "acp_broker.clock", "acp_broker.contract"}
+        | {"acp_broker.core", "acp_broker.edge", "acp_broker.errors", "acp_broker.wire"}
     ),
     "acp_broker.app": frozenset(
         {"stdlib", "anyio", "msgspec", "backends", "acp_broker", "acp_broker.broker", "acp_broker.config"}

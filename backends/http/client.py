@@ -1,0 +1,150 @@
+"""Connections to providers, shared by all sessions of this process that go the same way, and kept alive.
+
+No redirect is followed and nothing is sent twice. What nobody uses any more is closed.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by its use alone
+
+import anyio.to_thread
+import httpx2
+from msgspec import Struct
+
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.redact import plain
+from acp_broker.errors import BackendFailure
+
+# Sessions that ask at once; the connections of those that do not are few.
+_MOST, _MOST_IDLE = 1_000, 32
+# Shorter than what load balancers and servers grant as a rule.
+_KEPT_S = 55.0
+
+
+class Way(Struct, frozen=True):
+    """How a request gets to its host: through a proxy or not, and whose certificates are trusted."""
+
+    origin: str
+    proxy: str | None = None
+    certificates: tuple[str | None, str | None] = (None, None)
+
+    def __repr__(self) -> str:
+        return f"Way({self.origin})"
+
+
+class _Shared:
+    """One pool, and how many use it."""
+
+    def __init__(self, transport: httpx2.AsyncHTTPTransport) -> None:
+        self.transport = transport
+        self.users = 0
+
+
+# By the loop that its connections belong to.
+_pools: dict[tuple[int, Way], _Shared] = {}
+
+
+class Client:
+    """Asks one host."""
+
+    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str, connect_s: float) -> None:
+        self.host = host
+        self._transport = transport
+        self._connect_s = connect_s
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, on_sending: Callable[[], None]
+    ) -> httpx2.Response:
+        """The head of the answer; who has it closes it. `on_sending` is called before the first byte is written.
+
+        Bounded by `connect_s` until then alone. Raises httpx2's own errors.
+        """
+        limits = {"connect": self._connect_s, "pool": self._connect_s, "read": None, "write": None}
+        extensions = {"timeout": limits, "trace": _tracing(on_sending)}
+        request = httpx2.Request("POST", url, headers=headers, content=body, extensions=extensions)
+        return await self._transport.handle_async_request(request)
+
+
+@asynccontextmanager
+async def connected(url: str, environment: Mapping[str, str], connect_s: float) -> AsyncIterator[Client]:
+    """A client for a host, by the proxies and authorities that this environment names. Raises BackendFailure."""
+    way = way_to(url, environment)
+    key = (id(asyncio.get_running_loop()), way)
+    if key not in _pools:
+        trusted = await _trusted(way)
+        _pools.setdefault(key, _Shared(_transport(way, trusted)))
+    shared = _pools[key]
+    shared.users += 1
+    try:
+        yield Client(shared.transport, urlsplit(url).netloc, connect_s)
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del _pools[key]
+            with anyio.CancelScope(shield=True):
+                await shared.transport.aclose()
+
+
+def way_to(url: str, environment: Mapping[str, str]) -> Way:
+    """By `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` and `SSL_CERT_FILE`, `SSL_CERT_DIR`. Loopback needs no proxy."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    named = {name.lower().removesuffix("_proxy"): value for name, value in environment.items() if _is_proxy(name)}
+    is_near = host in ("127.0.0.1", "localhost", "::1")
+    proxy = None if is_near or proxy_bypass_environment(host, named) else named.get(parts.scheme) or named.get("all")
+    has_tls = parts.scheme == "https"
+    certificates = (environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")) if has_tls else (None, None)
+    return Way(f"{parts.scheme}://{parts.netloc}", proxy or None, certificates)
+
+
+def _is_proxy(name: str) -> bool:
+    return name.lower().endswith("_proxy")
+
+
+def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncHTTPTransport:
+    limits = httpx2.Limits(max_connections=_MOST, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_KEPT_S)
+    proxy = None
+    try:
+        if way.proxy is not None:
+            proxy = httpx2.Proxy(way.proxy if "://" in way.proxy else f"http://{way.proxy}")
+        return httpx2.AsyncHTTPTransport(
+            verify=trusted or False,
+            trust_env=False,
+            http2=trusted is not None and find_spec("h2") is not None,
+            limits=limits,
+            proxy=proxy,
+        )
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:
+        raise _unusable(f"the proxy in the environment cannot be used: {plain(str(error))}") from error
+
+
+async def _trusted(way: Way) -> ssl.SSLContext | None:
+    """Read from disk, once for each pool; nothing for a way without TLS."""
+    if not way.origin.startswith("https:"):
+        return None
+    file, folder = way.certificates
+
+    def read() -> ssl.SSLContext:
+        named = ssl.create_default_context(cafile=file or None, capath=folder or None) if file or folder else None
+        return named or httpx2.create_ssl_context(trust_env=False)
+
+    try:
+        return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+    except OSError as error:
+        raise _unusable(f"cannot read the authorities in SSL_CERT_FILE or SSL_CERT_DIR: {plain(str(error))}") from error
+
+
+def _tracing(on_sending: Callable[[], None]) -> Callable[[str, Mapping[str, object]], Awaitable[None]]:
+    async def trace(event: str, _: Mapping[str, object]) -> None:
+        if event.endswith(".send_request_headers.started"):
+            on_sending()
+
+    return trace
+
+
+def _unusable(text: str) -> BackendFailure:
+    return BackendFailure(Failure(FailureKind.UNREACHABLE, text, seen_at="starting"))

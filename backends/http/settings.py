@@ -1,0 +1,79 @@
+"""What config.json says of every backend that asks a provider over HTTP."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta, field
+from msgspec.structs import replace
+
+from acp_broker.contract import BackendConfig, Milliseconds, PhaseLimits
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_CONNECT_S, _FIRST_BYTE_S = 5.0, 45.0
+# A server of one's own reads its model from disk before it says a word.
+_OWN_FIRST_BYTE_S = 180.0
+
+
+class HttpLimits(PhaseLimits, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """`connectMs` is for the connection, `firstByteMs` from the request to the head of its answer."""
+
+    connect_ms: Milliseconds | None = None
+    first_byte_ms: Milliseconds | None = None
+
+
+class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
+    """A provider's API. `headers` are sent with every request; they are no place for a key."""
+
+    base_url: str | None = None
+    limits: HttpLimits | None = None
+    system: str | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    images: bool = True
+    audio: bool = False
+    context_window: Annotated[int, Meta(ge=1, description="Tokens.")] | None = None
+    history_bytes: Annotated[int, Meta(ge=0, le=64 * 1024 * 1024, description="Bytes.")] = 256 * 1024
+
+    def __post_init__(self) -> None:
+        if self.base_url is not None:
+            parts = urlsplit(self.base_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError(f"expected an address such as https://host/v1, got {self.base_url!r}")
+            if parts.username is not None or parts.password is not None:
+                raise ValueError("an address with a password in it: keep the key in a profile, and name it in `auth`")
+
+    @property
+    def url(self) -> str:
+        """Where the API is, without a slash at its end."""
+        return (self.base_url or "").rstrip("/")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its server is one of this machine."""
+        return urlsplit(self.url).hostname in _LOOPBACK
+
+    @property
+    def connect_s(self) -> float:
+        own = self.limits.connect_ms if self.limits is not None else None
+        return _CONNECT_S if own is None else own / 1000
+
+    @property
+    def first_byte_s(self) -> float:
+        own = self.limits.first_byte_ms if self.limits is not None else None
+        if own is not None:
+            return own / 1000
+        return _OWN_FIRST_BYTE_S if self.is_own else _FIRST_BYTE_S
+
+    def known_limits(self) -> PhaseLimits | None:
+        return PhaseLimits(first_output_ms=int(_OWN_FIRST_BYTE_S * 1000)) if self.is_own else None
+
+    @property
+    def takes_credential(self) -> bool:
+        return True
+
+    @property
+    def as_opened(self) -> BackendConfig:
+        """Its own two clocks are read when it is opened."""
+        limits = self.limits
+        kept = HttpLimits(connect_ms=limits.connect_ms, first_byte_ms=limits.first_byte_ms) if limits else None
+        return replace(self, limits=kept, modes={})

@@ -1,0 +1,61 @@
+"""Server-sent events out of bytes: WHATWG HTML, 9.2.6, as they come, in any pieces. No I/O."""
+
+from typing import NamedTuple
+
+from acp_broker.errors import WireError
+
+# One event holds a token or two; a whole picture in one is no answer of a language model.
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class Event(NamedTuple):
+    """`data` are its data lines, joined by line feeds; `name` is empty where the stream names none."""
+
+    name: str
+    data: bytes
+
+
+class EventStream:
+    """Feed it what was read; comments (keep-alives) and unknown fields are passed over."""
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._has_begun = False
+
+    def feed(self, read: bytes) -> list[Event]:
+        """The events that these bytes complete. Raises WireError for one that is too large."""
+        *lines, self._rest = self._lines(self._rest + read)
+        events: list[Event] = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    events.append(Event(self._name, b"\n".join(self._data)))
+                self._name, self._data, self._size = "", [], 0
+            elif line.startswith(b"data:"):
+                value = line[6:] if line[5:6] == b" " else line[5:]
+                self._data.append(value)
+                self._size += len(value)
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip().decode("utf-8", "replace")
+        if len(self._rest) + self._size > self._max:
+            raise WireError(f"an event of more than {self._max} bytes")
+        return events
+
+    def _lines(self, text: bytes) -> list[bytes]:
+        """Lines end with LF, CRLF or CR; what follows the last end is not whole yet."""
+        if not self._has_begun and text:
+            if text.startswith(b"\xef\xbb") and len(text) < 3:
+                return [text]
+            text = text.removeprefix(b"\xef\xbb\xbf")
+            self._has_begun = True
+        if b"\r" not in text:
+            return text.split(b"\n")
+        # Its LF may still be on the way.
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        lines[-1] += held
+        return lines

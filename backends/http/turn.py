@@ -1,0 +1,194 @@
+"""One attempt at a provider: a request goes out, its stream comes back as updates, usage and a stop reason.
+
+A stream without the end that its kind knows is never `end_turn`, and nothing is sent twice.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Protocol
+
+import httpx2
+import msgspec
+from msgspec import Raw, Struct
+
+from acp_broker.clock import Clock
+from acp_broker.contract import Client as Frontend
+from acp_broker.contract import Finished, TurnRequest
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import StopReason
+from acp_broker.errors import BackendFailure, WireError
+from acp_broker.wire.acp import Update, update
+from backends.http import failing
+from backends.http.client import Client
+from backends.http.clocks import Watch
+from backends.http.speaking import Piece, Voice
+from backends.http.sse import Event, EventStream
+
+# An answer that is no stream is read whole: as much as a stream's longest event.
+_MAX_WHOLE_BYTES = 16 * 1024 * 1024
+# Behind the end of the answer: for what it has used, and for the end of the body that lets the connection live on.
+_TRAILER_S, _TAIL_S = 5.0, 0.2
+
+
+class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """ACP's `usage`, in tokens. `cost` is in US dollars, where the provider tells it."""
+
+    total_tokens: int
+    input_tokens: int
+    output_tokens: int
+    thought_tokens: int | None = None
+    cached_read_tokens: int | None = None
+    cost: float | None = None
+
+
+class Decoder(Protocol):
+    """One answer's events, in a kind's own language. `stop` is set once its end has come; `is_over` when nothing more
+    can follow."""
+
+    stop: StopReason | None
+    usage: Usage | None
+    is_over: bool
+
+    def pieces(self, event: Event) -> Iterable[Piece]:
+        """What an event says. Raises BackendFailure for an error, and for what is none of this language."""
+
+
+class Order(Struct, frozen=True):
+    """What is sent where, and how long its server may take to begin."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    first_byte_s: float
+    context_window: int | None = None
+
+
+async def converse(
+    order: Order,
+    decoder: Decoder,
+    turn: TurnRequest,
+    frontend: Frontend,
+    client: Client,
+    clock: Clock,
+    spent: Callable[[Usage], float],
+) -> Finished:
+    """Run one attempt to its end. `spent` is told what was used, and says what the session has cost here so far.
+
+    Raises BackendFailure.
+    """
+    watch, voice = Watch(clock), Voice()
+    answer = _Answer(order, decoder, frontend, client, clock, watch, voice)
+    turn.cancel_asked.then(watch.call_off)
+    with watch.block():
+        await answer.read()
+    if turn.cancel_asked.is_set():
+        return Finished("cancelled", _result("cancelled", decoder.usage))
+    stop = answer.end()
+    usage = decoder.usage
+    if usage is not None:
+        cost = spent(usage)
+        if order.context_window is not None:
+            frontend.show([_used(usage, order.context_window, cost)])
+    return Finished(stop, _result(stop, usage))
+
+
+class _Answer:
+    """One request and what comes back."""
+
+    def __init__(
+        self,
+        order: Order,
+        decoder: Decoder,
+        frontend: Frontend,
+        client: Client,
+        clock: Clock,
+        watch: Watch,
+        voice: Voice,
+    ) -> None:
+        self._order = order
+        self._decoder = decoder
+        self._frontend = frontend
+        self._client = client
+        self._clock = clock
+        self._watch = watch
+        self._voice = voice
+        self._is_answered = False
+
+    async def read(self) -> None:
+        try:
+            await self._read()
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            if self._decoder.stop is None:
+                failure = failing.of_transport(error, self._client.host, is_answered=self._is_answered)
+                raise BackendFailure(failure) from error
+        except WireError as error:
+            raise BackendFailure(Failure(FailureKind.GARBLED, str(error), seen_at="submitted")) from error
+
+    def end(self) -> StopReason:
+        """The stop reason. Raises BackendFailure where the answer has none, or nothing in it."""
+        stop, host = self._decoder.stop, self._client.host
+        if stop is None:
+            text = f"{host} ended its answer in the middle"
+            raise BackendFailure(Failure(FailureKind.SERVER_ERROR, text, seen_at="submitted"))
+        if stop == "end_turn" and not self._voice.has_spoken:
+            text = f"{host} answered with nothing"
+            raise BackendFailure(Failure(FailureKind.EMPTY_TURN, text, seen_at="submitted"))
+        return stop
+
+    async def _read(self) -> None:
+        order, client = self._order, self._client
+        response = await client.post(order.url, order.headers, order.body, self._sending)
+        self._is_answered = True
+        try:
+            await failing.check(response, client.host, self._clock.wall())
+            self._watch.disarm()
+            if response.headers.get("content-type", "").startswith("application/json"):
+                body = await failing.beginning(response, _MAX_WHOLE_BYTES)
+                self._say([Event("", body)])
+            else:
+                await self._stream(response)
+        finally:
+            await response.aclose()
+
+    def _sending(self) -> None:
+        limit = self._order.first_byte_s
+        text = f"{self._client.host} did not begin to answer within {limit:g} s"
+        self._watch.arm(limit, Failure(FailureKind.SILENT, text, seen_at="submitted"))
+        self._frontend.reached("submitted")
+
+    async def _stream(self, response: httpx2.Response) -> None:
+        events, decoder = EventStream(), self._decoder
+        async with aclosing(response.aiter_bytes()) as reads:
+            async for read in reads:
+                self._say(events.feed(read))
+                if decoder.is_over:
+                    self._watch.arm(_TAIL_S, None)
+                elif decoder.stop is not None:
+                    self._watch.arm(_TRAILER_S, None)
+
+    def _say(self, events: list[Event]) -> None:
+        """Show what the events say, up to the one that is an error; of first words with an error behind them nothing:
+        another backend may answer instead."""
+        pieces: list[Piece] = []
+        try:
+            for event in events:
+                pieces.extend(self._decoder.pieces(event))
+        except BackendFailure:
+            if self._voice.has_spoken:
+                self._show(pieces)
+            raise
+        self._show(pieces)
+
+    def _show(self, pieces: list[Piece]) -> None:
+        if updates := self._voice.updates(pieces):
+            self._frontend.show(updates)
+
+
+def _result(stop: StopReason, usage: Usage | None) -> Raw:
+    told = {} if usage is None else {"usage": msgspec.structs.replace(usage, cost=None)}
+    return Raw(msgspec.json.encode({"stopReason": stop, **told}))
+
+
+def _used(usage: Usage, window: int, cost: float) -> Update:
+    price = {"cost": {"amount": cost, "currency": "USD"}} if cost else {}
+    return update("usage_update", used=usage.total_tokens, size=window, **price)

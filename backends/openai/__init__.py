@@ -1,0 +1,72 @@
+"""Kind `openai`: Chat Completions, at OpenAI and at everybody who speaks it.
+
+{"kind": "openai", "preset": "openrouter", "model": "qwen/qwen3-coder", "auth": "openrouter"}
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Literal
+
+from msgspec import Struct
+
+from acp_broker.contract import Backend, Tools
+from backends.http.settings import HttpConfig
+
+
+class Preset(Struct, frozen=True):
+    """A provider or server that is known by name."""
+
+    base_url: str
+    needs_key: bool = False
+    needs_model: bool = True
+    # OpenAI's newer models refuse the older name of this limit; others know the older one alone.
+    max_tokens_as: str = "max_tokens"
+
+
+PRESETS: Mapping[str, Preset] = {
+    "openai": Preset("https://api.openai.com/v1", needs_key=True, max_tokens_as="max_completion_tokens"),
+    "openrouter": Preset("https://openrouter.ai/api/v1", needs_key=True),
+    "ollama": Preset("http://127.0.0.1:11434/v1"),
+    "lmstudio": Preset("http://127.0.0.1:1234/v1"),
+    "vllm": Preset("http://127.0.0.1:8000/v1"),
+    "llamacpp": Preset("http://127.0.0.1:8080/v1", needs_model=False),
+}
+PresetName = Literal["openai", "openrouter", "ollama", "lmstudio", "vllm", "llamacpp"]
+
+
+class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_only=True):
+    """An API that speaks OpenAI's Chat Completions: a `preset`, or any other by its `baseUrl`."""
+
+    preset: PresetName | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset is None and self.base_url is None:
+            raise ValueError(f"write a `preset` ({', '.join(PRESETS)}), or the `baseUrl` of another server")
+        if self.model is None and self.known.needs_model:
+            raise ValueError("write the `model` that is to answer")
+
+    @property
+    def known(self) -> Preset:
+        return PRESETS[self.preset] if self.preset is not None else Preset(self.base_url or "")
+
+    @property
+    def url(self) -> str:
+        return (self.base_url or self.known.base_url).rstrip("/")
+
+
+config = OpenAIConfig
+
+
+def check(settings: OpenAIConfig, environment: Mapping[str, str]) -> str | None:  # noqa: ARG001 - the kind's shape
+    """Whether it has the key that its provider asks for; nobody is called."""
+    if settings.known.needs_key and settings.auth is None:
+        return f"{settings.preset} needs a key: name a profile that holds one under `auth`"
+    return None
+
+
+def open(settings: OpenAIConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name
+    """A backend of one session; nobody is called before its first turn. Raises BackendFailure."""
+    from backends.openai.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
+
+    return opened(settings, tools)

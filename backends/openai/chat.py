@@ -1,0 +1,143 @@
+"""The stream of Chat Completions: deltas, usage, the finish reason, errors among them; `[DONE]` behind all."""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from acp_broker.core import http_failures
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import StopReason
+from acp_broker.core.redact import plain
+from acp_broker.errors import BackendFailure
+from backends.http.speaking import Piece
+from backends.http.sse import Event
+from backends.http.turn import Usage
+
+
+class _Text(Struct):
+    text: str = ""
+
+
+class _Delta(Struct):
+    """`reasoning_content`: DeepSeek, llama.cpp, vLLM, LM Studio; `reasoning`: OpenRouter, Ollama, newer vLLM."""
+
+    content: str | list[_Text] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(Struct):
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+    error: dict[str, object] | str | None = None
+
+
+class _InputDetails(Struct):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    cost: float | None = None
+
+
+class _Chunk(Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: dict[str, object] | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+# Any other finish reason is a good end under a name of the server's own ("eos", "stop_sequence").
+_STOPS: Mapping[str, StopReason] = {"length": "max_tokens", "max_tokens": "max_tokens"}
+# Finish reasons that are failures; before the first word and behind words alike.
+FAILED: Mapping[str, tuple[FailureKind, str]] = {
+    "error": (FailureKind.SERVER_ERROR, "its provider failed"),  # OpenRouter
+    "abort": (FailureKind.SERVER_ERROR, "its server gave the answer up"),  # vLLM
+    "insufficient_system_resource": (FailureKind.OVERLOADED, "it has no room"),  # DeepSeek
+    "tool_calls": (FailureKind.GARBLED, "it called a tool, and has none"),
+    "function_call": (FailureKind.GARBLED, "it called a function, and has none"),
+}
+
+
+class ChatDecoder:
+    """turn.Decoder of one answer, streamed or whole."""
+
+    def __init__(self) -> None:
+        self.stop: StopReason | None = None
+        self.usage: Usage | None = None
+        self.is_over = False
+        self._has_spoken = False
+        self._has_refused = False
+
+    def pieces(self, event: Event) -> Iterator[Piece]:
+        if event.data == b"[DONE]":
+            self.is_over = True
+            return
+        chunk = _chunk(event.data)
+        if chunk.error is not None:
+            raise BackendFailure(http_failures.from_event(event.data))
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.error is not None:
+                raise BackendFailure(http_failures.from_event(msgspec.json.encode(choice.error)))
+            if (said := choice.delta or choice.message) is not None:
+                yield from self._said(said)
+            if choice.finish_reason:
+                self.stop = self._stopped(choice.finish_reason)
+
+    def _said(self, delta: _Delta) -> Iterator[Piece]:
+        if thought := delta.reasoning_content or delta.reasoning:
+            yield Piece(thought, is_thought=True)
+        content = delta.content
+        words = content if isinstance(content, str) else "".join(part.text for part in content or ())
+        if delta.refusal:
+            self._has_refused = True
+            words += delta.refusal
+        if words:
+            self._has_spoken = self._has_spoken or not words.isspace()
+            yield Piece(words)
+
+    def _stopped(self, reason: str) -> StopReason:
+        if reason == "content_filter":
+            if self._has_spoken:
+                return "refusal"
+            text = "a content filter of the provider has stopped the answer"
+            raise BackendFailure(Failure(FailureKind.GUARDRAIL, text, reason, seen_at="submitted"))
+        if reason in FAILED:
+            kind, text = FAILED[reason]
+            raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+        return "refusal" if self._has_refused else _STOPS.get(reason, "end_turn")
+
+
+def _chunk(data: bytes) -> _Chunk:
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
+        raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
+
+
+def _usage(told: _Usage) -> Usage:
+    into, out = told.prompt_tokens_details, told.completion_tokens_details
+    return Usage(
+        told.total_tokens or told.prompt_tokens + told.completion_tokens,
+        told.prompt_tokens,
+        told.completion_tokens,
+        out.reasoning_tokens if out is not None else None,
+        into.cached_tokens if into is not None else None,
+        told.cost,
+    )

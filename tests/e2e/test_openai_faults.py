@@ -1,0 +1,204 @@
+"""Chat Completions as the primary of a whole broker, against every fault of the fault server; a script follows it."""
+
+from functools import partial
+
+import msgspec
+import pytest
+
+import backends.openai as kind
+from acp_broker.core.turnrules import Limits
+from backends.openai import OpenAIConfig
+from tests.support.answered import listening
+from tests.support.harness import house
+from tests.support.provider import Pace, provider
+
+pytestmark = pytest.mark.anyio
+
+SPARE = {"turns": [[{"do": "say", "text": "spare here"}]]}
+SAYS = "alpha beta gamma delta"
+SWITCHED = ["say spare here"]
+FAST = Pace(0.005, 0.02)
+# What app/policy.py gives a provider kind.
+PROVIDER = Limits(first_output=60.0, idle=300.0)
+
+# Fault -> what the primary is said to have failed by, before its first word.
+BEFORE = {
+    "429": "rate_limited",
+    "429;ra=2": "rate_limited",
+    "503": "overloaded",
+    "529": "overloaded",
+    "500": "server_error",
+    "401": "auth_rejected",
+    "402": "billing",
+    "404": "model_not_found",
+    "refused": "unreachable",
+    "reset-headers": "unreachable",
+    "garbage": "garbled",
+    "err-first": "server_error",
+    "eof-first": "server_error",
+    "empty": "empty_turn",
+}
+# Faults behind three words.
+BEHIND = {"err-mid": "server_error", "reset-mid": "server_error", "eof-mid": "server_error"}
+
+
+def settings(url: str, **members: object) -> OpenAIConfig:
+    entry = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model", **members}
+    return msgspec.convert(entry, OpenAIConfig)
+
+
+def chat(url: str, **members: object):
+    return partial(kind.open, settings(url, **members))
+
+
+async def one_turn(tmp_path, fault: str, **members: object):
+    async with (
+        provider(SAYS, fault, pace=FAST) as server,
+        house(tmp_path, primary=chat(server.url, **members), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        turn = await editor.prompted(await editor.new())
+    return turn, server
+
+
+async def test_a_healthy_answer_is_shown_as_it_came(tmp_path):
+    """The main job."""
+    turn, _ = await one_turn(tmp_path, "good")
+    said = "".join(words.removeprefix("say ") for words in turn.words)
+
+    assert (SAYS, "end_turn", ["primary"]) == (said, turn.outcome, turn.attempts)
+
+
+@pytest.mark.parametrize("fault", BEFORE)
+async def test_what_fails_before_its_first_word_is_answered_by_the_spare(tmp_path, fault):
+    """Nothing was shown: the person gets one whole answer."""
+    turn, _ = await one_turn(tmp_path, fault)
+
+    assert (SWITCHED, "end_turn", [f"primary {BEFORE[fault]}", "spare"]) == (turn.words, turn.outcome, turn.attempts)
+
+
+@pytest.mark.parametrize("fault", BEHIND)
+async def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, fault):
+    """A stream that was cut is never a finished answer, and another one behind its words would be a riddle."""
+    turn, _ = await one_turn(tmp_path, fault)
+    said = "".join(words.removeprefix("say ") for words in turn.words)
+
+    assert ("alpha beta gamma ", -33002, [f"primary {BEHIND[fault]}"]) == (said, turn.outcome, turn.attempts)
+
+
+async def test_thoughts_are_output(tmp_path):
+    """A person has read them: a reset behind them is an error, not a switch."""
+    turn, _ = await one_turn(tmp_path, "think-reset")
+
+    assert (-33002, {"think"}) == (turn.outcome, {words.split()[0] for words in turn.words})
+
+
+async def test_a_malformed_request_ends_the_turn(tmp_path):
+    """Whoever got it next would refuse it too: the chain is not walked, and nobody is left alone for it."""
+    turn, server = await one_turn(tmp_path, "400")
+
+    assert ([], -33001, ["primary bad_request"], 1) == (turn.words, turn.outcome, turn.attempts, len(server.asked()))
+
+
+@pytest.mark.parametrize("fault", ["503", "429", "reset-headers", "eof-first", "err-mid"])
+async def test_nothing_is_asked_twice(tmp_path, fault):
+    """A provider in trouble is not helped by more requests; the person pays for each."""
+    _, server = await one_turn(tmp_path, fault)
+
+    assert 1 == len(server.asked("chat"))
+
+
+async def test_the_wait_that_was_asked_for_is_kept(tmp_path):
+    """`retry-after` says when there is room again."""
+    async with (
+        provider(SAYS, "429;ra=2", pace=FAST) as server,
+        house(tmp_path, primary=chat(server.url), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        session = await editor.new()
+        await editor.prompted(session)
+        server.fault = "good"
+        meanwhile = await editor.prompted(session)
+        await home.clock.advance(2.5)
+        after = await editor.prompted(session)
+
+    assert (["spare"], ["primary"]) == (meanwhile.attempts, after.attempts)
+
+
+@pytest.mark.parametrize(("fault", "after_s"), [("stall-headers", 45.0), ("stall-first", 60.0)])
+async def test_silence_before_the_first_word_is_given_up(tmp_path, fault, after_s):
+    """Its own clock for the head of the answer, the broker's for the first word."""
+    limits = {"firstByteMs": 45_000}
+    async with (
+        provider(SAYS, fault, pace=FAST) as server,
+        house(tmp_path, limits=PROVIDER, primary=chat(server.url, limits=limits), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        turn = editor.start(await editor.new())
+        await server.silent()
+        await home.clock.advance(after_s - 1)
+        is_early = turn.is_answered
+        await home.clock.advance(2)
+        await editor.until_answered(turn)
+
+    assert (False, SWITCHED, ["primary silent", "spare"]) == (is_early, turn.words, turn.attempts)
+
+
+async def test_silence_behind_words_is_an_error(tmp_path):
+    """The words stay, and nobody waits for ever for the rest."""
+    async with (
+        provider(SAYS, "stall-mid", pace=FAST) as server,
+        house(tmp_path, limits=PROVIDER, primary=chat(server.url), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        turn = editor.start(await editor.new())
+        await server.silent()
+        await home.clock.advance(299)
+        is_early = turn.is_answered
+        await home.clock.advance(2)
+        await editor.until_answered(turn)
+
+    assert (False, -33002, ["primary silent"]) == (is_early, turn.outcome, turn.attempts)
+
+
+async def test_a_cancel_closes_the_stream_at_once(tmp_path):
+    """ACP v1, "Cancellation": and the provider stops writing what nobody reads, and somebody pays for."""
+    async with (
+        provider(SAYS, "stall-mid", pace=FAST) as server,
+        house(tmp_path, primary=chat(server.url), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        session = await editor.new()
+        turn = editor.start(session)
+        await server.silent()
+        editor.cancel(session)
+        await editor.until_answered(turn)
+
+    assert ("cancelled", ["primary"]) == (turn.outcome, turn.attempts)
+
+
+async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path):
+    """What the spare answered is history for the primary when it serves again; nothing is said by the wrong side."""
+    async with (
+        provider(SAYS, "good", pace=FAST) as server,
+        house(tmp_path, primary=chat(server.url, system="Be brief."), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        session = await editor.new()
+        await editor.prompted(session, "one")
+        server.fault = "503"
+        await editor.prompted(session, "two")
+        server.fault = "good"
+        await home.clock.advance(60)
+        turn = await editor.prompted(session, "three")
+    sent = msgspec.json.decode(server.asked("chat")[-1].body)["messages"]
+
+    assert [
+        ("system", "Be brief."),
+        ("user", "one"),
+        ("assistant", SAYS),
+        ("user", "two"),
+        ("assistant", "spare here"),
+        ("user", "three"),
+    ] == [(one["role"], one["content"]) for one in sent]
+    assert ["primary"] == turn.attempts
