@@ -56,7 +56,7 @@ def first_look(text: str, habits: Habits = UNKNOWN, *, is_thought: bool = False)
     """What a chunk that is not blank seems to be."""
     opening = begin(text)
     is_odd = opening.startswith(_ODD.get(opening[:2], ())) or opening in _PIECES or names_an_error(text)
-    if not is_odd and text[0] not in _WARNING_MARKS and habits is UNKNOWN and not is_thought:
+    if not is_odd and text[0] not in _WARNING_MARKS and not is_thought and not _is_own(text, habits):
         return Weight.PLAIN
     if any(own.match(text) for own in habits.asides) or (is_thought and opening.startswith(_SYSTEM_PROMPT)):
         return Weight.ASIDE
@@ -65,6 +65,18 @@ def first_look(text: str, habits: Habits = UNKNOWN, *, is_thought: bool = False)
     if _WARNING.fullmatch(text):
         return Weight.WARNING
     return Weight.DOUBTFUL if looks_like_failure(text, habits) else Weight.PLAIN
+
+
+def _is_own(text: str, habits: Habits) -> bool:
+    """Whether a text has a wording of this agent's; for all others nothing is looked at."""
+    if habits is UNKNOWN:
+        return False
+    unmarked, stripped = text.lstrip(MARKS), text.strip()
+    return (
+        any(notice.regex.match(unmarked) for notice in habits.notices)
+        or any(own.match(text) for own in habits.asides)
+        or any(own.fullmatch(stripped) for own in habits.retrying)
+    )
 
 
 def looks_like_failure(text: str, habits: Habits = UNKNOWN) -> bool:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
 from acp_broker.core import classify, redact
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.habits import Habits
+from acp_broker.core.habits import UNKNOWN, Habits
 from acp_broker.core.names import Phase
 from acp_broker.errors import BackendFailure, RpcError
 from acp_broker.wire import agent, jsonrpc
@@ -159,7 +159,7 @@ class Life:
         """Its own words; what it calls itself says more than its command."""
         found = rows.find(self._settings.agent, self._settings.command, info_name)
         if found is None:
-            return Habits()
+            return UNKNOWN
         if found.row.env and self._row is None and self._tools.is_followed:
             text = f'it was started as a stranger; to have its retries off write "agent": "{found.name}"'
             self._tools.log("agent_recognised", agent=found.name, why=text)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from acp_broker.core.failures import FailureKind
-from acp_broker.core.habits import Habits, Pattern
+from acp_broker.core.habits import UNKNOWN, Habits, Pattern
 from backends.acp import RowName
 from backends.acp.row import Row
 
@@ -120,7 +120,7 @@ def merged(base: Row, more: Row) -> Row:
 def habits(row: Row | None) -> Habits:
     """Its agent's own words, compiled."""
     if row is None:
-        return Habits()
+        return UNKNOWN
     return Habits(
         notices=tuple(Pattern(re.compile(one.pattern, re.DOTALL), FailureKind(one.means)) for one in row.notices),
         retrying=tuple(map(re.compile, row.retrying)),
