@@ -5,7 +5,12 @@ from tests.support.provider.shape import THOUGHTS
 
 # The healthy turn comes first: who cannot answer it is not set up, and is left out by name.
 GOOD = "good"
-FAULTS = (*(name for name in STATUSES if name != "402"), "refused", "garbage", "empty", *CUTS)
+GROUPS = (
+    tuple(name for name in STATUSES if name != "402"),
+    ("refused", "garbage", "empty", *(name for name in CUTS if name.endswith(("-headers", "-first")))),
+    tuple(name for name in CUTS if not name.endswith(("-headers", "-first"))),
+)
+FAULTS = tuple(name for group in GROUPS for name in group)
 
 # What the primary's model says where it gets that far. No word of it is in the fallback's answer.
 BROKEN_WORDS = "Amber birds circle distant elms forever."

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from matrix.agents import Agent
 from matrix.cell import Limits
-from matrix.faults import GOOD
+from matrix.faults import GOOD, GROUPS
 from matrix.result import Result
 
 PAGE = Path(__file__).parents[1] / "docs" / "matrix.md"
 BEGIN, END = "<!-- written by scripts/matrix: begin -->", "<!-- written by scripts/matrix: end -->"
-# Faults in a table: more columns than this do not fit on a page.
-COLUMNS = 6
 
 
 def write(page: str) -> None:
@@ -24,34 +22,29 @@ def write(page: str) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{page}\n{END}{after}")
 
 
-def page(
-    agents: Sequence[Agent],
-    faults: Sequence[str],
-    results: Sequence[Result],
-    missing: Mapping[str, str],
-    limits: Limits,
-) -> str:
+def page(agents: Sequence[Agent], results: Sequence[Result], limits: Limits) -> str:
     by_cell = {(one.agent, one.fault, one.way): one for one in results}
-    chunks = [faults[begin : begin + COLUMNS] for begin in range(0, len(faults), COLUMNS)]
-    tables = [_table(agents, chunk, by_cell) for chunk in chunks]
-    return "\n".join([_when(results, limits), _versions(agents, missing), *tables, _problems(results)])
+    tables = [_table(agents, group, by_cell) for group in GROUPS]
+    return "\n".join([_when(results, limits), _versions(agents, by_cell), *tables, _problems(results)])
 
 
 def _when(results: Sequence[Result], limits: Limits) -> str:
     brokered = [one for one in results if one.way == "broker" and one.fault != GOOD]
-    good = sum(not one.problem for one in brokered)
+    untold = sum(one.code == "untold" for one in brokered)
+    good = sum(not one.problem for one in brokered) - untold
     return (
         f"Run on {datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors.\n"
         f"Alone, an agent was cut off after {limits.direct_s:g} s. Through the broker `firstOutputMs` was"
         f" {limits.first_output_s * 1000:.0f} and `idleMs` {limits.idle_s * 1000:.0f}.\n\n"
-        f"Of {len(brokered)} cells through the broker {good} are as promised.\n"
+        f"Of {len(brokered)} cells through the broker {good} are as promised, and {untold} `untold`.\n"
     )
 
 
-def _versions(agents: Sequence[Agent], missing: Mapping[str, str]) -> str:
-    rows = [f"| {one.name} | {one.version} |" for one in agents if one.name not in missing]
-    left_out = [f"\n{name} was left out: {why}.\n" for name, why in missing.items()]
-    return "\n".join(["| agent | packages |", "|---|---|", *rows, *left_out, ""])
+def _versions(agents: Sequence[Agent], by_cell: Mapping[tuple[str, str, str], Result]) -> str:
+    there = [one for one in agents if (one.name, GOOD, "broker") in by_cell]
+    rows = [f"| {one.name} | {one.version} |" for one in there]
+    left_out = ", ".join(one.name for one in agents if one not in there)
+    return "\n".join(["| agent | packages |", "|---|---|", *rows, "", f"Left out: {left_out}.\n" if left_out else ""])
 
 
 def _table(agents: Sequence[Agent], faults: Sequence[str], by_cell: Mapping[tuple[str, str, str], Result]) -> str:

@@ -26,7 +26,8 @@ def outcome(turn: Turn, asides: Collection[str] = ()) -> str:
     if failure is not None:
         return f"{own}E" if failure.code == _INTERNAL_ERROR else f"{own}E{failure.code}"
     reason = turn.stop_reason or ""
-    is_empty = reason == "end_turn" and not any(update.text not in asides for update in turn.shown)
+    said = [one for one in turn.shown if one.kind != "user_message_chunk" and one.text not in asides]
+    is_empty = reason == "end_turn" and not said
     return "OK0" if is_empty else own + _LETTERS.get(reason, reason)
 
 

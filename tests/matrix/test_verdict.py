@@ -39,6 +39,7 @@ def turn(*updates, error=None, reason="end_turn", **members):
         (turn(say(WARNING)), "OK0"),
         (turn(), "OK0"),
         (turn(say(" ")), "OK0"),
+        (turn(say("Say something.", "user_message_chunk")), "OK0"),
         (turn({"sessionUpdate": "usage_update"}), "OK0"),
         (turn(reason="refusal"), "R"),
         (turn(say(NOTICE), reason="refusal"), "tR"),
