@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from acp_broker.broker.slash import slash_command
-from acp_broker.broker.testimony import Testimony, witnessed
+from acp_broker.broker.testimony import witnessed
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.turnwords import Committed, Doubting, Event, Failed, Finished, Spoke, Trying
@@ -49,8 +49,7 @@ def _of_nothing_shown(turn: "Turn", attempt: "Attempt", outcome: BackendFinished
     if failure is not None:
         return (Failed(attempt.number, attempt.standby.hushed(failure)),)
     finished = Finished(attempt.number, outcome.stop_reason)
-    # A warning that nothing followed was no adapter's: it is the answer.
-    return (Spoke(attempt.number), finished) if weighing.has_warned else (finished,)
+    return (Spoke(attempt.number), finished) if weighing.is_answered_by_notes(said) else (finished,)
 
 
 def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) -> Failure | None:
@@ -60,25 +59,26 @@ def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) ->
     notice = words and attempt.weighing.judged_last(words, said, reports_usage=habit)
     if notice:
         return notice
-    if outcome.stop_reason != "end_turn" or turn.rules.empty_is_success:
+    # A command, known or not, may be answered without a model.
+    is_command = turn.rules.empty_is_success or slash_command(turn.prompt) is not None
+    if outcome.stop_reason != "end_turn" or is_command:
         return None
-    if attempt.weighing.is_trusted:
-        _learn(turn, attempt, said)
     before, attempt.standby.usage = attempt.standby.usage, said.usage
+    is_old = attempt.weighing.habits.renews_usage and attempt.standby.usage in (b"", before)
+    if attempt.weighing.is_trusted:
+        # Said a second time it is no witness: a model that reports none would be called broken off for ever.
+        _learn(turn, attempt, is_present=said.has_usage and not is_old)
     if habit and said.says_unused:
         return _BROKEN_OFF
-    is_old = attempt.standby.usage in (b"", before)
-    if habit and is_old and attempt.weighing.habits.renews_usage and slash_command(turn.prompt) is None:
-        return _WITHOUT_USAGE
-    return None
+    return _WITHOUT_USAGE if habit and is_old else None
 
 
 def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool:
     return turn.session.broker.learnt.reports_usage(attempt.standby.runtime)
 
 
-def _learn(turn: "Turn", attempt: "Attempt", said: Testimony) -> None:
+def _learn(turn: "Turn", attempt: "Attempt", *, is_present: bool) -> None:
     """Whether its good answers carry `usage`."""
     broker = turn.session.broker
-    if broker.learnt.used(attempt.standby.runtime, is_present=said.has_usage):
+    if broker.learnt.used(attempt.standby.runtime, is_present=is_present):
         broker.tasks.start_soon(broker.learnt.save)

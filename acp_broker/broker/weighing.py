@@ -87,10 +87,15 @@ class Weighing:
         own = self.habits.reports_usage
         return False if said.says_failed or (reports_usage if own is None else own) else None
 
-    @property
-    def has_warned(self) -> bool:
-        """Whether it said a line that may be an adapter's warning, or a short answer."""
-        return self._scale is not None and self._scale.has_warned
+    def is_answered_by_notes(self, said: Testimony) -> bool:
+        """Whether what was held as an adapter's warning, or as a retry's notice, is a short answer: nothing followed.
+
+        Behind a retry's notice there is nothing either when the agent gave up: then no model has spoken.
+        """
+        if self._scale is None:
+            return False
+        has_usage = said.has_usage and not self.habits.renews_usage
+        return self._scale.has_warned or (self._scale.has_retried and has_usage)
 
     def _load(self) -> "Scale":
         from acp_broker.core.scale import Scale  # noqa: PLC0415 - see above

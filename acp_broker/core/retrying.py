@@ -2,7 +2,7 @@
 
 It comes as a message or a thought, in the `_meta` of an update, or as a notification of the agent's own. Words that are
 taken for one are held as a note, and the wait for the first output is cut to `Limits.retrying`: so the patterns want a
-counter, a pause, or nothing behind "retrying".
+counter, a pause, or dots behind "retrying". "The request timed out. Retrying." is what people say as well.
 """
 
 import re
@@ -39,14 +39,15 @@ _PAUSE = r"(?:in|after|for) (?:about )?\d[\d.]*\s?(?:s|sec(?:ond)?s?|ms|m|min(?:
 # After a reason: "Info: (the reason). Retrying...", "API Error (the reason) · Retrying in 5 seconds… (attempt 1/10)"
 _REASONED = (
     rf"(?:[^\n]{{1,300}}\b)?{_TRIES}"
-    rf"(?: {_PAUSE}[^\n]{{0,60}}| \([^\n]{{0,60}}\)\W*|\W{{0,3}}(?: ?\(?{_COUNT}\)?\W*)?)"
+    rf"(?: {_PAUSE}[^\n]{{0,60}}| \([^\n]{{0,60}}\)\W*|\W{{0,3}} ?\(?{_COUNT}\)?\W*|(?<!again)(?:\.{{3}}|…))"
 )
 # With the count before it: "Request failed (attempt 1/5), retrying with backoff".
 _COUNTED_REASON = rf"[^\n]{{1,200}}\(?\b{_COUNT}\)?[^\n]{{0,40}}\b{_TRIES}\b[^\n]{{0,60}}"
 _FOR_WHAT = r"(?:before|to|for) [^\n]{0,30}(?:re-?try|limit|reset)[^\n]{0,40}"
 _WAITING = rf"(?:waiting|backing off) {_PAUSE}[^\n]{{0,30}} {_FOR_WHAT}"
 _RETRY = re.compile(
-    rf"{_COUNTED}|{_RESUMED}|{_REASONED}|{_COUNTED_REASON}|{_WAITING}|[^\n]{{1,300}}\n{_REASONED}", re.IGNORECASE
+    rf"(?:{_COUNTED}|{_RESUMED}|{_REASONED}|{_COUNTED_REASON}|{_WAITING}|[^\n]{{1,300}}\n{_REASONED})\.{{0,3}}",
+    re.IGNORECASE,
 )
 # Some stand before the final notice, run together.
 _LEADING = re.compile(rf"[\s*_]*(?:{_COUNTED}|{_RESUMED})", re.IGNORECASE)
@@ -64,8 +65,8 @@ def is_retry_notice(text: str, habits: Habits = UNKNOWN) -> bool:
     """Whether a chunk is an agent's own word that it tries its provider again."""
     opening = begin(text)
     if opening.startswith(_BY_HEAD.get(opening[:2], ())) and len(text) <= _MAX_CHARS:
-        said = without_retries(text).strip(MARKS + ".")
-        if not said or (_RETRY.fullmatch(said) and not TALKS.search(said)):
+        said = without_retries(text).strip(MARKS)
+        if not said.strip(".") or (_RETRY.fullmatch(said) and not TALKS.search(said)):
             return True
     return any(own.fullmatch(text.strip()) for own in habits.retrying)
 

@@ -17,6 +17,8 @@ class Scale:
         self._doubted: list[str] = []
         self._thoughts: list[str] = []
         self._warnings: list[str] = []
+        # Whether it said that it tries its provider again.
+        self.has_retried = False
 
     def weigh(self, text: str, *, is_thought: bool, is_doubting: bool) -> Weight:
         """What a chunk that is not blank is. `is_doubting`: words that are doubted are held already."""
@@ -33,6 +35,8 @@ class Scale:
             return Weight.DOUBTFUL if in_doubt else Weight.PLAIN
         if weight is Weight.DOUBTFUL:
             held.append(text)
+        elif weight is Weight.RETRYING:
+            self.has_retried = True
         elif weight is Weight.WARNING:
             self._warnings.append(text)
         return weight

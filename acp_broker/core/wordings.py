@@ -224,7 +224,7 @@ WARNING_LABEL = re.compile(r"(?:warn(?:ing)?|notice)\b[*_\])]{0,3}\s?[:\u2013\u2
 
 # What a service tells its user to do about it.
 _ADVICE = re.compile(
-    r"\b(?:try again|retry|wait (?:a|an|for|and|until|\d)|try (?:changing|a different|another|switching)"
+    r"\b(?:try again|retry\b|wait (?:a|an|for|and|until|\d)|try (?:changing|a different|another|switching)"
     r"|upgrade (?:your|to)|top up|add (?:more )?(?:credits|funds)|purchase|resets? (?:at|in|on)"
     r"|contact (?:support|your admin)|re-?authenticate|slow down|update your|start a new (?:session|chat)"
     r"|check (?:your|that your|[A-Z_]{3,40}KEY)|(?:log|sign) ?in (?:again|to)"

@@ -258,6 +258,25 @@ async def test_a_warning_that_is_all_of_an_answer_arrives(tmp_path):
     assert ([f"say {WARNING}"], ["primary"], "end_turn") == (turn.words, turn.attempts, turn.outcome)
 
 
+@pytest.mark.parametrize("words", ["Failed to fetch the index, retrying in 5 s.", "Retrying..."])
+async def test_words_of_a_retry_that_a_model_has_said_arrive(tmp_path, words):
+    """Usage tells that one has spoken, and nothing followed that they could be about."""
+    primary = Player()
+    primary.plays, primary.end = [message(words)], Finished("end_turn", update("", usage=USED).params["update"])
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        turn = await prompted(home)
+
+    assert ([f"say {words}"], ["primary"], "end_turn") == (turn.words, turn.attempts, turn.outcome)
+
+
+async def test_words_of_a_retry_without_usage_are_no_answer(tmp_path):
+    """The agent has given up."""
+    async with house(tmp_path, primary=plays(say("Retrying...")), spare=SPARE) as home:
+        turn = await prompted(home)
+
+    assert (["say spare"], ["primary empty_turn", "spare"]) == (turn.words, turn.attempts)
+
+
 async def test_a_warning_stands_before_the_answer(tmp_path):
     """Nothing that was said in a turn that is answered is lost."""
     async with house(tmp_path, primary=plays(say(WARNING), say("Shall I?")), spare=SPARE) as home:

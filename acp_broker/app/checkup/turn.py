@@ -84,7 +84,7 @@ def _failed(outcome: Finished | Failure, voice: _Voice) -> Failure | None:
         return Failure(FailureKind.CANCELLED, "it cancelled the turn, and nobody had asked it to", seen_at="submitted")
     said = witnessed(outcome.answer)
     failure = None if voice.has_spoken else voice.weighing.judged(outcome.stop_reason, said, reports_usage=False)
-    if failure is None and voice.first_at is None and not voice.weighing.has_warned:
+    if failure is None and voice.first_at is None and not voice.weighing.is_answered_by_notes(said):
         return Failure(FailureKind.EMPTY_TURN, "it ended the turn and said nothing", seen_at="submitted")
     return failure
 
