@@ -36,7 +36,8 @@ class Latest:
         """What one read brought, something visible in it; whether the same answer has begun once too often."""
         is_new = self._has_retried or now - self._at >= PAUSE_S
         self._shown, self._at = updates, now
-        if self._beginnings.is_settled and not is_new and updates[-1].message_id == self._message:
+        is_same = updates[-1].message_id == self._message and updates[-1].kind in visible.CHUNKS
+        if self._beginnings.is_settled and not is_new and is_same:
             return False
         if is_new:
             self._beginnings.next(is_retry=self._has_retried)

@@ -85,7 +85,7 @@ def judge_last(words: str, usage_present: bool | None, habits: Habits = UNKNOWN)
     if len(notice) > MAX_CHARS or (usage_present and not _is_own(notice, habits)):
         return None
     meaning = _pinned(notice, habits)
-    if meaning is None and not is_talk(notice, is_proven=True):
+    if meaning is None and not is_talk(notice, is_proven=False):
         meaning = next((own.kind for own in habits.notices if own.regex.match(notice)), None)
     return None if meaning is None else _failure(notice, meaning)
 

@@ -53,6 +53,7 @@ async def test_an_agents_exact_notice_behind_words_ends_the_turn_as_failed(tmp_p
         ("Error: 503 Service Unavailable", KNOWN),
         ("Rate limit exceeded. Please try again later.", None),
         (f"`{OWN}` means that the server hung up. Do you want me to retry?", KNOWN),
+        (f"{OWN} is the text that you should match on.", KNOWN),
     ],
 )
 async def test_what_an_answer_quotes_last_is_part_of_it(tmp_path, last, habits):
@@ -121,7 +122,8 @@ async def test_an_old_usage_is_that_of_half_an_answer_where_it_is_known_to_be(tm
     assert (outcome, ["say Fine."]) == (turn.outcome, turn.words)
 
 
-async def test_a_command_that_asks_no_model_uses_nothing(tmp_path):
+@pytest.mark.parametrize("counts", [{}, {"usage": {"totalTokens": 0}}])
+async def test_a_command_that_asks_no_model_uses_nothing(tmp_path, counts):
     """Its answer is whole."""
     primary = Player(Habits(renews_usage=True))
     primary.plays = [message("Compacted.")]
@@ -131,10 +133,28 @@ async def test_a_command_that_asks_no_model_uses_nothing(tmp_path):
         for used in (1, 2):
             primary.end = ended(usage={**USED, "inputTokens": used})
             await editor.prompt(session)
-        primary.end = ended()
+        primary.end = ended(**counts)
         turn = await editor.prompt(session, "/compact")
 
     assert "end_turn" == turn.outcome
+
+
+async def test_usage_that_is_never_renewed_again_is_no_witness(tmp_path):
+    """The user has turned to a model that reports none: goose repeats the last that it knows, for ever."""
+    primary = Player(Habits(renews_usage=True))
+    primary.plays = [message("Fine.")]
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        outcomes = []
+        for used in (1, 2, 2, 2, 2):
+            primary.end = ended(usage={**USED, "inputTokens": used})
+            turn = await editor.prompt(session)
+            outcomes += [turn.outcome]
+            assert ["say Fine."] == turn.words
+            await home.clock.advance(60)
+
+    assert ["end_turn", "end_turn", -33002, "end_turn", "end_turn"] == outcomes
 
 
 async def test_an_agent_that_always_counts_nothing_is_left_alone(tmp_path):
@@ -161,6 +181,20 @@ async def test_an_agent_that_begins_the_same_answer_for_ever_is_stopped(tmp_path
 
     assert (-33002, ["say Amber ", "say birds "] * 4) == (turn.outcome, turn.words)
     assert "began the same answer again and again" in turn.error
+
+
+async def test_what_is_said_again_between_tools_is_no_broken_answer(tmp_path):
+    """An agent shows its plan each time, longer than what is compared."""
+    plan = [say("The plan, in order: "), say("one step after another, " * 20)]
+    steps = [
+        step for _ in range(9) for step in (*plan, {"do": "toolCall", "toolCallId": "t", "title": "ls"}, pause(PAUSE_S))
+    ]
+    async with house(tmp_path, primary={"turns": [steps]}, spare=SPARE) as home:
+        editor = await home.editor()
+        turn = editor.start(await editor.new())
+        await home.clock.advance(60)
+
+    assert "end_turn" == turn.outcome
 
 
 async def test_a_pause_parts_beginnings_that_share_a_message(tmp_path):
