@@ -56,9 +56,9 @@ class Learnt:
         """Remember; whether it is news and `save` is due."""
         return _put(self._all().lessons, _key(runtime, capabilities), lesson)
 
-    def reports_usage(self, runtime: Runtime) -> bool:
-        """Whether good answers of this backend say what they used."""
-        return witness.is_habit(self._all().usage.get(_own_key(runtime), 0))
+    def reports_usage(self, runtime: Runtime) -> bool | None:
+        """Whether good answers of this backend say what they used; None while too few have been seen."""
+        return witness.habit(self._all().usage.get(_own_key(runtime)))
 
     def used(self, runtime: Runtime, *, is_present: bool) -> bool:
         """A turn beyond doubt ended with or without `usage`; whether it is news and `save` is due."""

@@ -73,7 +73,7 @@ def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) ->
     return _WITHOUT_USAGE if habit and is_old else None
 
 
-def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool:
+def _reports_usage(turn: "Turn", attempt: "Attempt") -> bool | None:
     return turn.session.broker.learnt.reports_usage(attempt.standby.runtime)
 
 

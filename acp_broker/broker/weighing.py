@@ -70,22 +70,25 @@ class Weighing:
             case Weight.WARNING | Weight.ASIDE:
                 return (Noted(attempt),)
 
-    def judged(self, stop_reason: StopReason, said: Testimony, *, reports_usage: bool) -> Failure | None:
+    def judged(self, stop_reason: StopReason, said: Testimony, *, reports_usage: bool | None) -> Failure | None:
         """The failure that its turn is, of which nothing was shown, or None. `reports_usage`: that is its habit."""
         return (self._scale or self._load()).judge(stop_reason, self._usage(said, reports_usage=reports_usage))
 
-    def judged_last(self, words: str, said: Testimony, *, reports_usage: bool) -> Failure | None:
+    def judged_last(self, words: str, said: Testimony, *, reports_usage: bool | None) -> Failure | None:
         """The failure that a message is behind all others, by itself; or None."""
         from acp_broker.core.doubt import judge_last  # noqa: PLC0415 - see above
 
         return judge_last(words, self._usage(said, reports_usage=reports_usage), self.habits)
 
-    def _usage(self, said: Testimony, *, reports_usage: bool) -> bool | None:
+    def _usage(self, said: Testimony, *, reports_usage: bool | None) -> bool | None:
         """As `doubt.judge` wants it."""
         if said.has_usage and not said.says_failed:
             return True
         own = self.habits.reports_usage
-        return False if said.says_failed or (reports_usage if own is None else own) else None
+        if own is None or (own and reports_usage is False):
+            # What was seen of it here counts more than what is known of others: its model may report none.
+            own = reports_usage
+        return False if said.says_failed or own else None
 
     def is_answered_by_notes(self, said: Testimony) -> bool:
         """Whether what was held as an adapter's warning, or as a retry's notice, is a short answer: nothing followed.

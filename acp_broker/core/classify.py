@@ -31,7 +31,7 @@ _MAX_TEXTS = 6
 # After a mere "Error:" no lower-case word may follow: "Error: 500 tests failed" counts things.
 _STATUS = re.compile(
     r"\b(?:status|https?(?:/[\d.]{1,3})?|api error|code|rejected)(?:[ _]?code)?[\W_]{0,3}([45]\d\d)\b"
-    r"|\berror[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
+    r"|error[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
     r"|(?:\b|\][ :])([45]\d\d)(?: status code\b|(?<=\][ :]\d\d\d)\b)"
     r"|\b(?:returned|responded with|answered with|failed[^.\n]{0,40}?:)"
     r"\s(?:an? )?(?:http |status |code |error ){0,2}([45]\d\d)\b",

@@ -135,6 +135,7 @@ TEXTS = _patterns(
         r"gateway time-?out|service[ _]?(?:is )?(?:temporarily )?unavailable|temporarily (?:unavailable|down)",
     ),
     (Kind.SERVER_ERROR, r"upstream (?:connect )?error|provider returned error|stream disconnected|stream_read_error"),
+    (Kind.SERVER_ERROR, r"premature close|stream (?:ended|closed) (?:unexpectedly|before|without)"),  # Node; SDKs
     (Kind.SERVER_ERROR, r"\btime(?:d )?out\b|APITimeoutError|deadline[ _]exceeded|operation was aborted"),
     (Kind.SERVER_ERROR, r"error (?:has )?occurred while processing|internal error has occurred"),  # OpenAI; Gemini
     (

@@ -13,7 +13,9 @@ TALKS = re.compile(
     r"|your (?:tests?|code|script|loop|function|app|handler|middleware|fixture|branch|database|container)"
     r"|(?:run|use|with|via) `?(?:gh|git|npm|npx|yarn|pnpm|pip|uv|docker|kubectl|cargo|make|curl|psql|brew|apt|sudo"
     r"|ulimit)"
-    r"|line \d+)\b"
+    r"|line \d+|on port \d+|dev server|your (?:node|process|health|scraper|crawler|pipeline|cluster))\b"
+    # who names his source
+    r"|(?-i:, says [A-Z])"
     # somebody speaks of himself, and not only of his trouble
     r"|(?-i:\bI\b)(?! (?:encountered|ran into|hit an|got an|apologi[sz]e|cannot|can't|could))"
     r"(?! am (?:sorry|unable|having))"
@@ -37,13 +39,16 @@ _HEDGES = re.compile(
 # The matter of programmers, and no provider's.
 _WORK = re.compile(
     r"\b(?:tests?|assert\w*|compil\w+|migrations?|builds?|commit(?:s|ted)?|branch(?:es)?|merge[ds]?|regex|lint\w*|syntax"
-    r"|variables?|columns?|tables?|cron|deploy\w*|mixin|poller|middleware|endpoints? (?:in|of)|workers?)\b",
+    r"|variables?|columns?|tables?|cron|deploy\w*|mixin|poller|middleware|endpoints? (?:in|of)|workers?"
+    r"|npm|dependenc(?:y|ies)|node_modules|disk|staging|scrapers?|crawlers?|dev server)\b",
     re.IGNORECASE,
 )
 # What a log says begins with its time.
 _LOGGED = re.compile(r"\W{0,3}(?:[A-Z]{3,8}\W{1,3})?\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _LAID_OUT = re.compile(
-    r"```|\b[45]\d\d\b[^\n;]{0,40};[^\n]{0,40}\b[45]\d\d\b|\?\s*$|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>", re.MULTILINE
+    r"```|\b[45]\d\d\b[^\n;]{0,40};[^\n]{0,40}\b[45]\d\d\b|\?\s*$|\A[^.!?\n]{1,60}\?\s"
+    r"|^\s{0,3}(?:[-*+]|\d+[.)]) |^#{1,6} |^>",
+    re.MULTILINE,
 )
 # Somebody else's words in a notice: a provider's JSON, an address.
 _QUOTED = re.compile(r"\{[\s\S]*\}|https?://\S+")

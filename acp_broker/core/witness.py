@@ -12,6 +12,8 @@ def seen(count: int, *, is_present: bool) -> int:
     return min(count + 1, HABIT) if is_present else 0
 
 
-def is_habit(count: int) -> bool:
-    """Whether so many in a row are a habit."""
-    return count >= HABIT
+def habit(count: int | None) -> bool | None:
+    """Whether so many in a row are a habit; None before it can be told. The last one alone tells that it is none."""
+    if count == 0:
+        return False
+    return True if count is not None and count >= HABIT else None

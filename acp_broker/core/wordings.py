@@ -22,7 +22,7 @@ SHAPES: tuple[Pattern, ...] = tuple(
         (r"(?:Please run /login · |Failed to authenticate\. )?API Error(?::| \()", Kind.UNCLASSIFIED),
         (r"[\w' -]{3,60} [·∙] (?:Please|Fix|Run|Try|[Rr]esets) ", Kind.UNCLASSIFIED),
         (r"You've (?:hit|reached) your (?:[\w-]+ ){0,2}limit(?:\.|$)", Kind.ACCOUNT_RATE_LIMITED),
-        (r"Claude (?:AI )?usage limit reached\b", Kind.ACCOUNT_RATE_LIMITED),
+        (r"Claude (?:AI )?usage limit reached\b(?! is)", Kind.ACCOUNT_RATE_LIMITED),
         (r"(?:Your )?[Cc]redit balance is too low\b", Kind.BILLING),
         (r"Prompt is too long\.?$", Kind.CONTEXT_OVERFLOW),
         (r"There's an issue with the selected model \(", Kind.MODEL_NOT_FOUND),
@@ -89,7 +89,8 @@ SENTENCES = re.compile(
             r"sorry, (?:you have|you've) (?:hit|reached) ",
             # Cerebras, Kiro, and whoever sells by the day
             r"(?:tokens|requests) per (?:minute|day|hour|second) limit exceeded",
-            r"the model you(?:'ve| have) selected is experiencing|we(?:'re| are) (?:currently )?experiencing high",
+            r"the model you(?:'ve| have) selected is experiencing",
+            r"we(?:'re| are) (?:currently )?experiencing (?:high|heavy)",
             r"you(?:'ve| have) used (?:up )?all (?:of )?your |you(?:'re| are) (?:sending|making) (?:too many )?request",
             r"the '[\w./:-]+' model is not supported when|model \S+ not found\. available models",
             r"upstream connect error or disconnect|getaddrinfo E[A-Z_]+ |request blocked by content filter",
@@ -102,7 +103,7 @@ SENTENCES = re.compile(
             r"the api deployment for this resource|user location is not supported|permission '[\w.]+' denied on",
             r"(?:this|your) organization (?:has been disabled|must be verified)|model use case details have not been",
             r"project [`'\"]?\w+[`'\"]? does not have access to model",
-            r"you(?:'ve| have) exceeded your (?:\w+ )?(?:quota|limit)",
+            r"you(?:'ve| have) exceeded your (?!disk)(?:\w+ )?(?:quota|limit)",
             # Node, Python, Go, curl, Rust: the network alone
             r"(?:read|write|connect) E[A-Z]{3,12}\b|socket hang up\s*$|server disconnected without sending",
             r"(?:post|get) \"https?://|curl: \(\d+\) could not|error sending request for url",
@@ -136,6 +137,7 @@ _PROGRAMS = (
     re.compile(
         r"[^.:(\n]{3,60}\((?:http |status |code )?[45]\d\d\)\s?:|status(?:[ _]code)?: ?[45]\d\d\b", re.IGNORECASE
     ),
+    re.compile(r"(?:[a-z_]\w{1,30}\.){1,4}[A-Z]\w{2,50}: [45]\d\d\b"),
     re.compile(r"error: \[[\w.]{3,40}\] ?[45]\d\d\b", re.IGNORECASE),
     # Not any JSON that holds a status.
     re.compile(
@@ -173,9 +175,10 @@ _LABEL = re.compile(
             ),
             (
                 rf"(?:{_CANNOT}|unable to|can't) (?:call|reach|contact|connect|generate|get|fetch|complete|send|process"
-                r"|stream|run|create|query|obtain|receive|start|authenticate|access)\b[^.:\n]{0,60}:"
+                r"|stream|run|create|query|obtain|receive|start|authenticate|access)\b(?:[^.:\n]|\.(?=\w)){0,60}:"
             ),
             r"(?:max(?:imum)?|exceeded) (?:number of )?retr(?:y|ies)\b[^.\n]{0,60}[:.]",
+            r"(?:gave|giving) up after \d+ (?:attempts?|retries|tries)\b[^.:\n]{0,40}[:.]",
             # what people are told
             r"something went wrong\b[^.:\n]{0,40}[:.]",
             (
@@ -198,7 +201,8 @@ _LABEL = re.compile(
 
 # Nothing but a phrase of a provider's, and perhaps the wish to try again.
 _PHRASE = (
-    r"(?:api |request |token )?rate limit (?:exceeded|reached|hit)|usage limit (?:reached|exceeded)|quota exceeded"
+    r"(?:hourly|daily|weekly|monthly) (?:usage |request |token )?limit (?:reached|exceeded)"
+    r"|(?:api |request |token )?rate limit (?:exceeded|reached|hit)|usage limit (?:reached|exceeded)|quota exceeded"
     r"|too many requests|(?:resource|quota|credits?) exhausted|insufficient (?:credits?|quota|balance|funds)"
     r"|(?:(?:the|this|your) )?(?:api|service|server|model|provider|system|backend) (?:is )?(?:currently |temporarily )?"
     r"(?:unavailable|overloaded|at capacity|busy|down)|overloaded(?:_error)?|server (?:busy|error)"
@@ -208,7 +212,10 @@ _PHRASE = (
     r"|(?:invalid|incorrect|missing|no|expired) api[ -]?key(?: provided)?|not logged in|network error|fetch failed"
     r"|provider error|stream error|rate_limit_error|api_error"
 )
-_TRY_AGAIN = r"\s*(?:please )?(?:try|retry|wait|check|log ?in|slow down|contact|sign in)\b[^.\n]{0,100}[.!]?"
+_TRY_AGAIN = (
+    r"\s*(?:please )?(?:try|retry|wait|check|log ?in|slow down|contact|sign in|resets?|(?:select|choose) another)\b"
+    r"[^.\n]{0,100}[.!]?"
+)
 _BARE = re.compile(
     rf"(?:sorry, )?(?:(?:{_PHRASE})(?: ?\(\d{{3}}\))?|{_STATUS}(?:402|429|5\d\d)[ :-]+(?:{_REASONS}))[.!]?"
     rf"(?:{_TRY_AGAIN}){{0,2}}",
@@ -236,9 +243,19 @@ _MOST_SENTENCES = 3
 _LEAST_MATTER = 12
 # An excuse without a reason: nothing but that, and the wish to try again.
 _EXCUSE = re.compile(
-    r"(?:sorry[,.!]? |oops[,.!]? )?(?:an? (?:unexpected |internal |unknown )?error (?:has )?occurred"
-    rf"|something went wrong|(?:your |the )?request failed)[.!,]?{_TRY_AGAIN}"
+    r"(?:sorry[,.!]? |oops[,.!]? )?(?:(?:an? )?(?:unexpected |internal |unknown )?error(?: (?:has )?occurred)?"
+    r"|something went wrong|connection lost|all retries failed|(?:your |the )?request failed)"
+    rf"[.!,]?{_TRY_AGAIN}"
     r"(?:\s*request id: \S+)?(?:\s*reason: [^\n]{1,200})?",
+    re.IGNORECASE,
+)
+# Nothing but what happens to somebody who asks a model.
+_BROKEN_OFF = re.compile(
+    r"(?:(?:the )?(?:response )?stream (?:ended|closed|terminated) (?:unexpectedly|before completion)"
+    r"|(?:the )?model returned (?:no (?:content|response)|an empty response)"
+    r"|no response (?:was received )?from (?:the )?(?:ai |language )?(?:model|provider|llm)"
+    r"|connection to the (?:ai|llm|model) (?:provider|service|api) (?:was |is )?(?:lost|closed)|max(?:imum)? retries "
+    rf"exceeded)[.!]?(?:{_TRY_AGAIN})?",
     re.IGNORECASE,
 )
 
@@ -270,8 +287,8 @@ def is_advice(notice: str) -> bool:
 
 
 def is_excuse(notice: str) -> bool:
-    """Whether it says that something failed, that one may try again, and not what."""
-    return _EXCUSE.fullmatch(notice) is not None
+    """Whether it says that something failed, that one may try again, and not what; or what only fails for a client."""
+    return _EXCUSE.fullmatch(notice) is not None or _BROKEN_OFF.fullmatch(notice) is not None
 
 
 def is_bare(notice: str) -> bool:

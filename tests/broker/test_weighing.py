@@ -190,12 +190,13 @@ def test_what_was_used_says_that_a_model_spoke() -> None:
 
 
 def test_a_row_that_knows_the_habit_is_believed() -> None:
-    """Whatever was learnt."""
+    """But where good answers of it here have none: its model may report none."""
     says = [
-        failure(OPENING, {}, reports_usage=not known, habits=Habits(reports_usage=known)) for known in (True, False)
+        failure(OPENING, {}, reports_usage=seen, habits=Habits(reports_usage=known))
+        for known, seen in ((True, None), (False, True), (True, False))
     ]
 
-    assert [True, False] == [one is not None for one in says]
+    assert [True, False, False] == [one is not None for one in says]
 
 
 def test_an_answer_that_calls_itself_failed_is_believed() -> None:

@@ -83,7 +83,7 @@ def _failed(outcome: Finished | Failure, voice: _Voice) -> Failure | None:
     if outcome.stop_reason == "cancelled":
         return Failure(FailureKind.CANCELLED, "it cancelled the turn, and nobody had asked it to", seen_at="submitted")
     said = witnessed(outcome.answer)
-    failure = None if voice.has_spoken else voice.weighing.judged(outcome.stop_reason, said, reports_usage=False)
+    failure = None if voice.has_spoken else voice.weighing.judged(outcome.stop_reason, said, reports_usage=None)
     if failure is None and voice.first_at is None and not voice.weighing.is_answered_by_notes(said):
         return Failure(FailureKind.EMPTY_TURN, "it ended the turn and said nothing", seen_at="submitted")
     return failure
