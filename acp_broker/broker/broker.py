@@ -26,9 +26,10 @@ from acp_broker.broker.revival import Revival
 from acp_broker.broker.runner import Order, Turn
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.session import Session
-from acp_broker.broker.standby import Standby, Whom
+from acp_broker.broker.standby import Standby
 from acp_broker.broker.terms import Terms
 from acp_broker.broker.warming import Warming
+from acp_broker.broker.whom import Whom
 from acp_broker.clock import Clock
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure

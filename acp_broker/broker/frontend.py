@@ -20,8 +20,8 @@ from acp_broker.broker.numbers import Seen
 from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.broker.params import Then
 from acp_broker.broker.replies import reply_to, reply_to_failure
-from acp_broker.broker.standby import Whom
 from acp_broker.broker.terms import Terms
+from acp_broker.broker.whom import Whom
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import LAST_WORDS_S, Channel

@@ -16,7 +16,7 @@ from acp_broker.broker import returning, shapes
 from acp_broker.broker.keys import Key, digest
 from acp_broker.broker.params import EMPTY, Then, checked, members, named, others, params_of, seen, session_of
 from acp_broker.broker.runner import Order
-from acp_broker.broker.standby import Whom
+from acp_broker.broker.whom import Whom
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import SessionId
 from acp_broker.errors import INVALID_PARAMS, INVALID_REQUEST, RpcError

@@ -9,6 +9,7 @@ from acp_broker.clock import Clock
 from acp_broker.contract import Child, Client, SessionSetup, Spawn
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import BackendId, Phase
+from acp_broker.errors import BackendFailure
 
 if TYPE_CHECKING:
     from acp_broker.broker.standby import Standby
@@ -49,6 +50,18 @@ class Opening:
             return False
         has, wants = self.setup, setup
         return (has.additional_directories, has.mcp_servers) != (wants.additional_directories, wants.mcp_servers)
+
+    async def follow(self, attempt: Client) -> None:
+        """Wait for its end, and tell `attempt` its phases. Raises BackendFailure."""
+        self.listener = attempt
+        if self.phase != "leasing":
+            attempt.reached(self.phase)
+        try:
+            await self.done.wait()
+        finally:
+            self.listener = None
+        if self.failure is not None:
+            raise BackendFailure(self.failure)
 
 
 class OpeningTools:

@@ -15,7 +15,8 @@ from acp_broker.broker import introduction
 from acp_broker.broker.learnt import Lesson
 from acp_broker.broker.limit import within
 from acp_broker.broker.runtime import Runtime
-from acp_broker.broker.standby import Nobody, Standby, Whom
+from acp_broker.broker.standby import Standby
+from acp_broker.broker.whom import Nobody, Whom
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId

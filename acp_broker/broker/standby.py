@@ -8,63 +8,28 @@ turn that comes first opens it at once. Opening that fails stays failed until so
 takes no turn any more: who wants it then waits for its end, and gets a new one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from anyio import create_task_group
-from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from acp_broker.broker.alarm import Alarm
-from acp_broker.broker.asks import unattended_answer
 from acp_broker.broker.guard import Tasks, guarded
 from acp_broker.broker.memory import Knows
 from acp_broker.broker.opening import Opening, OpeningTools
 from acp_broker.broker.runtime import REAP_AFTER_S, Leased, Runtime
+from acp_broker.broker.whom import Nobody, Whom
 from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Client, SessionSetup
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.names import BackendId, Phase
 from acp_broker.core.redact import without
 from acp_broker.errors import BackendFailure
 from acp_broker.observe.log import Log
 from acp_broker.wire import agent
-from acp_broker.wire.acp import Answer, Update
 
 # One number per opening in this process: what tells one life of a runtime from another (see `ids`).
 _LIVES = count(1)
-
-
-class Whom(Struct, frozen=True):
-    """Whom a backend is opened for: the frontend's `clientCapabilities` and `clientInfo`, and the logins that hold.
-
-    `environ` is the environment that its agents are started in.
-    """
-
-    capabilities: Raw = Raw(b"{}")
-    info: Raw | None = None
-    logins: Mapping[BackendId, str] = {}
-    environ: Mapping[str, str] = {}
-
-
-class Nobody:
-    """The `contract.Client` of a runtime that is opened without a session."""
-
-    def reached(self, phase: Phase) -> None:
-        """Nobody waits for it."""
-
-    def show(self, updates: Sequence[Update]) -> None:
-        """There is nobody to show it to."""
-
-    def ask(self, method: str, params: dict[str, Raw], answered: Callable[[Answer], None]) -> "Nobody":  # noqa: ARG002
-        answered(unattended_answer(method))
-        return self
-
-    def withdraw(self) -> None:
-        """It was answered at once."""
-
-    def tell(self, method: str, params: dict[str, Raw] | None) -> None:
-        """There is nobody to tell."""
 
 
 class Standby:
@@ -137,7 +102,7 @@ class Standby:
             if opening.close.is_set() or opening.done.is_set():  # on its way out, by us or by itself
                 await opening.closed.wait()
             else:
-                await self._follow(opening, attempt)
+                await opening.follow(attempt)
         assert self.backend is not None
         return self.backend
 
@@ -257,18 +222,6 @@ class Standby:
         if self.backend is not None:
             self._deaths = 0
             self._close_when_idle()
-
-    async def _follow(self, opening: Opening, attempt: Client) -> None:
-        """Wait for an opening, and tell `attempt` its phases. Raises BackendFailure."""
-        opening.listener = attempt
-        if opening.phase != "leasing":
-            attempt.reached(opening.phase)
-        try:
-            await opening.done.wait()
-        finally:
-            opening.listener = None
-        if opening.failure is not None:
-            raise BackendFailure(opening.failure)
 
     async def _live(self, opening: Opening) -> None:
         died: str | Failure | None = None

@@ -9,7 +9,8 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from acp_broker.broker.runtime import Leased
-from acp_broker.broker.standby import Nobody, Standby, Whom
+from acp_broker.broker.standby import Standby
+from acp_broker.broker.whom import Nobody, Whom
 from acp_broker.contract import About, SessionSetup, Tools
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase, SessionId

@@ -22,7 +22,8 @@ from acp_broker.broker.guard import Tasks
 from acp_broker.broker.limit import within
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
-from acp_broker.broker.standby import Standby, Whom
+from acp_broker.broker.standby import Standby
+from acp_broker.broker.whom import Whom
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import Config, state_dir
 from acp_broker.contract import About, Backend, SessionSetup

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from anyio import CancelScope
 
-from acp_broker.broker.standby import Nobody
+from acp_broker.broker.whom import Nobody
 from acp_broker.clock import Clock, Timer
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
