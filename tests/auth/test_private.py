@@ -1,13 +1,16 @@
 """The short lock: one holder at a time, gone with its process, and a wait that ends."""
 
 import fcntl
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from acp_broker.auth.private import Locked, locked
+from acp_broker.auth import private
+from acp_broker.auth.private import Locked, locked, replace
 from acp_broker.errors import StoreError
 
 # Takes the lock, says so, and waits until it is told to end.
@@ -81,3 +84,30 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot lock .*/lock: is a link; move it away"), locked(tmp_path / "lock"):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_what_is_durable_is_on_the_disk_before_and_after_it_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_durable: bool
+) -> None:
+    """A machine that loses its power finds the old file or the whole new one, and after `replace` the new one."""
+    path = tmp_path / "login.json"
+    path.write_bytes(b"old")
+    synced: list[tuple[bool, bytes]] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((stat.S_ISDIR(os.fstat(fd).st_mode), path.read_bytes())))
+    replace(path, b"new", beside=tmp_path / "login.json.new", is_durable=is_durable)
+
+    assert ([(False, b"old"), (True, b"new")] if is_durable else []) == synced
+
+
+def test_what_a_dead_writer_had_ready_is_on_the_disk_before_it_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dead one may not have come so far."""
+    ready, path = tmp_path / "login.json.new", tmp_path / "login.json"
+    ready.write_bytes(b"new")
+    synced: list[tuple[str, bool]] = []
+    monkeypatch.setattr(private, "_sync", lambda it: synced.append((it.name, path.exists())))
+    private.put(ready, path)
+
+    assert [("login.json.new", False), (tmp_path.name, True)] == synced
