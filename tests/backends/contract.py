@@ -1,7 +1,8 @@
 """The contract of `acp_broker/contract.py` as tests: every kind of backend must pass them all.
 
-A kind's test class inherits `BackendContract` and says how one of its backends is opened whose runtime plays a script
-of docs/scripted.md. The runtime may be anything that can play it: the script in process, a child, a fake provider.
+A kind's test class inherits `BackendContract`, or `TurnContract` where it has no runtime that lives by itself, and says
+how one of its backends is opened whose runtime plays a script of docs/scripted.md. The runtime may be anything that
+can play it: the script in process, a child, a fake provider.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -35,8 +36,9 @@ HAS_MODES = {
 }
 
 
-class BackendContract:
-    """Inherit as `class TestX(BackendContract)` and define `open`; `tools` has a setup whose cwd exists."""
+class TurnContract:
+    """What holds for every kind. Inherit as `class TestX(TurnContract)` and define `open`; `tools` has a setup whose
+    cwd exists."""
 
     pytestmark = pytest.mark.anyio
 
@@ -65,14 +67,6 @@ class BackendContract:
             shown_at_the_end = "".join(client.texts)
 
         assert shown_at_the_end == "one two three"
-
-    async def test_a_finished_turn_carries_the_runtimes_own_answer(self, tools, client):
-        """Usage and `_meta` pass on to the frontend as they came."""
-        script = {"turns": [[{"do": "say", "text": "x"}, {"do": "end", "stopReason": "max_tokens", "meta": {"a": 1}}]]}
-        async with self._opened(script, tools) as backend:
-            finished = await backend.run(turn(), client)
-
-        assert (finished.stop_reason, plain(finished.answer).get("_meta")) == ("max_tokens", {"a": 1})
 
     async def test_an_error_of_the_runtime_is_a_failure_with_a_kind(self, tools, client):
         """The machine decides by kind what is tried next."""
@@ -132,6 +126,80 @@ class BackendContract:
 
         assert "".join(again.texts) == "one two three"
 
+    async def test_two_turns_are_turns_of_one_session(self, tools, client):
+        """The runtime remembers: only what it has not seen is handed over to it."""
+        async with self._opened(COUNTS, tools) as backend:
+            await backend.run(turn(), client)
+            await backend.run(turn(), client)
+
+        assert client.texts == ["first", "second"]
+
+    async def test_words_said_before_a_death_are_shown(self, tools, client):
+        """What the runtime wrote before it died is still in the pipe, and counts as output."""
+        async with self._opened(DIES, tools) as backend:
+            with pytest.raises(BackendFailure):
+                await backend.run(turn(), client)
+
+        assert client.texts == ["last words"]
+
+    async def test_the_phases_of_opening_come_in_order(self, tools):
+        """Each phase has a limit of its own."""
+        async with self._opened(ANSWERS, tools):
+            pass
+
+        assert tools.phases == ["starting", "opening"]
+
+    async def test_submitted_is_said_before_anything_is_shown(self, tools, client):
+        """Under the commit point `submitted` nobody re-runs a prompt that a runtime may have read."""
+        async with self._opened(ANSWERS, tools) as backend:
+            await backend.run(turn(), client)
+
+        assert (client.story[0], len(client.phases)) == (("reached", "submitted"), 1)
+
+    async def test_a_backend_without_a_session_only_introduces_itself(self, tmp_path):
+        """Before the first session a frontend is told what the primary can do, and nothing more is started."""
+        tools = FakeTools()
+        async with self._opened(ANSWERS, tools) as backend:
+            introduced = plain(backend.about.initialized)
+
+        assert (introduced.get("protocolVersion"), tools.phases) == (1, ["starting"])
+
+    async def test_a_method_that_the_runtime_does_not_know_is_method_not_found(self, tools):
+        """ACP v1, extensibility: an unknown request is answered with -32601."""
+        async with self._opened(HAS_MODES, tools) as backend:
+            with pytest.raises(RpcError) as raised:
+                await backend.call("_test/unknown", {})
+
+        assert raised.value.code == -32601
+
+    @asynccontextmanager
+    async def _opened(self, script: Script, tools: FakeTools) -> AsyncIterator[Backend]:
+        with anyio.fail_after(DEADLINE_S):
+            async with self.open(script, tools) as backend:
+                yield backend
+
+    async def _cancel_politely(self, client: FakeClient, asked: CancelAsked) -> None:
+        await client.until(lambda heard: bool(heard.updates))
+        asked.set()
+
+    async def _cancel_when_it_speaks(self, backend: Backend, client: FakeClient) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(backend.run, turn(), client)
+            await client.until(lambda heard: bool(heard.updates))
+            tasks.cancel_scope.cancel()
+
+
+class BackendContract(TurnContract):
+    """What holds for runtimes beside: they ask, can die, have methods of their own and speak between turns."""
+
+    async def test_a_finished_turn_carries_the_runtimes_own_answer(self, tools, client):
+        """Usage and `_meta` pass on to the frontend as they came."""
+        script = {"turns": [[{"do": "say", "text": "x"}, {"do": "end", "stopReason": "max_tokens", "meta": {"a": 1}}]]}
+        async with self._opened(script, tools) as backend:
+            finished = await backend.run(turn(), client)
+
+        assert (finished.stop_reason, plain(finished.answer).get("_meta")) == ("max_tokens", {"a": 1})
+
     async def test_the_answer_to_a_request_goes_back_to_the_runtime(self, tools):
         """A permission that is granted must reach who asked for it."""
         allow = {"outcome": {"outcome": "selected", "optionId": "allow"}}
@@ -157,14 +225,6 @@ class BackendContract:
 
         assert finished.stop_reason == "end_turn"
 
-    async def test_two_turns_are_turns_of_one_session(self, tools, client):
-        """The runtime remembers: only what it has not seen is handed over to it."""
-        async with self._opened(COUNTS, tools) as backend:
-            await backend.run(turn(), client)
-            await backend.run(turn(), client)
-
-        assert client.texts == ["first", "second"]
-
     async def test_a_runtime_that_dies_in_a_turn_is_a_crash(self, tools, client):
         """A dead runtime is not a finished turn."""
         async with self._opened(DIES, tools) as backend:
@@ -172,14 +232,6 @@ class BackendContract:
                 await backend.run(turn(), client)
 
         assert raised.value.failure.kind == FailureKind.CRASHED
-
-    async def test_words_said_before_a_death_are_shown(self, tools, client):
-        """What the runtime wrote before it died is still in the pipe, and counts as output."""
-        async with self._opened(DIES, tools) as backend:
-            with pytest.raises(BackendFailure):
-                await backend.run(turn(), client)
-
-        assert client.texts == ["last words"]
 
     async def test_gone_tells_why_the_runtime_died(self, tools, client):
         """The session must learn of a death between turns too, and its log wants the reason."""
@@ -198,20 +250,6 @@ class BackendContract:
             with pytest.raises(BackendFailure):
                 await backend.run(turn(), client)
 
-    async def test_the_phases_of_opening_come_in_order(self, tools):
-        """Each phase has a limit of its own."""
-        async with self._opened(ANSWERS, tools):
-            pass
-
-        assert tools.phases == ["starting", "opening"]
-
-    async def test_submitted_is_said_before_anything_is_shown(self, tools, client):
-        """Under the commit point `submitted` nobody re-runs a prompt that a runtime may have read."""
-        async with self._opened(ANSWERS, tools) as backend:
-            await backend.run(turn(), client)
-
-        assert (client.story[0], len(client.phases)) == (("reached", "submitted"), 1)
-
     async def test_what_comes_after_the_answer_belongs_to_no_attempt(self, tools, client):
         """A late title must reach the session, and must not speak for a turn that has its answer."""
         async with self._opened(SPEAKS_LATE, tools) as backend:
@@ -219,14 +257,6 @@ class BackendContract:
             await tools.between.until(lambda between: "session_info_update" in kinds(between))
 
         assert "session_info_update" not in kinds(client)
-
-    async def test_a_backend_without_a_session_only_introduces_itself(self, tmp_path):
-        """Before the first session a frontend is told what the primary can do, and nothing more is started."""
-        tools = FakeTools()
-        async with self._opened(ANSWERS, tools) as backend:
-            introduced = plain(backend.about.initialized)
-
-        assert (introduced.get("protocolVersion"), tools.phases) == (1, ["starting"])
 
     async def test_a_call_is_answered_by_the_runtime(self, tools):
         """Extension methods are the runtime's own business."""
@@ -248,30 +278,6 @@ class BackendContract:
                 await backend.call("session/set_mode", {"sessionId": raw("x"), "modeId": raw("nowhere")})
 
         assert raised.value.code == -32602
-
-    async def test_a_method_that_the_runtime_does_not_know_is_method_not_found(self, tools):
-        """ACP v1, extensibility: an unknown request is answered with -32601."""
-        async with self._opened(HAS_MODES, tools) as backend:
-            with pytest.raises(RpcError) as raised:
-                await backend.call("_test/unknown", {})
-
-        assert raised.value.code == -32601
-
-    @asynccontextmanager
-    async def _opened(self, script: Script, tools: FakeTools) -> AsyncIterator[Backend]:
-        with anyio.fail_after(DEADLINE_S):
-            async with self.open(script, tools) as backend:
-                yield backend
-
-    async def _cancel_politely(self, client: FakeClient, asked: CancelAsked) -> None:
-        await client.until(lambda heard: bool(heard.updates))
-        asked.set()
-
-    async def _cancel_when_it_speaks(self, backend: Backend, client: FakeClient) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(backend.run, turn(), client)
-            await client.until(lambda heard: bool(heard.updates))
-            tasks.cancel_scope.cancel()
 
     async def _answer(self, client: FakeClient, result: object) -> None:
         await client.until(lambda heard: bool(heard.questions))

@@ -1,0 +1,255 @@
+"""The `openai` kind against servers that speak Chat Completions, healthy and odd."""
+
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+import backends.openai as kind
+from acp_broker.contract import TurnRequest
+from acp_broker.core.failures import FailureKind
+from acp_broker.core.handoff import Said
+from acp_broker.core.history import Exchange
+from acp_broker.core.names import TurnId
+from acp_broker.errors import BackendFailure
+from backends.openai import OpenAIConfig
+from tests.backends.contract import TurnContract
+from tests.support.chat_player import ended, playing, said
+from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup, turn
+
+pytestmark = pytest.mark.anyio
+
+WORDS = {"do": "say", "text": "a duck"}
+
+
+def settings(url: str, **members: object) -> OpenAIConfig:
+    return msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m", **members}, OpenAIConfig)
+
+
+class TestOpenAI(TurnContract):
+    @asynccontextmanager
+    async def open(self, script, tools):
+        async with playing(script.get("turns", [[]])) as server, kind.open(settings(server.url), tools) as backend:
+            yield backend
+
+
+@pytest.fixture
+def tools(tmp_path):
+    return FakeTools(setup=setup(str(tmp_path)), environment={})
+
+
+@pytest.fixture
+def client():
+    return FakeClient()
+
+
+def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
+    async def told(_limit: int) -> tuple[Exchange, ...]:
+        return past
+
+    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
+
+
+async def run(tools, client, *steps, order=None, **members):
+    """How the turn ended, and the server that it was played by."""
+    async with playing([list(steps)]) as server, kind.open(settings(server.url, **members), tools) as backend:
+        return await backend.run(order or turn(), client), server
+
+
+async def failure(tools, client, *steps, order=None, **members):
+    with pytest.raises(BackendFailure) as raised:
+        await run(tools, client, *steps, order=order, **members)
+    return raised.value.failure
+
+
+def stream(*parts: bytes) -> dict:
+    return {"do": "raw", "text": b"".join(parts).decode()}
+
+
+async def test_words_and_thoughts_are_two_messages(tools, client):
+    """A frontend shows them apart, and joins what has one id."""
+    await run(tools, client, {"do": "think", "text": "hm"}, WORDS, {"do": "say", "text": "!"})
+    ids = {update.kind: update.message_id for update in client.updates}
+
+    assert (2, {"agent_thought_chunk", "agent_message_chunk"}) == (len(set(ids.values())), set(ids))
+
+
+async def test_usage_is_in_the_answer(tools, client):
+    """In ACP's own words."""
+    finished, _ = await run(tools, client, WORDS)
+
+    assert {"totalTokens": 10, "inputTokens": 7, "outputTokens": 3} == plain(finished.answer)["usage"]
+
+
+async def test_how_full_the_context_is_is_shown_where_its_size_is_known(tools, client):
+    """A gauge without a scale helps nobody."""
+    await run(tools, client, WORDS, contextWindow=100)
+
+    assert {"sessionUpdate": "usage_update", "used": 10, "size": 100} == body(client.updates[-1])
+
+
+async def test_a_limit_of_tokens_is_max_tokens(tools, client):
+    """The answer is no failure, and it is not whole."""
+    finished, _ = await run(tools, client, WORDS, {"do": "end", "stopReason": "max_tokens"})
+
+    assert "max_tokens" == finished.stop_reason
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([said(content="a"), b"data: [DONE]\n\n"], FailureKind.SERVER_ERROR),
+        ([said(content="a"), b"data: {oops\n\n"], FailureKind.GARBLED),
+        ([said(content="a"), b'data: {"error": {"message": "Overloaded", "code": 503}}\n\n'], FailureKind.OVERLOADED),
+        ([b'data: {"error": "model requires more system memory"}\n\n'], FailureKind.SERVER_ERROR),
+        ([ended("content_filter")], FailureKind.GUARDRAIL),
+        ([ended("error")], FailureKind.SERVER_ERROR),
+        ([ended("stop")], FailureKind.EMPTY_TURN),
+        ([said(content=" \n"), ended("stop")], FailureKind.EMPTY_TURN),
+        ([b": keep-alive\n\n" * 9], FailureKind.SERVER_ERROR),
+    ],
+)
+async def test_a_stream_without_a_good_end_is_a_failure(tools, client, parts, expected):
+    """However it looks, half an answer is never reported as a whole one."""
+    found = await failure(tools, client, stream(*parts))
+
+    assert expected == found.kind
+
+
+async def test_words_that_an_error_follows_at_once_are_not_shown(tools, client):
+    """They came in one read: nothing is lost when another backend answers."""
+    await failure(tools, client, stream(said(content="a"), b'data: {"error": {"message": "no"}}\n\n'))
+
+    assert [] == client.texts
+
+
+async def test_a_filter_behind_words_is_a_refusal(tools, client):
+    """The person has read them."""
+    finished, _ = await run(tools, client, stream(said(content="a"), ended("content_filter")))
+
+    assert "refusal" == finished.stop_reason
+
+
+async def test_a_server_that_does_not_stream_is_understood(tools, client):
+    """Some answer whole, whatever they are asked for."""
+    answer = '{"choices": [{"message": {"role": "assistant", "content": "all"}, "finish_reason": "stop"}]}'
+    finished, _ = await run(tools, client, {"do": "answer", "type": "application/json", "body": answer})
+
+    assert (["all"], "end_turn") == (client.texts, finished.stop_reason)
+
+
+async def test_a_redirect_is_not_followed(tools, client):
+    """It would hand the conversation and the key to somebody whom nobody named."""
+    found = await failure(tools, client, {"do": "answer", "status": 308, "type": "text/plain", "body": ""})
+
+    assert FailureKind.UNREACHABLE == found.kind
+
+
+async def test_the_key_is_sent_to_the_provider_alone(client, tmp_path):
+    """As OpenAI wants it, and in no other place."""
+    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
+    _, server = await run(tools, client, WORDS)
+    (request,) = server.requests
+
+    assert ("Bearer key-0123456789", False) == (request.headers["authorization"], b"key-0123456789" in request.body)
+
+
+async def test_without_a_key_none_is_sent(tools, client):
+    """Local servers take none."""
+    _, server = await run(tools, client, WORDS)
+
+    assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_provider_that_needs_a_key_is_not_asked_without(tools):
+    """Nobody waits for a refusal that is certain."""
+    entry = msgspec.convert({"kind": "openai", "preset": "openai", "model": "m"}, OpenAIConfig)
+    with pytest.raises(BackendFailure) as raised:
+        async with kind.open(entry, tools):
+            pass
+
+    assert FailureKind.AUTH_MISSING == raised.value.failure.kind
+
+
+async def test_a_key_with_a_line_break_is_told(client, tmp_path):
+    """It would end the header, and begin another."""
+    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key\nx-evil: 1")
+    found = await failure(tools, client, WORDS)
+
+    assert FailureKind.AUTH_MISSING == found.kind
+
+
+async def test_history_is_a_conversation(tools, client):
+    """With the system prompt before it, and the prompt behind."""
+    past = Exchange(raw([{"type": "text", "text": "what is it?"}]), Said(TurnId("t"), "what is it?", "a duck"))
+    order = prompted([{"type": "text", "text": "sure?"}], (past,))
+    _, server = await run(tools, client, WORDS, order=order, system="Be brief.")
+
+    assert [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "what is it?"},
+        {"role": "assistant", "content": "a duck"},
+        {"role": "user", "content": "sure?"},
+    ] == server.messages[0]
+
+
+async def test_content_is_mapped_as_the_api_allows(tools, client):
+    """Images, audio, embedded text, links."""
+    blocks = [
+        {"type": "text", "text": "look"},
+        {"type": "image", "data": "aW1n", "mimeType": "image/png"},
+        {"type": "audio", "data": "d2F2", "mimeType": "audio/wav"},
+        {"type": "resource", "resource": {"uri": "file:///a.txt", "text": "inside"}},
+        {"type": "resource_link", "uri": "file:///b.txt", "name": "b.txt"},
+    ]
+    _, server = await run(tools, client, WORDS, order=prompted(blocks))
+
+    assert [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aW1n"}},
+        {"type": "input_audio", "input_audio": {"data": "d2F2", "format": "wav"}},
+        {"type": "text", "text": '<resource uri="file:///a.txt">\ninside\n</resource>'},
+        {"type": "text", "text": "[link: b.txt file:///b.txt]"},
+    ] == server.messages[0][0]["content"]
+
+
+async def test_what_the_api_has_no_place_for_is_unsupported(tools, client):
+    """Another backend may take it; this one must not answer without having seen it."""
+    block = {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "UEs=", "mimeType": "application/zip"}}
+    found = await failure(tools, client, WORDS, order=prompted([block]))
+
+    assert FailureKind.UNSUPPORTED == found.kind
+
+
+@pytest.mark.parametrize(("preset", "name"), [("openai", "max_completion_tokens"), ("vllm", "max_tokens")])
+async def test_the_limit_of_an_answer_is_named_as_the_server_knows_it(client, tmp_path, preset, name):
+    """OpenAI's newer models refuse the older name."""
+    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
+    _, server = await run(tools, client, WORDS, preset=preset, maxTokens=5)
+
+    assert 5 == msgspec.json.decode(server.requests[0].body)[name]
+
+
+async def test_connections_are_kept(tools, client):
+    """The second turn pays for no handshake."""
+    async with playing([[WORDS]]) as server, kind.open(settings(server.url), tools) as backend:
+        await backend.run(turn(), client)
+        await backend.run(turn(), client)
+        connections = server.connections
+
+    assert (1, 2) == (connections, len(server.requests))
+
+
+@pytest.mark.parametrize(
+    ("members", "said_of_it"),
+    [
+        ({"model": "m"}, "write a `preset`"),
+        ({"preset": "vllm"}, "write the `model`"),
+        ({"baseUrl": "ftp://host", "model": "m"}, "expected an address"),
+        ({"baseUrl": "https://me:secret@host/v1", "model": "m"}, "a password in it"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused(members, said_of_it):
+    """At the start, in words that say what to write."""
+    with pytest.raises(msgspec.ValidationError, match=said_of_it):
+        msgspec.convert({"kind": "openai", **members}, OpenAIConfig)
