@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 from msgspec import Struct
 
-from acp_broker.auth.aside import aside
+from acp_broker.auth.aside import aside, look_names_up_aside
 from acp_broker.core import retry_after
 from acp_broker.core.redact import plain
 from acp_broker.errors import AuthUnavailable, Unresolved
@@ -107,6 +107,7 @@ async def _send(
 ) -> Reply:
     import httpx2  # noqa: PLC0415
 
+    look_names_up_aside()
     host = urlsplit(url).hostname or "nobody"
     limit = httpx2.Timeout(limits.read_s, connect=limits.connect_s)
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "acp-broker", **headers}

@@ -18,14 +18,20 @@ from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
-# Asks a server whose authorities are a pipe that nobody writes to, and ends.
+# Asks a server, whose name is never found, and ends.
 _ASKS = """
-import asyncio
+import asyncio, socket, sys, time
 from acp_broker.auth.exchange import Limits, post
 from acp_broker.errors import AuthUnavailable
+looks_up = socket.getaddrinfo
+def hangs(host, *rest, **named):
+    if host in ("hangs.test", b"hangs.test"):
+        time.sleep(600)
+    return looks_up(host, *rest, **named)
+socket.getaddrinfo = hangs
 async def ask():
     try:
-        await post("https://127.0.0.1:1/token", {}, limits=Limits(total_s=0.2))
+        await post(sys.argv[1], {}, limits=Limits(total_s=0.2))
     except AuthUnavailable as error:
         print(error, flush=True)
 asyncio.run(ask())
@@ -52,16 +58,24 @@ def test_authorities_that_cannot_be_read_do_not_hold_up_the_end(tmp_path: Path) 
     """Neither do those on a disk that does not answer."""
     pipe = tmp_path / "authorities"
     os.mkfifo(pipe)
-    done = subprocess.run(
-        [sys.executable, "-c", _ASKS],
-        env={**os.environ, "SSL_CERT_FILE": str(pipe)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+
+    assert (0, "127.0.0.1 gave no answer within 0.2 s\n", "") == _asked(
+        "https://127.0.0.1:1/token", SSL_CERT_FILE=str(pipe)
     )
 
-    assert (0, "127.0.0.1 gave no answer within 0.2 s\n", "") == (done.returncode, done.stdout, done.stderr)
+
+def test_a_name_that_is_never_found_does_not_hold_up_the_end() -> None:
+    """Where the network is gone a resolver takes half a minute to say so."""
+    assert (0, "hangs.test gave no answer within 0.2 s\n", "") == _asked("http://hangs.test/token", no_proxy="*")
+
+
+def _asked(url: str, **environ: str) -> tuple[int, str, str]:
+    """How a process ends that asks there, and what it says."""
+    command = [sys.executable, "-c", _ASKS, url]
+    done = subprocess.run(
+        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_a_look_for_a_login_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,15 @@ def test_nobody_is_logged_in_before_a_login_and_after_a_logout(tmp_path: Path) -
     assert first.generation <= second.generation
 
 
+def test_a_logout_leaves_nothing_that_a_dead_writer_had_ready(tmp_path: Path) -> None:
+    """Else the next one who looks would be logged in again."""
+    ours, held = claimed(tmp_path)
+    _ready(ours.path(WORK), replace(held.stored, generation=held.stored.generation + 1))
+    ours.remove(WORK)
+
+    assert logins(tmp_path).claim(WORK, never, "renewing the login") is None
+
+
 def test_names_that_differ_in_case_are_two_logins(tmp_path: Path) -> None:
     """Some disks do not tell them apart."""
     found = {logins(tmp_path).path(ProfileId(name)).name.lower() for name in ("work", "Work", "WORK")}

@@ -6,9 +6,10 @@ import hashlib
 import socket
 from urllib.parse import parse_qsl, urlsplit
 
+import anyio
 import pytest
 
-from acp_broker.auth import loopback
+from acp_broker.auth import landing, loopback
 from acp_broker.auth.loopback import Browser
 from acp_broker.auth.oauth import Client, Endpoint
 from acp_broker.clock import SystemClock
@@ -174,6 +175,16 @@ async def test_a_visitor_that_says_nothing_holds_nobody_up(begin) -> None:
     writer.close()
 
     assert "200" == status(page)
+
+
+async def test_a_visitor_that_says_nothing_is_sent_away(begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is on this machine could else use up our descriptors."""
+    monkeypatch.setattr(landing, "_REQUEST_S", 0.05)
+    login, _ = await begin()
+    with anyio.fail_after(20):
+        heard = await login.say(b"GET /call")
+
+    assert "" == heard
 
 
 async def test_a_code_is_used_once(begin) -> None:

@@ -232,7 +232,7 @@ async def test_an_error_that_nobody_knows_passes_too() -> None:
 async def test_a_server_that_repeats_what_it_was_told_gives_nothing_away(code: str) -> None:
     """Some quote the question, credentials and all."""
     pair = base64.b64encode(b"me:cl13nt-s3cret").decode()
-    said_back = f"old-refresh of Basic {pair} (cl13nt-s3cret)"
+    said_back = f"old-refresh of Basic {pair} ({pair}: cl13nt-s3cret)"
     async with token_server(said({"error": code, "error_description": said_back}, 400)) as server:
         with pytest.raises((AuthRejected, AuthUnavailable)) as raised:
             await source(server, Client("me", secret("cl13nt-s3cret"))).refresh(OLD)

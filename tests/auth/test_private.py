@@ -111,3 +111,15 @@ def test_what_a_dead_writer_had_ready_is_on_the_disk_before_it_is_in_place(
     private.put(ready, path)
 
     assert [("login.json.new", False), (tmp_path.name, True)] == synced
+
+
+def test_a_file_of_somebody_else_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who made it would say who we are."""
+    path = tmp_path / "login.json"
+    path.touch(mode=0o600)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    with pytest.raises(StoreError) as caught:
+        private.read(path)
+    assert f"{path} belongs to uid {owner}: sudo chown {owner + 1} {path}" == str(caught.value)

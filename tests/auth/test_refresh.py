@@ -482,6 +482,15 @@ async def test_a_token_that_was_refused_is_renewed_unless_it_is_new(tmp_path: Pa
         assert (False, True, "a1") == (young, old, await it.access())
 
 
+async def test_a_token_from_the_future_is_not_young(tmp_path: Path) -> None:
+    """The clock was set back since: the token may be as old as any, and would be believed until the clock is there."""
+    async with room(tmp_path) as it:
+        it.put(LIFE_S + 100.0)
+        login = await it.refresher.tokens(WORK, it.source, LONG_S)
+
+        assert (True, "a1") == (it.refresher.distrust(login), await it.access())
+
+
 async def test_who_was_given_a_token_learns_that_it_is_spent_or_outdated(tmp_path: Path) -> None:
     """An agent has it for life, in its environment."""
     async with room(tmp_path) as it:
