@@ -37,7 +37,7 @@ class OpenAI:
     """contract.Backend. It has no process that could die, and no memory but the session's log."""
 
     def __init__(self, settings: OpenAIConfig, tools: Tools, client: Client, headers: Mapping[str, str]) -> None:
-        self.about = about(settings, settings.preset or "openai", settings.model or "Chat Completions", tools.setup)
+        self.about = about(settings, settings.preset or "openai", _title(settings), tools.setup)
         self._settings = settings
         self._clock = tools.clock
         self._client = client
@@ -74,6 +74,11 @@ class OpenAI:
     def _spent(self, usage: Usage) -> float:
         self._cost += usage.cost or 0.0
         return self._cost
+
+
+def _title(settings: OpenAIConfig) -> str:
+    model, where = settings.model or "its model", settings.preset or settings.url
+    return f"{model} at {where}"
 
 
 def _headers(settings: OpenAIConfig, tools: Tools) -> Mapping[str, str]:

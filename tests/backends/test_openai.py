@@ -2,11 +2,12 @@
 
 from contextlib import asynccontextmanager
 
+import anyio
 import msgspec
 import pytest
 
 import backends.openai as kind
-from acp_broker.contract import TurnRequest
+from acp_broker.contract import CancelAsked, TurnRequest
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
@@ -15,7 +16,7 @@ from acp_broker.errors import BackendFailure
 from backends.openai import OpenAIConfig
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import ended, playing, said
-from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, raw, setup, turn
 
 pytestmark = pytest.mark.anyio
 
@@ -238,6 +239,23 @@ async def test_connections_are_kept(tools, client):
         connections = server.connections
 
     assert (1, 2) == (connections, len(server.requests))
+
+
+async def test_a_cancel_closes_the_stream(tools, client):
+    """Somebody pays for what is written and not read."""
+    asked = CancelAsked()
+    with anyio.fail_after(DEADLINE_S):
+        async with (
+            playing([[WORDS, {"do": "stall"}]]) as server,
+            kind.open(settings(server.url), tools) as backend,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(backend.run, turn(cancel_asked=asked), client)
+            await client.until(lambda heard: bool(heard.texts))
+            asked.set()
+            await server.left.wait()
+
+    assert ["a duck"] == client.texts
 
 
 @pytest.mark.parametrize(

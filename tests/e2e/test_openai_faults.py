@@ -9,6 +9,7 @@ import backends.openai as kind
 from acp_broker.core.turnrules import Limits
 from backends.openai import OpenAIConfig
 from tests.support.answered import listening
+from tests.support.chat_player import playing
 from tests.support.harness import house
 from tests.support.provider import Pace, provider
 
@@ -142,6 +143,22 @@ async def test_silence_before_the_first_word_is_given_up(tmp_path, fault, after_
         await editor.until_answered(turn)
 
     assert (False, SWITCHED, ["primary silent", "spare"]) == (is_early, turn.words, turn.attempts)
+
+
+async def test_keep_alives_are_no_first_word(tmp_path):
+    """A proxy that says every second that it still waits must not hold the chain up."""
+    waits = [{"do": "raw", "text": ": OPENROUTER PROCESSING\n\n" * 3}, {"do": "stall"}]
+    async with (
+        playing([waits]) as server,
+        house(tmp_path, limits=PROVIDER, primary=chat(server.url.removesuffix("/v1")), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        turn = editor.start(await editor.new())
+        await server.stalled.wait()
+        await home.clock.advance(61)
+        await editor.until_answered(turn)
+
+    assert (SWITCHED, ["primary silent", "spare"]) == (turn.words, turn.attempts)
 
 
 async def test_silence_behind_words_is_an_error(tmp_path):

@@ -26,6 +26,9 @@ class ChatPlayer:
     def __init__(self, turns: Sequence[Sequence[Step]]) -> None:
         self.requests: list[Request] = []
         self.connections = 0
+        # Set by `stall`, and when a client has gone away.
+        self.stalled = anyio.Event()
+        self.left = anyio.Event()
         self._turns = turns
         self._door = Door()
 
@@ -48,12 +51,12 @@ class ChatPlayer:
     async def _talk(self, sock: socket.socket) -> None:
         self.connections += 1
         try:
-            wire = Wire(sock)
+            wire = Wire(sock, self.stalled.set)
             while True:
                 self.requests.append(await wire.request())
                 await self._play(wire, self._turns[min(len(self.requests), len(self._turns)) - 1])
         except Gone:
-            pass
+            self.left.set()
         finally:
             sock.close()
 

@@ -1,0 +1,35 @@
+"""Server-sent events, in whatever pieces they come."""
+
+import pytest
+
+from acp_broker.errors import WireError
+from backends.http.sse import Event, EventStream
+
+STREAM = b"\xef\xbb\xbf: hello\r\nevent: ping\r\ndata: {}\r\n\r\ndata: a\ndata:b\n\nid: 7\n\rdata: last\r\r"
+EVENTS = [Event("ping", b"{}"), Event("", b"a\nb"), Event("", b"last")]
+
+
+@pytest.mark.parametrize("size", range(1, len(STREAM) + 1))
+def test_events_are_the_same_in_pieces_of_any_size(size):
+    """A read ends where the network likes: between CR and LF, in the middle of a byte order mark."""
+    stream = EventStream()
+    pieces = [STREAM[start : start + size] for start in range(0, len(STREAM), size)]
+
+    assert EVENTS == [event for piece in [*pieces, b"\n"] for event in stream.feed(piece)]
+
+
+def test_an_event_that_is_not_whole_is_none():
+    """WHATWG HTML, 9.2.6: what the end of the stream cuts off is dropped."""
+    assert [] == EventStream().feed(b"data: half\n")
+
+
+def test_comments_are_no_events():
+    """Keep-alives say nothing."""
+    assert [] == EventStream().feed(b": OPENROUTER PROCESSING\n\n" * 3)
+
+
+@pytest.mark.parametrize("flood", [b"data: " + b"x" * 100, b"data: xxxxxxxxxx\n" * 9])
+def test_an_event_without_an_end_is_refused(flood):
+    """Memory is not the provider's to fill."""
+    with pytest.raises(WireError):
+        EventStream(max_event_bytes=64).feed(flood)

@@ -1,0 +1,66 @@
+"""Kind `openai` from config.json to the wire: a whole process, a key that is in no variable, and no other place."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from tests.auth.programs import kept
+from tests.support.broker import BrokerProcess, chain
+from tests.support.chat_player import playing
+from tests.support.provider import Pace, provider
+
+pytestmark = pytest.mark.anyio
+
+CANARY = "canary-8c1fd3a977"
+SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
+
+
+def configured(folder: Path, url: str) -> dict:
+    primary = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model", "auth": "work"}
+    provider = {"source": "file", "path": str(kept(folder, json.dumps({"key": CANARY})))}
+    profile = {"type": "api_key", "key": {"source": "file", "provider": "kept", "id": "/key"}}
+    return {
+        **chain(primary=primary, spare=SPARE),
+        "auth": {"profiles": {"work": profile}},
+        "secrets": {"providers": {"kept": provider}},
+    }
+
+
+def one_turn(folder: Path, config: dict) -> dict:
+    """The answer to a prompt."""
+    with BrokerProcess(folder, config) as broker:
+        return broker.prompt(broker.open(), "hello").reply
+
+
+async def test_a_key_goes_to_the_provider_and_nowhere_else(tmp_path):
+    """No variable is named for it: no child is to have it."""
+    async with provider("alpha beta", pace=Pace(0.002, 0.02)) as server:
+        config = configured(tmp_path, server.url)
+        reply = await to_thread.run_sync(partial(one_turn, tmp_path, config))
+    (asked,) = server.asked("chat")
+
+    assert ("end_turn", f"Bearer {CANARY}") == (reply["result"]["stopReason"], asked.headers["authorization"])
+
+
+async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
+    """Providers repeat what they refuse: it must get into no log, no error and no session."""
+    refusal = {"do": "fail", "message": f"Incorrect API key provided: {CANARY}."}
+    async with playing([[refusal]]) as server:
+        config = configured(tmp_path, server.url.removesuffix("/v1"))
+        reply = await to_thread.run_sync(partial(one_turn, tmp_path, config))
+        found = [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+    assert (False, 1) == (CANARY in json.dumps(reply), len(found))
+
+
+def test_nothing_of_http_is_loaded_before_it_is_opened():
+    """A quarter of a second, for those alone who use it."""
+    code = "import sys, backends.openai; print(sorted(sys.modules.keys() & {'httpx2', 'backends.http.client'}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert "[]" == loaded.strip()
