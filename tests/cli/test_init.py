@@ -145,6 +145,18 @@ def test_a_file_may_be_named(
     capsys.readouterr()
 
 
+def test_a_place_that_nobody_may_look_at_is_said(
+    pair: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is too long stands for a folder of somebody else's: both cannot be looked at."""
+    for name in ("HOME", "PATH", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, pair.environ[name])
+
+    assert 1 == main(["init", "--config", str(tmp_path / ("a" * 300))])
+
+    assert "acp-broker: cannot write " in capsys.readouterr().err
+
+
 def test_on_an_empty_machine_it_says_what_to_install(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     """One command for each agent; nothing is written."""
     status, out, _ = run(machine, capsys)

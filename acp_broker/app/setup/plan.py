@@ -8,7 +8,7 @@ from msgspec import Struct
 from acp_broker.app.setup.choosing import MOST, Chosen, chosen, servers_left
 from acp_broker.app.setup.finding import Agent, found
 from acp_broker.app.setup.servers import Server
-from acp_broker.app.setup.writing import document
+from acp_broker.app.setup.writing import document, is_there
 from backends.acp.row import Row
 from backends.acp.rows import known as known_rows
 
@@ -69,7 +69,7 @@ async def planned(
     chain, beyond = everybody[:MOST], everybody[MOST:]
     return Plan(
         file=str(file),
-        is_there=_is_there(file),
+        is_there=is_there(file),
         agents=tuple(_here(one) for one in here.agents if one.program is not None or one.login.files),
         servers=here.servers,
         idle=tuple(server.name for server in servers_left(here, chain)),
@@ -79,11 +79,6 @@ async def planned(
         install=tuple(_advised(here.agents)),
         config=document(chain, beyond) if chain else None,
     )
-
-
-def _is_there(file: Path) -> bool:
-    """A link that leads nowhere is somebody's too."""
-    return file.is_symlink() or file.exists()
 
 
 def _variables(chain: Sequence[Chosen]) -> Iterator[str]:

@@ -48,6 +48,11 @@ def _on_one_line(flat: str) -> str:
     return line if len(line) <= _WIDTH else flat
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is; a link that leads nowhere is somebody's too. Where nobody may look, `write` says so."""
+    return os.path.lexists(path)
+
+
 def write(path: Path, content: str) -> None:
     """Put it there, for its owner alone. Raises UsageError where something is there already, or nothing can be."""
     try:
@@ -55,7 +60,7 @@ def write(path: Path, content: str) -> None:
             path.parent.mkdir(mode=0o700, parents=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if path.is_symlink() or path.exists():
+        if is_there(path):
             raise UsageError(f"{path} is there already, and stays as it is") from error
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     try:
