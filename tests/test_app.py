@@ -166,6 +166,19 @@ async def test_a_credential_among_a_backends_own_variables_is_nobody_elses(tmp_p
     assert {"EDITOR": "ed"} == environment
 
 
+async def test_what_the_broker_itself_is_known_by_is_no_agents(tmp_path):
+    """With either one could ask for more in the user's name: at the token server, or at the broker."""
+    login = {"type": "oauth", "clientId": "me", "tokenUrl": "https://id.test/token", "clientSecret": "${CLIENT}"}
+    config = {
+        **chain(a={"auth": "work"}),
+        "auth": {"profiles": {"work": login}},
+        "frontends": {"websocket": {"token": "${SERVE}"}},
+    }
+    users = {"CLIENT": "c", "SERVE": "s", "PATH": "/bin"}
+
+    assert {"PATH": "/bin"} == await environment_of(policy(tmp_path, config).runtimes[A], users)
+
+
 async def test_a_strict_environment_holds_the_profiles_credential(tmp_path):
     """`envPolicy: strict` keeps out what is the user's, not what config gives to this very backend."""
     config = {**chain(a={}), "auth": profiles(work="WORK_KEY")}

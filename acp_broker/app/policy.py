@@ -135,10 +135,15 @@ def _variables(config: Config, name: BackendId) -> set[str]:
 
 
 def _brokers_own(config: Config) -> set[str]:
-    """The variables with which the broker itself says who it is to token servers: no child has a use for them."""
+    """The variables that are between the broker and token servers, or its clients: no child has a use for them.
+
+    With the token of the WebSocket an agent could speak to the broker as the user does.
+    """
     oauth = (profile for profile in config.auth.profiles.values() if isinstance(profile, OAuthProfile))
-    secrets = (reference(profile.client_secret) for profile in oauth if profile.client_secret is not None)
-    return {secret.id for secret in secrets if isinstance(secret, EnvSecret)}
+    websocket = config.frontends.websocket
+    secrets = [profile.client_secret for profile in oauth] + [websocket.token if websocket is not None else None]
+    found = [reference(secret) for secret in secrets if secret is not None]
+    return {secret.id for secret in found if isinstance(secret, EnvSecret)}
 
 
 def _limits(limits: ConfigLimits) -> Limits:

@@ -71,7 +71,11 @@ def _slower_s(answer: Refusal) -> float:
     if answer.code in _OVER:
         raise AuthRejected(_OVER[answer.code], code=answer.code)
     if answer.code not in ("authorization_pending", "slow_down"):
-        raise answer.error()
+        error = answer.error()
+        if isinstance(error, AuthRejected) and error.is_final:
+            # The code, not a login that is stored.
+            error = AuthRejected(f"{answer.host} refuses the code of this login: {answer.said}", code=answer.code)
+        raise error
     return _SLOWER_S if answer.code == "slow_down" else 0.0
 
 

@@ -21,17 +21,19 @@ pytestmark = pytest.mark.anyio
 # Asks a server, whose name is never found, and ends.
 _ASKS = """
 import asyncio, socket, sys, time
+import httpx2
 from acp_broker.auth.exchange import Limits, post
 from acp_broker.errors import AuthUnavailable
 looks_up = socket.getaddrinfo
 def hangs(host, *rest, **named):
     if host in ("hangs.test", b"hangs.test"):
+        print("looked up", flush=True)
         time.sleep(600)
     return looks_up(host, *rest, **named)
 socket.getaddrinfo = hangs
 async def ask():
     try:
-        await post(sys.argv[1], {}, limits=Limits(total_s=0.2))
+        await post(sys.argv[1], {}, limits=Limits(total_s=1.0))
     except AuthUnavailable as error:
         print(error, flush=True)
 asyncio.run(ask())
@@ -59,14 +61,16 @@ def test_authorities_that_cannot_be_read_do_not_hold_up_the_end(tmp_path: Path) 
     pipe = tmp_path / "authorities"
     os.mkfifo(pipe)
 
-    assert (0, "127.0.0.1 gave no answer within 0.2 s\n", "") == _asked(
+    assert (0, "127.0.0.1 gave no answer within 1 s\n", "") == _asked(
         "https://127.0.0.1:1/token", SSL_CERT_FILE=str(pipe)
     )
 
 
 def test_a_name_that_is_never_found_does_not_hold_up_the_end() -> None:
     """Where the network is gone a resolver takes half a minute to say so."""
-    assert (0, "hangs.test gave no answer within 0.2 s\n", "") == _asked("http://hangs.test/token", no_proxy="*")
+    assert (0, "looked up\nhangs.test gave no answer within 1 s\n", "") == _asked(
+        "http://hangs.test/token", no_proxy="*"
+    )
 
 
 def _asked(url: str, **environ: str) -> tuple[int, str, str]:

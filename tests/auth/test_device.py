@@ -109,6 +109,7 @@ async def test_trouble_on_the_way_ends_nothing(trouble: bytes) -> None:
         ("expired_token", "the code has run out; begin again"),
         ("invalid_client", "127.0.0.1 does not take the client: "),
         ("odd", "127.0.0.1 gives no token: odd"),
+        ("invalid_grant", "127.0.0.1 refuses the code of this login: invalid_grant"),
     ],
 )
 async def test_how_it_ends_is_said(code: str, why: str) -> None:

@@ -207,6 +207,15 @@ async def test_a_file_that_others_can_change_is_not_trusted(tmp_path: Path) -> N
     assert f"others can change {file}: chmod go-w {file}, or chown it" == await rejected(source(tmp_path, file))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_a_file_of_somebody_else_is_not_trusted(tmp_path: Path) -> None:
+    """Nor one that they can make writable whenever they like."""
+    file = kept(tmp_path, account())
+    os.chown(file, 12345, -1)
+
+    assert f"others can change {file}: chmod go-w {file}, or chown it" == await rejected(source(tmp_path, file))
+
+
 async def test_a_pipe_in_its_place_holds_nobody_up(tmp_path: Path) -> None:
     """It would be waited for without end."""
     os.mkfifo(tmp_path / "pipe", 0o600)
