@@ -16,8 +16,8 @@ from acp_broker.cli.terminal import plain
 from acp_broker.config import Config, load
 from acp_broker.errors import BrokerError
 
-_OUT = Console(highlight=False, markup=False, soft_wrap=True)
-_ERR = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_OUT = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+_ERR = Console(stderr=True, emoji=False, highlight=False, markup=False, soft_wrap=True)
 # Most agents have answered by then, and for them no line is needed.
 _PATIENCE_S = 2.0
 

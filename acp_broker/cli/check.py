@@ -29,7 +29,7 @@ from acp_broker.edge.signals import caught
 from acp_broker.errors import BrokerError
 
 CANNOT, UNUSABLE = 1, 2
-_ERR = Console(stderr=True, highlight=False, markup=False)
+_ERR = Console(stderr=True, emoji=False, highlight=False, markup=False)
 _LONGEST_ANSWER = 200
 
 

@@ -78,7 +78,7 @@ class _Shown(Struct, frozen=True):
 
 def run(environ: Mapping[str, str], scenes: Sequence[Scene] = SCENES) -> int:
     """Play every scene. 0 when all went as they must, else 1."""
-    console = Console(highlight=False, markup=False)
+    console = Console(emoji=False, highlight=False, markup=False)
     try:
         return anyio.run(_play_all, console, environ, scenes)
     except KeyboardInterrupt:

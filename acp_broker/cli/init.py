@@ -39,7 +39,9 @@ def run(path: Path | None, environ: Mapping[str, str], *, prints: bool, as_json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:
         stream = sys.stderr if prints else sys.stdout
-        console = Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else _WIDEST)
+        console = Console(
+            file=stream, emoji=False, highlight=False, markup=False, width=None if stream.isatty() else _WIDEST
+        )
         console.print(told(plan, environ, console, prints=prints), soft_wrap=True)
         if prints and plan.config is not None:
             print(text(plan.config), end="")

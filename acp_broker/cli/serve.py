@@ -15,7 +15,7 @@ from acp_broker.config import Config, load
 from acp_broker.edge.signals import caught
 from acp_broker.errors import BrokerError
 
-_ERR = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_ERR = Console(stderr=True, emoji=False, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(path: Path | None, environ: Mapping[str, str]) -> int:

@@ -75,7 +75,7 @@ def _list_json(sessions: list[Listed]) -> int:
 
 
 def _show(path: Path) -> int:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
     for turn in told(read_records(path)):
         console.print(Text(f"\n> {plain(turn.prompt)}", style="bold"))
         for tool in turn.tools:

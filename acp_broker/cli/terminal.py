@@ -18,4 +18,4 @@ def plain(text: str) -> str:
 
 def table_console() -> Console:
     """For tables on stdout. In a file or a pipe a row is one line, however long: that is where `grep` looks for it."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+    return Console(emoji=False, highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNBOUNDED)

@@ -39,6 +39,13 @@ def test_the_answer_alone_goes_to_stdout(asked) -> None:
     assert "[bold]spare[/bold] here\n" == out
 
 
+def test_what_looks_like_an_emoji_code_is_text(asked) -> None:
+    """`127.0.0.1:1234:` is an address, and a model's `:smile:` is its own."""
+    _, out, _ = asked(primary={"turns": [[{"do": "say", "text": "127.0.0.1:1234: :smile:"}]]})
+
+    assert "127.0.0.1:1234: :smile:\n" == out
+
+
 def test_the_story_goes_to_stderr(asked) -> None:
     """Who answered, and who failed before."""
     code, _, err = asked(primary=DIES, spare=SPARE)

@@ -1,0 +1,55 @@
+"""docs/providers.md says what the code does."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from acp_broker.app.kinds import kinds
+from acp_broker.config import load
+from acp_broker.core.failures import FailureKind
+from acp_broker.core.http_failures import from_http
+from backends.openai import PRESETS
+from tests.support.config import write
+
+PAGE = (Path(__file__).parents[1] / "docs" / "providers.md").read_text()
+ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("|")]
+FAILURES = {row[0]: row[1].strip("`") for row in ROWS if len(row) == 3 and row[1].startswith("`")}
+# The plain statuses of each row: not what stands in parentheses, or needs the body's words.
+STATUSES = [
+    (int(status), kind)
+    for what, kind in FAILURES.items()
+    for status in re.findall(r"\b[45]\d\d\b(?! that says so)", re.sub(r"\([^)]*\)", "", what))
+]
+
+
+def test_the_presets_are_those_of_the_code():
+    """A default that is told wrong sends prompts to nowhere."""
+    expected = [
+        [f"`{name}`", f"`{one.base_url}`", "required" if one.needs_key else "if you name one", f"`{one.max_tokens_as}`"]
+        for name, one in PRESETS.items()
+    ]
+
+    assert expected == [row for row in ROWS if row[0].strip("`") in PRESETS]
+
+
+def test_the_example_is_a_config(tmp_path):
+    """Readers paste it."""
+    (example,) = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
+    config = load(
+        kinds(), path=write(tmp_path, json.loads(example)), environ={"HOME": "/home/u", "OPENROUTER_API_KEY": "x"}
+    )
+
+    assert ("claude", ()) == (config.acp.backend, config.warnings)
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_a_status_is_the_kind_that_the_table_says(status, kind):
+    """Where the body says nothing more exact."""
+    assert kind == from_http(status, {}, b"", wall=0.0).kind.value
+
+
+def test_every_kind_of_the_table_exists():
+    """A kind that is told here is one that logs show."""
+    assert set(FAILURES.values()) <= {kind.value for kind in FailureKind}
