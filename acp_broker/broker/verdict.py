@@ -60,8 +60,7 @@ def _behind_words(turn: "Turn", attempt: "Attempt", outcome: BackendFinished) ->
     if notice:
         return notice
     # A command, known or not, may be answered without a model.
-    is_command = turn.rules.empty_is_success or slash_command(turn.prompt) is not None
-    if outcome.stop_reason != "end_turn" or is_command:
+    if outcome.stop_reason != "end_turn" or slash_command(turn.prompt) is not None:
         return None
     before, attempt.standby.usage = attempt.standby.usage, said.usage
     is_old = attempt.weighing.habits.renews_usage and attempt.standby.usage in (b"", before)

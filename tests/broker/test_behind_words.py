@@ -63,6 +63,18 @@ async def test_what_an_answer_quotes_last_is_part_of_it(tmp_path, last, habits):
     assert "end_turn" == turn.outcome
 
 
+async def test_a_notice_in_a_last_thought_is_thought_about(tmp_path):
+    """What agents tell of their provider they tell as a message."""
+    primary = Player(KNOWN)
+    thought = update("agent_thought_chunk", content={"type": "text", "text": OWN})
+    primary.plays, primary.end = [message("Fine. "), thought], ended()
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        editor = await home.editor()
+        turn = await editor.prompt(await editor.new())
+
+    assert "end_turn" == turn.outcome
+
+
 async def test_usage_vouches_for_the_last_words(tmp_path):
     """A model has finished."""
     turn = await played(tmp_path, "It printed ", GOOSE, end=ended(usage=USED))
@@ -137,6 +149,22 @@ async def test_a_command_that_asks_no_model_uses_nothing(tmp_path, counts):
         turn = await editor.prompt(session, "/compact")
 
     assert "end_turn" == turn.outcome
+
+
+async def test_a_turn_that_ran_out_of_tokens_tells_so_itself(tmp_path):
+    """Its end is none that hides a failure."""
+    primary = Player(Habits(renews_usage=True))
+    primary.plays = [message("Fine.")]
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for used in (1, 2):
+            primary.end = ended(usage={**USED, "inputTokens": used})
+            await editor.prompt(session)
+        primary.end = Finished("max_tokens")
+        turn = await editor.prompt(session)
+
+    assert "max_tokens" == turn.outcome
 
 
 async def test_usage_that_is_never_renewed_again_is_no_witness(tmp_path):

@@ -1,4 +1,4 @@
-"""Two lessons that are saved at the same time: what is in the file at the end."""
+"""What is in the file of lessons at the end: of two that are saved at the same time, and of too many."""
 
 import threading
 
@@ -8,8 +8,10 @@ from anyio import create_task_group
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
+from acp_broker.broker import learnt as module
 from acp_broker.broker.learnt import Learnt, Lesson
 from acp_broker.store.files import StateFolder
+from tests.support.harness import runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -49,3 +51,13 @@ async def test_the_newest_lesson_is_what_stays(tmp_path):
 
     kept = msgspec.json.decode(folder.read_small("learnt.json"))
     assert {"a": {"initialized": {}, "opened": {"modes": 1}}} == kept["lessons"]
+
+
+def test_the_oldest_lessons_are_forgotten(tmp_path, monkeypatch):
+    """Each config that ever was has its own; the file is read at each start."""
+    monkeypatch.setattr(module, "MOST", 2)
+    learnt = Learnt(StateFolder(tmp_path), lambda *_, **__: None)
+    for name in ("a", "b", "c"):
+        learnt.used(runtime(name, {"turns": [[]]}), is_present=True)
+
+    assert ["b:b", "c:c"] == list(learnt._all().usage)

@@ -5,11 +5,12 @@ import re
 
 import pytest
 
+from acp_broker.broker.runtime import Leased
 from acp_broker.contract import Finished
 from acp_broker.core.habits import Habits
 from acp_broker.core.turnrules import Limits
 from acp_broker.wire.acp import message, update
-from tests.support.harness import house
+from tests.support.harness import house, runtime
 from tests.support.player import Player
 
 pytestmark = pytest.mark.anyio
@@ -200,6 +201,43 @@ async def test_words_that_were_doubted_teach_nothing(tmp_path):
     assert {} == learnt
 
 
+TOOL = {"do": "toolCall", "toolCallId": "t", "title": "ls"}
+
+
+async def test_doubted_words_that_went_on_teach_nothing(tmp_path):
+    """How they began may have been a failure."""
+    primary = Player()
+    primary.plays = [message("Error: rate limit exceeded"), message(" means that you ask too often.")]
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        turn = await prompted(home)
+        learnt = home.broker.learnt._all().usage
+
+    assert (["primary"], {}) == (turn.attempts, learnt)
+
+
+async def test_a_turn_that_begins_with_a_tool_is_beyond_doubt(tmp_path):
+    """Nobody but a model calls one."""
+    async with house(tmp_path, primary=plays(TOOL, say("Fine.")), spare=SPARE) as home:
+        await prompted(home)
+        learnt = home.broker.learnt._all().usage
+
+    assert {"primary:primary": 0} == learnt
+
+
+async def test_a_failure_dressed_as_an_answer_tells_no_credential(tmp_path):
+    """Providers quote the key that they refuse."""
+
+    async def lease(environ, credential):
+        return Leased(secret="tok-4711-secret")
+
+    primary = Player()
+    primary.plays = [message("Error: Invalid API key: tok-4711-secret")]
+    async with house(tmp_path, primary=runtime("primary", primary.open, lease=lease), spare=SPARE) as home:
+        turn = await prompted(home)
+
+    assert (2, False) == (len(turn.told["attempts"]), "tok-4711-secret" in str(turn.told))
+
+
 # --- an agent that retries by itself
 
 
@@ -267,6 +305,16 @@ async def test_words_of_a_retry_that_a_model_has_said_arrive(tmp_path, words):
         turn = await prompted(home)
 
     assert ([f"say {words}"], ["primary"], "end_turn") == (turn.words, turn.attempts, turn.outcome)
+
+
+async def test_an_old_usage_vouches_for_no_words_of_a_retry(tmp_path):
+    """goose repeats the last that it knows."""
+    primary = Player(Habits(renews_usage=True))
+    primary.plays, primary.end = [message("Retrying...")], Finished("end_turn", update("", usage=USED).params["update"])
+    async with house(tmp_path, primary=primary.open, spare=SPARE) as home:
+        turn = await prompted(home)
+
+    assert ["primary empty_turn", "spare"] == turn.attempts
 
 
 async def test_words_of_a_retry_without_usage_are_no_answer(tmp_path):

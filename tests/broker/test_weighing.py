@@ -71,6 +71,11 @@ def test_a_second_piece_that_explains_is_output() -> None:
     assert (Spoke(1),) == events(message("API Error: 529"), message(" means: wait."), is_doubting=True)
 
 
+def test_a_retry_between_doubted_words_is_one_still() -> None:
+    """It is no piece of them."""
+    assert RETRYING == events(message("Error: 503"), message("Retrying (attempt 1/3, waiting 2s)..."), is_doubting=True)
+
+
 def test_what_trickles_in_is_output() -> None:
     """Tokens of a model; a notice comes in one piece, or a few."""
     pieces = ["Error", ":", " rate", " limit", " exceeded"]

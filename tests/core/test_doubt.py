@@ -1,12 +1,15 @@
 """Failures dressed as answers, and answers that only talk about failures."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acp_broker.core.doubt import judge
+from acp_broker.core.doubt import judge, judge_last
 from acp_broker.core.failures import FailureKind
-from acp_broker.core.look import looks_like_failure
+from acp_broker.core.habits import Habits, Pattern
+from acp_broker.core.look import MAX_CHARS, looks_like_failure
 from acp_broker.core.names import StopReason
 from acp_broker.core.retrying import is_retry_notice
 
@@ -350,3 +353,20 @@ def test_no_text_makes_the_judge_slow(unit: str) -> None:
     """Bounded by length before anything is searched: this ends, and at once."""
     judge("Error: " + (unit * 4_000)[:3_900], "end_turn", False)
     is_retry_notice("Info: " + (unit * 400)[:390])
+
+
+# --- an agent's own wording that fits the whole text
+
+OWN = Habits(notices=(Pattern(re.compile(r"(?s)stream error: .*"), K.SERVER_ERROR),))
+
+
+def test_usage_does_not_vouch_for_an_agents_own_wording() -> None:
+    """goose tells a failure with the usage of the turn before."""
+    failure = judge("stream error: closed before completion", "end_turn", True, OWN)
+
+    assert K.SERVER_ERROR is getattr(failure, "kind", None)
+
+
+def test_a_last_message_that_is_longer_than_any_notice_is_an_answers() -> None:
+    """However it begins."""
+    assert judge_last("stream error: " + "x" * MAX_CHARS, None, OWN) is None
