@@ -6,16 +6,25 @@ Without /proc (macOS, a sandbox) a boot, a namespace and the start of a process 
 import os
 import socket
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from acp_broker.core.ownership import Gone, Process, Running, Zombie
 
 _ZOMBIE = b"ZX"
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 @cache
 def host() -> str:
-    return socket.gethostname()
+    """This machine: its name, and what tells it from another of that name. Another's restart is none of ours."""
+    name = socket.gethostname()
+    try:
+        machine = _MACHINE_ID.read_bytes().strip()
+    except OSError:
+        return name
+    # machine-id(5): the id itself is nobody's to see.
+    return f"{name}/{sha256(machine).hexdigest()[:8]}" if machine else name
 
 
 @cache

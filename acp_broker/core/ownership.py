@@ -20,8 +20,6 @@ from msgspec import Meta, Struct
 ASK_S = 30.0
 # When a claim is too old for anybody to be still at it: twice as long, for a slow disk and a machine that is busy.
 TAKE_AFTER_S = 2 * ASK_S
-# Longer than any record of ours.
-MOST_BYTES = 4_096
 
 
 class Owner(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,19 @@ def test_the_proc_of_another_pid_namespace_is_not_believed() -> None:
 def test_a_process_is_seen_with_its_start() -> None:
     """Where /proc is our own: that tells it from the next one with its pid."""
     assert (True, here.start()) == (here.start() is not None, here.process(os.getpid()).start)
+
+
+@pytest.mark.parametrize(("ids", "are_one"), [((b"a\n", b"a\n"), True), ((b"a\n", b"b\n"), False), ((b"", None), True)])
+def test_two_machines_of_one_name_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: tuple[bytes | None, bytes | None], are_one: bool
+) -> None:
+    """Many are called localhost. Taken for one, what lives on the other would seem to have ended with a restart."""
+    found = []
+    for number, one in enumerate(ids):
+        monkeypatch.setattr(here, "_MACHINE_ID", tmp_path / str(number))
+        if one is not None:
+            here._MACHINE_ID.write_bytes(one)
+        found.append(here.host.__wrapped__())
+
+    assert are_one == (found[0] == found[1])
+    assert "a\n" not in found[0]
