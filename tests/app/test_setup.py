@@ -1,6 +1,8 @@
 """What `init` finds and how it chooses, with agents that are described here: no machine's own."""
 
+import errno
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -405,3 +407,17 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"cannot write .*config\.json: "):
         writing.write(tmp_path / "file" / "config.json", "new")
+
+
+def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be there already the next time."""
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    file = tmp_path / "config.json"
+
+    with pytest.raises(UsageError, match="No space left on device"):
+        writing.write(file, "new")
+    assert not file.exists()

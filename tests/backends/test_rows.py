@@ -98,6 +98,20 @@ def test_two_agents_with_one_program_are_told_apart_by_what_they_call_themselves
     assert rows.known()["codex"].env == rows.known()["codex-zed"].env
 
 
+def test_two_agents_with_one_program_are_told_apart_by_where_it_is(tmp_path):
+    """npm puts a link to it into a folder of PATH, and its package knows which of them it is."""
+    program = tmp_path / "lib" / "node_modules" / "@zed-industries" / "codex-acp" / "index.js"
+    program.parent.mkdir(parents=True)
+    program.write_text("")
+    program.chmod(0o755)
+    (tmp_path / "codex-acp").symlink_to(program)
+
+    found = rows.find(None, ["codex-acp"], path=str(tmp_path))
+
+    assert found is not None
+    assert "codex-zed" == found.name
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_an_agent_is_known_by_what_it_calls_itself(name: str):
     """A wrapper's command says nothing; `agentInfo.name` does."""

@@ -228,14 +228,14 @@ async def test_a_failure_dressed_as_an_answer_tells_no_credential(tmp_path):
     """Providers quote the key that they refuse."""
 
     async def lease(environ, credential):
-        return Leased(secret="tok-4711-secret")
+        return Leased(secret="blue-horse-4711")
 
     primary = Player()
-    primary.plays = [message("Error: Invalid API key: tok-4711-secret")]
+    primary.plays = [message("Error: 401 Unauthorized, nobody knows blue-horse-4711")]
     async with house(tmp_path, primary=runtime("primary", primary.open, lease=lease), spare=SPARE) as home:
         turn = await prompted(home)
 
-    assert (2, False) == (len(turn.told["attempts"]), "tok-4711-secret" in str(turn.told))
+    assert (2, False) == (len(turn.told["attempts"]), "blue-horse-4711" in str(turn.told))
 
 
 # --- an agent that retries by itself

@@ -53,6 +53,35 @@ def test_a_healthy_chain_is_0(machine: Machine) -> None:
     assert f"{machine.config}: all 2 can answer" == lines[-1]
 
 
+# Keeps a list of its sessions, and tells what it was asked; what it hears of `session/delete` is in its last line.
+LISTING = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    with open(sys.argv[1], "a") as log:
+        print(asked["method"], asked["params"].get("sessionId"), file=log)
+    if asked["method"] == "session/delete" and sys.argv[2] == "hangs":
+        continue
+    can = {"sessionCapabilities": {"delete": {}}}
+    result = {"protocolVersion": 1, "agentCapabilities": can, "sessionId": "of-its-own"}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["answers", "hangs"])
+def test_no_session_is_left_in_the_users_list(machine: Machine, way: str) -> None:
+    """Where the agent can delete one; one that hangs while it does is not waited for."""
+    agent, asked = machine.write("agent.py", LISTING), machine.home / "asked"
+    machine.program("one", f"exec {shlex.quote(sys.executable)} {agent} {asked} {way}")
+    machine.configure(one={})
+
+    done = machine.run("check")
+
+    assert (0, "session/delete of-its-own") == (done.returncode, asked.read_text().splitlines()[-1])
+
+
 def test_one_that_cannot_answer_is_1(machine: Machine) -> None:
     """A fallback too: a chain that is shorter than it looks fails on the day that it is needed."""
     machine.install("one")
