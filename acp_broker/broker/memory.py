@@ -6,7 +6,6 @@ anew knows nothing. What a backend has missed is read from the log, once, in a t
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -15,12 +14,14 @@ from msgspec import Raw, Struct, field
 
 from acp_broker.broker.slash import slash_command
 from acp_broker.core.handoff import Handoff, Missed, compose
-from acp_broker.core.history import Exchange, newest
+from acp_broker.core.history import Exchange
 from acp_broker.core.names import BackendId, TurnId
 from acp_broker.errors import StoreError
+from acp_broker.store import conversation
+from acp_broker.store.conversation import Conversation
 from acp_broker.store.past import Kept
 from acp_broker.store.reading import read_records
-from acp_broker.store.told import exchanges, told
+from acp_broker.store.told import told
 from acp_broker.wire import jsonrpc
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Memory:
         # What the log says of runtimes' memories in an earlier life of this session.
         self.kept: dict[BackendId, Kept] = {}
         self._session = session
+        # For backends without a memory: what was read for the turn before.
+        self._conversation: Conversation | None = None
+
+    def doze(self) -> None:
+        """Keep nothing that can be read again."""
+        self._conversation = None
 
     def restore(self, standby: "Standby") -> None:
         """What its runtime remembers from an earlier life of this session, if it is the same runtime still."""
@@ -86,9 +93,13 @@ class Memory:
         earlier = frozenset(self.turns[:-1])
         if not earlier:
             return ()
-        path = self._session.log.path
+        known = self._conversation
+        if known is None or known.limit_bytes != limit_bytes:
+            known = Conversation(limit_bytes)
+        read = partial(conversation.read, self._session.log.path, known, earlier)
         try:
-            return await anyio.to_thread.run_sync(partial(_past, path, earlier, limit_bytes), abandon_on_cancel=True)
+            past, self._conversation = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+            return past
         except StoreError as error:
             self._session.trace("past_not_read", session=self._session.id, turns=len(earlier), why=str(error))
             return ()
@@ -103,10 +114,6 @@ class Memory:
         except StoreError as error:  # an answer without it is better than none; the log of the broker says so
             standby.trace("not_handed_over", turns=len(missed), why=str(error))
             return None
-
-
-def _past(path: Path, earlier: frozenset[TurnId], limit_bytes: int) -> Sequence[Exchange]:
-    return newest([one for one in exchanges(read_records(path)) if one.said.turn in earlier], limit_bytes)
 
 
 def _composed(session: "Session", missed: set[TurnId], prompts: set[TurnId]) -> Handoff | None:

@@ -62,6 +62,7 @@ class Repose:
         session = self._session
         if session.turn is not None or session.prompts.lease.is_awaited or session.log.is_at_rest:
             return
+        session.memory.doze()
         if all(standby.is_shut for standby in session.standbys):
             self.sleep()
         else:

@@ -59,3 +59,34 @@ async def test_it_is_given_what_others_answered_and_no_handoff(tmp_path):
         await editor.prompt(session, "two")
 
     assert [([("one", "from the agent")], ["two"])] == spare.seen
+
+
+async def test_a_long_conversation_is_whole_and_in_order(tmp_path):
+    """What was read for the turn before is not read again, and nothing is told twice."""
+    primary = Forgetful()
+    async with house(tmp_path, primary=primary.open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for number in range(5):
+            await editor.prompt(session, f"prompt {number}")
+        home.session(session).memory.doze()
+        await editor.prompt(session, "last")
+
+    expected = [(f"prompt {number}", f"answer {number + 1}") for number in range(5)]
+    assert [expected[:number] for number in range(6)] == [past for past, _ in primary.seen]
+
+
+async def test_what_was_read_is_not_read_again(tmp_path):
+    """A turn of a long session begins as soon as that of a short one: what stood in the log before is not read."""
+    primary = Forgetful()
+    async with house(tmp_path, primary=primary.open, is_whole=False) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        for _ in range(3):
+            await editor.prompt(session)
+        path = home.session(session).log.path
+        text = path.read_bytes()
+        path.write_bytes(text.replace(b"answer 1", b"ANSWER 1"))
+        await editor.prompt(session)
+
+    assert ["answer 1", "answer 2", "answer 3"] == [answer for _, answer in primary.seen[-1][0]]
