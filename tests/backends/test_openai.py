@@ -271,3 +271,30 @@ def test_a_config_that_cannot_work_is_refused(members, said_of_it):
     """At the start, in words that say what to write."""
     with pytest.raises(msgspec.ValidationError, match=said_of_it):
         msgspec.convert({"kind": "openai", **members}, OpenAIConfig)
+
+
+@pytest.mark.parametrize(
+    ("members", "first_byte_s", "first_output_ms"),
+    [
+        ({"baseUrl": "https://host/v1"}, 45.0, None),
+        ({"preset": "lmstudio"}, 180.0, 180_000),
+        ({"preset": "lmstudio", "limits": {"firstByteMs": 1_000}}, 1.0, 180_000),
+        ({"preset": "lmstudio", "baseUrl": "http://gpu.lan:1234/v1"}, 45.0, None),
+    ],
+)
+def test_a_server_of_ones_own_may_load_its_model_first(members, first_byte_s, first_output_ms):
+    """It reads it from disk when it is first asked; a provider has it at hand."""
+    config = msgspec.convert({"kind": "openai", "model": "m", **members}, OpenAIConfig)
+    known = config.known_limits()
+
+    assert (first_byte_s, first_output_ms) == (config.first_byte_s, known and known.first_output_ms)
+
+
+def test_its_own_clocks_are_part_of_what_is_opened():
+    """They are read when it is opened: another one opens it anew."""
+    entry = {"kind": "openai", "model": "m", "preset": "vllm"}
+    before = msgspec.convert({**entry, "limits": {"connectMs": 1}}, OpenAIConfig)
+    after = msgspec.convert({**entry, "limits": {"connectMs": 2}}, OpenAIConfig)
+    other = msgspec.convert({**entry, "limits": {"connectMs": 2, "idleMs": 7}}, OpenAIConfig)
+
+    assert (False, True) == (before.as_opened == after.as_opened, after.as_opened == other.as_opened)
