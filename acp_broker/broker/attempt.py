@@ -102,6 +102,8 @@ class Attempt:
         """Nothing of it can act any more."""
         self.is_over = True
         self._turn.attempt_over(self, outcome)
+        # The session keeps its last attempt, for what comes late; not its words.
+        self.latest.forget()
 
     async def broken_off(self, outcome: Finished | Failure | None) -> None:
         """As `over`; killed while its runtime was being opened, it takes the opening with it."""

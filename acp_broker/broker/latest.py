@@ -49,6 +49,10 @@ class Latest:
         last = next((update for update in reversed(self._shown) if update.kind not in visible.NOTES), None)
         return text_of(last) if last is not None and last.kind == "agent_message_chunk" else None
 
+    def forget(self) -> None:
+        """The attempt is over: a read may hold megabytes."""
+        self._shown = ()
+
     def _is_once_too_often(self, update: Update) -> bool:
         text = text_of(update) if update.kind in visible.CHUNKS else None
         if text is None:
