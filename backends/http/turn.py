@@ -5,7 +5,7 @@ A stream without the end that its kind knows is never `end_turn`, and nothing is
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import httpx2
 import msgspec
@@ -16,6 +16,7 @@ from acp_broker.contract import Client as Frontend
 from acp_broker.contract import Finished, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
+from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure, WireError
 from acp_broker.wire.acp import Update, update
 from backends.http import failing
@@ -23,6 +24,8 @@ from backends.http.client import Client
 from backends.http.clocks import Watch
 from backends.http.speaking import Piece, Voice
 from backends.http.sse import Event, EventStream
+
+T = TypeVar("T")
 
 # An answer that is no stream is read whole: as much as a stream's longest event.
 _MAX_WHOLE_BYTES = 16 * 1024 * 1024
@@ -51,6 +54,15 @@ class Decoder(Protocol):
 
     def pieces(self, event: Event) -> Iterable[Piece]:
         """What an event says. Raises BackendFailure for an error, and for what is none of this language."""
+
+
+def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
+    """An event in a kind's own types. Raises BackendFailure for what is none."""
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
+        raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
 
 
 class Order(Struct, frozen=True):

@@ -8,11 +8,10 @@ from msgspec import Struct
 from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
-from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import Usage
+from backends.http.turn import Usage, event_of
 
 
 class _Text(Struct):
@@ -86,7 +85,7 @@ class ChatDecoder:
         if event.data == b"[DONE]":
             self.is_over = True
             return
-        chunk = _chunk(event.data)
+        chunk = event_of(event.data, _decode)
         if chunk.error is not None:
             raise BackendFailure(http_failures.from_event(event.data))
         if chunk.usage is not None:
@@ -121,14 +120,6 @@ class ChatDecoder:
             kind, text = FAILED[reason]
             raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
         return "refusal" if self._has_refused else _STOPS.get(reason, "end_turn")
-
-
-def _chunk(data: bytes) -> _Chunk:
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
-        raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
 
 
 def _usage(told: _Usage) -> Usage:
