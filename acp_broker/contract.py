@@ -197,6 +197,8 @@ class Tools(Protocol):
     authenticated_by: str | None
     # Its profile's secret, as it was looked up for this opening; None where there is none. For no log and no repr.
     credential: str | None
+    # Whether that is an access token and no API key: providers want the two in different headers.
+    is_token: bool
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
     # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries

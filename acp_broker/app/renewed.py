@@ -85,6 +85,7 @@ class RenewedLogins:
         login = await self._refresher.tokens(called, source, wait_s)
         return Leased(
             login.tokens.access,
+            is_token=True,
             is_spent=partial(self._refresher.is_spent, login),
             is_outdated=partial(self._refresher.is_outdated, login),
             distrust=partial(self._refresher.distrust, login),

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope
+from msgspec.structs import replace
 
 from acp_broker.app.references import from_environment, profile_of, shown, takes_secret, wanted_by
 from acp_broker.broker.runtime import Leased
 from acp_broker.clock import Clock
-from acp_broker.config import Config, EnvSecret, GoogleProfile, OAuthProfile, SecretRef
+from acp_broker.config import Config, EnvSecret, GoogleProfile, OAuthProfile, SecretRef, TokenProfile
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.errors import BackendFailure, Unresolved
@@ -63,7 +64,8 @@ class Vault:
         try:
             if isinstance(profile, OAuthProfile | GoogleProfile):
                 return await self._renewed.lease(config, name, profile)
-            return await self._secret(config, wanted_by(config, name)[credential], environ)
+            leased = await self._secret(config, wanted_by(config, name)[credential], environ)
+            return replace(leased, is_token=isinstance(profile, TokenProfile))
         except Unresolved as error:
             # What is late may be there the next time: the backend rests a little, its login is not in doubt.
             kind = FailureKind.SILENT if error.is_late else FailureKind.AUTH_MISSING

@@ -22,11 +22,12 @@ def _no() -> bool:
 class Leased(Struct, frozen=True):
     """What a backend is opened with: its profile's secret, if the broker keeps one.
 
-    `is_spent`: it can no longer be used. `is_outdated`: there is a newer one, which lasts longer. `distrust` says that
-    it was refused; True: the next lease may bring another.
+    `is_token`: it is an access token, no API key. `is_spent`: it can no longer be used. `is_outdated`: there is a newer
+    one, which lasts longer. `distrust` says that it was refused; True: the next lease may bring another.
     """
 
     secret: str | None = None
+    is_token: bool = False
     is_spent: Callable[[], bool] = _no
     is_outdated: Callable[[], bool] = _no
     distrust: Callable[[], bool] = _no

@@ -101,6 +101,7 @@ class FakeTools:
         environment: Mapping[str, str] | None = None,
         authenticated_by: str | None = None,
         credential: str | None = None,
+        is_token: bool = False,
     ) -> None:
         self.backend = BackendId("under-test")
         self.clock = clock or SystemClock()
@@ -110,6 +111,7 @@ class FakeTools:
         self.client_info: Raw | None = None
         self.authenticated_by = authenticated_by
         self.credential = credential
+        self.is_token = is_token
         self.environment = dict(os.environ) if environment is None else environment
         self.between = FakeClient()
         self.phases: list[Phase] = []
