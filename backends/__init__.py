@@ -3,6 +3,7 @@
 # Kind name -> module. An outside package adds a kind through the entry-point group `acp_broker.backends`.
 KINDS: dict[str, str] = {
     "acp": "backends.acp",
+    "anthropic": "backends.anthropic",
     "openai": "backends.openai",
     "scripted": "backends.scripted",
 }

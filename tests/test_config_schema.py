@@ -18,6 +18,8 @@ from acp_broker.contract import BackendConfig, PhaseLimits
 from acp_broker.errors import ConfigError
 from backends import KINDS as MODULES
 from backends.acp import AcpConfig, row
+from backends.anthropic import AnthropicConfig
+from backends.openai import OpenAIConfig
 from backends.scripted import ScriptedConfig
 from tests.support.config import write
 
@@ -33,6 +35,8 @@ SECTIONS: dict[str, type[Struct]] = {
     "`acp`": s.Acp,
     "`backends.ID`": BackendConfig,
     "`backends.ID` of kind `acp`": AcpConfig,
+    "`backends.ID` of kind `openai`": OpenAIConfig,
+    "`backends.ID` of kind `anthropic`": AnthropicConfig,
     "`backends.ID` of kind `scripted`": ScriptedConfig,
     "`backends.ID.agent`": row.Row,
     "`backends.ID.agent.settings`": row.Setting,

@@ -10,6 +10,7 @@ from acp_broker.app.kinds import kinds
 from acp_broker.config import load
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.http_failures import from_http
+from backends.anthropic import BASE_URL, MAX_TOKENS
 from backends.openai import PRESETS
 from tests.support.config import write
 
@@ -32,6 +33,13 @@ def test_the_presets_are_those_of_the_code():
     ]
 
     assert expected == [row for row in ROWS if row[0].strip("`") in PRESETS]
+
+
+def test_the_defaults_of_messages_are_those_of_the_code():
+    """Its key goes there, and an answer ends there."""
+    config = (Path(__file__).parents[1] / "docs" / "config.md").read_text()
+
+    assert (True, True) == (f"`null` is `{BASE_URL}`" in config, f"`null` is {MAX_TOKENS} |" in config)
 
 
 def test_the_example_is_a_config(tmp_path):

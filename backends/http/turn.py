@@ -41,6 +41,7 @@ class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
     output_tokens: int
     thought_tokens: int | None = None
     cached_read_tokens: int | None = None
+    cached_write_tokens: int | None = None
     cost: float | None = None
 
 

@@ -130,5 +130,5 @@ def _usage(told: _Usage) -> Usage:
         told.completion_tokens,
         out.reasoning_tokens if out is not None else None,
         into.cached_tokens if into is not None else None,
-        told.cost,
+        cost=told.cost,
     )

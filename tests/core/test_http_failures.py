@@ -18,6 +18,13 @@ def error(message: str, kind: str | None = None, code: str | None = None) -> str
     return '{"error": {"message": %s, "type": %s, "param": null, "code": %s}}' % tuple(quoted)  # noqa: UP031
 
 
+def refused(kind: str, message: str, code: str | None = None) -> str:
+    """As Anthropic writes it."""
+    details = "null" if code is None else '{"error_code": "%s"}' % code  # noqa: UP031
+    error = '{"type": "%s", "message": "%s", "details": %s}' % (kind, message, details)  # noqa: UP031
+    return '{"type": "error", "error": %s, "request_id": "req_1"}' % error  # noqa: UP031
+
+
 ROWS = [
     # OpenAI
     (400, error("Invalid value: 'tool'.", "invalid_request_error", "invalid_value"), FailureKind.BAD_REQUEST),
@@ -46,6 +53,28 @@ ROWS = [
     (500, error("The server had an error.", "server_error"), FailureKind.SERVER_ERROR),
     (503, error("The engine is currently overloaded", "server_error"), FailureKind.OVERLOADED),
     (503, error("Slow down", "service_unavailable_error", "slow_down"), FailureKind.OVERLOADED),
+    # Anthropic: `message` is prose; `error_code` in the details is exact
+    (400, refused("invalid_request_error", "messages: text content blocks must be non-empty"), FailureKind.BAD_REQUEST),
+    (
+        400,
+        refused("invalid_request_error", "prompt is too long: 213462 tokens > 200000 maximum"),
+        FailureKind.CONTEXT_OVERFLOW,
+    ),
+    (400, refused("invalid_request_error", "Your credit balance is too low to access the API"), FailureKind.BILLING),
+    (400, refused("invalid_request_error", "On hold.", "organization_on_hold"), FailureKind.BILLING),
+    (401, refused("authentication_error", "invalid x-api-key"), FailureKind.AUTH_REJECTED),
+    (402, refused("billing_error", "Pay.", "linked_organization_spend_limit_reached"), FailureKind.BILLING),
+    (403, refused("permission_error", "Your API key may not use this"), FailureKind.AUTH_REJECTED),
+    (404, refused("not_found_error", "model: claude-x"), FailureKind.MODEL_NOT_FOUND),
+    (409, refused("conflict_error", "Try again."), FailureKind.SERVER_ERROR),
+    (413, refused("request_too_large", "Request exceeds the maximum size"), FailureKind.CONTEXT_OVERFLOW),
+    (429, refused("rate_limit_error", "This request would exceed your rate limit"), FailureKind.RATE_LIMITED),
+    (429, refused("rate_limit_error", "Slower.", "ramp_limit_exceeded"), FailureKind.RATE_LIMITED),
+    (429, refused("rate_limit_error", "Spent.", "enforced_spend_limit_reached"), FailureKind.BILLING),
+    (429, refused("rate_limit_error", "Spent.", "contract_spend_limit_reached"), FailureKind.BILLING),
+    (500, refused("api_error", "Internal server error"), FailureKind.SERVER_ERROR),
+    (504, refused("timeout_error", "Request timed out"), FailureKind.SERVER_ERROR),
+    (529, refused("overloaded_error", "Overloaded"), FailureKind.OVERLOADED),
     # OpenRouter: the code is the status
     (402, '{"error": {"code": 402, "message": "Insufficient credits"}}', FailureKind.BILLING),
     (502, '{"error": {"code": 502, "message": "Provider returned error"}}', FailureKind.SERVER_ERROR),

@@ -1,4 +1,4 @@
-"""Kind `openai` from config.json to the wire: a whole process, a key that is in no variable, and no other place."""
+"""From config.json to a provider: a whole process, a key that is in no variable, and no other place."""
 
 import json
 import subprocess
@@ -20,10 +20,11 @@ CANARY = "canary-8c1fd3a977"
 SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
 
 
-def configured(folder: Path, url: str) -> dict:
-    primary = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model", "auth": "work"}
+def configured(folder: Path, url: str, kind: str = "openai", member: str = "key") -> dict:
+    primary = {"kind": kind, "baseUrl": f"{url}/v1", "model": "drill-model", "auth": "work"}
     provider = {"source": "file", "path": str(kept(folder, json.dumps({"key": CANARY})))}
-    profile = {"type": "api_key", "key": {"source": "file", "provider": "kept", "id": "/key"}}
+    secret = {"source": "file", "provider": "kept", "id": "/key"}
+    profile = {"type": {"key": "api_key"}.get(member, member), member: secret}
     return {
         **chain(primary=primary, spare=SPARE),
         "auth": {"profiles": {"work": profile}},
@@ -37,14 +38,25 @@ def one_turn(folder: Path, config: dict) -> dict:
         return broker.prompt(broker.open(), "hello").reply
 
 
-async def test_a_key_goes_to_the_provider_and_nowhere_else(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "member", "expected"),
+    [
+        ("openai", "key", ("authorization", f"Bearer {CANARY}")),
+        ("anthropic", "key", ("x-api-key", CANARY)),
+        ("anthropic", "token", ("authorization", f"Bearer {CANARY}")),
+    ],
+)
+async def test_a_key_goes_to_the_provider_and_nowhere_else(tmp_path, kind, member, expected):
     """No variable is named for it: no child is to have it."""
     async with provider("alpha beta", pace=Pace(0.002, 0.02)) as server:
-        config = configured(tmp_path, server.url)
+        config = configured(tmp_path, server.url, kind, member)
         reply = await to_thread.run_sync(partial(one_turn, tmp_path, config))
-    (asked,) = server.asked("chat")
+    (asked,) = server.asked()
 
-    assert ("end_turn", f"Bearer {CANARY}") == (reply["result"]["stopReason"], asked.headers["authorization"])
+    assert ("end_turn", [expected]) == (
+        reply["result"]["stopReason"],
+        [(name, value) for name, value in asked.headers.items() if CANARY in value],
+    )
 
 
 async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
@@ -58,9 +70,10 @@ async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
     assert (False, 1) == (CANARY in json.dumps(reply), len(found))
 
 
-def test_nothing_of_http_is_loaded_before_it_is_opened():
+@pytest.mark.parametrize("kind", ["anthropic", "openai"])
+def test_nothing_of_http_is_loaded_before_it_is_opened(kind):
     """A quarter of a second, for those alone who use it."""
-    code = "import sys, backends.openai; print(sorted(sys.modules.keys() & {'httpx2', 'backends.http.client'}))"
+    code = f"import sys, backends.{kind}; print(sorted(sys.modules.keys() & {{'httpx2', 'backends.http.client'}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert "[]" == loaded.strip()

@@ -1,16 +1,19 @@
-"""Chat Completions as the primary of a whole broker, against every fault of the fault server; a script follows it."""
+"""Each API as the primary of a whole broker, against every fault of the fault server; a script follows it."""
 
+from collections.abc import Mapping
 from functools import partial
+from types import ModuleType
+from typing import NamedTuple
 
 import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.turnrules import Limits
-from backends.openai import OpenAIConfig
+from backends import anthropic, openai
 from tests.support.answered import listening
-from tests.support.chat_player import playing
+from tests.support.chat_player import CHAT, Speech, playing
 from tests.support.harness import house
+from tests.support.messages_speech import MESSAGES, event
 from tests.support.provider import Pace, provider
 
 pytestmark = pytest.mark.anyio
@@ -43,77 +46,102 @@ BEFORE = {
 BEHIND = {"err-mid": "server_error", "reset-mid": "server_error", "eof-mid": "server_error"}
 
 
-def settings(url: str, **members: object) -> OpenAIConfig:
-    entry = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model", **members}
-    return msgspec.convert(entry, OpenAIConfig)
+class Api(NamedTuple):
+    """A kind, what the fault server calls its API, and where it differs from BEFORE and BEHIND."""
+
+    kind: ModuleType
+    name: str
+    differs: Mapping[str, str]
+    speech: Speech
+    keep_alive: str
+
+    def primary(self, url: str, **members: object):
+        tag = self.kind.__name__.rpartition(".")[2]
+        entry = {"kind": tag, "baseUrl": f"{url}/v1", "model": "drill-model", **members}
+        return partial(self.kind.open, msgspec.convert(entry, self.kind.config))
 
 
-def chat(url: str, **members: object):
-    return partial(kind.open, settings(url, **members))
+APIS = [
+    Api(openai, "chat", {}, CHAT, ": OPENROUTER PROCESSING\n\n"),
+    Api(
+        anthropic,
+        "anthropic",
+        {"503": "server_error", "err-first": "overloaded", "err-mid": "overloaded"},
+        MESSAGES,
+        event("ping").decode(),
+    ),
+]
 
 
-async def one_turn(tmp_path, fault: str, **members: object):
+@pytest.fixture(params=APIS, ids=[api.name for api in APIS])
+def api(request) -> Api:
+    return request.param
+
+
+async def one_turn(tmp_path, api: Api, fault: str, **members: object):
     async with (
         provider(SAYS, fault, pace=FAST) as server,
-        house(tmp_path, primary=chat(server.url, **members), spare=SPARE) as home,
+        house(tmp_path, primary=api.primary(server.url, **members), spare=SPARE) as home,
     ):
         editor = await listening(home)
         turn = await editor.prompted(await editor.new())
     return turn, server
 
 
-async def test_a_healthy_answer_is_shown_as_it_came(tmp_path):
+async def test_a_healthy_answer_is_shown_as_it_came(tmp_path, api):
     """The main job."""
-    turn, _ = await one_turn(tmp_path, "good")
+    turn, _ = await one_turn(tmp_path, api, "good")
     said = "".join(words.removeprefix("say ") for words in turn.words)
 
     assert (SAYS, "end_turn", ["primary"]) == (said, turn.outcome, turn.attempts)
 
 
 @pytest.mark.parametrize("fault", BEFORE)
-async def test_what_fails_before_its_first_word_is_answered_by_the_spare(tmp_path, fault):
+async def test_what_fails_before_its_first_word_is_answered_by_the_spare(tmp_path, api, fault):
     """Nothing was shown: the person gets one whole answer."""
-    turn, _ = await one_turn(tmp_path, fault)
+    turn, _ = await one_turn(tmp_path, api, fault)
+    failed = api.differs.get(fault, BEFORE[fault])
 
-    assert (SWITCHED, "end_turn", [f"primary {BEFORE[fault]}", "spare"]) == (turn.words, turn.outcome, turn.attempts)
+    assert (SWITCHED, "end_turn", [f"primary {failed}", "spare"]) == (turn.words, turn.outcome, turn.attempts)
 
 
 @pytest.mark.parametrize("fault", BEHIND)
-async def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, fault):
+async def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, api, fault):
     """A stream that was cut is never a finished answer, and another one behind its words would be a riddle."""
-    turn, _ = await one_turn(tmp_path, fault)
+    turn, _ = await one_turn(tmp_path, api, fault)
+    failed = api.differs.get(fault, BEHIND[fault])
     said = "".join(words.removeprefix("say ") for words in turn.words)
 
-    assert ("alpha beta gamma ", -33002, [f"primary {BEHIND[fault]}"]) == (said, turn.outcome, turn.attempts)
+    assert ("alpha beta gamma ", -33002, [f"primary {failed}"]) == (said, turn.outcome, turn.attempts)
 
 
-async def test_thoughts_are_output(tmp_path):
+async def test_thoughts_are_output(tmp_path, api):
     """A person has read them: a reset behind them is an error, not a switch."""
-    turn, _ = await one_turn(tmp_path, "think-reset")
+    turn, _ = await one_turn(tmp_path, api, "think-reset")
 
     assert (-33002, {"think"}) == (turn.outcome, {words.split()[0] for words in turn.words})
 
 
-async def test_a_malformed_request_ends_the_turn(tmp_path):
+async def test_a_malformed_request_ends_the_turn(tmp_path, api):
     """Whoever got it next would refuse it too: the chain is not walked, and nobody is left alone for it."""
-    turn, server = await one_turn(tmp_path, "400")
+    turn, server = await one_turn(tmp_path, api, "400")
 
     assert ([], -33001, ["primary bad_request"], 1) == (turn.words, turn.outcome, turn.attempts, len(server.asked()))
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "reset-headers", "eof-first", "err-mid"])
-async def test_nothing_is_asked_twice(tmp_path, fault):
+async def test_nothing_is_asked_twice(tmp_path, api, fault):
     """A provider in trouble is not helped by more requests; the person pays for each."""
-    _, server = await one_turn(tmp_path, fault)
+    _, server = await one_turn(tmp_path, api, fault)
 
-    assert 1 == len(server.asked("chat"))
+    assert 1 == len(server.asked(api.name))
 
 
-async def test_the_wait_that_was_asked_for_is_kept(tmp_path):
+async def test_the_wait_that_was_asked_for_is_kept(tmp_path, api):
     """`retry-after` says when there is room again."""
     async with (
         provider(SAYS, "429;ra=2", pace=FAST) as server,
-        house(tmp_path, primary=chat(server.url), spare=SPARE) as home,
+        house(tmp_path, primary=api.primary(server.url), spare=SPARE) as home,
     ):
         editor = await listening(home)
         session = await editor.new()
@@ -127,12 +155,12 @@ async def test_the_wait_that_was_asked_for_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(("fault", "after_s"), [("stall-headers", 45.0), ("stall-first", 60.0)])
-async def test_silence_before_the_first_word_is_given_up(tmp_path, fault, after_s):
+async def test_silence_before_the_first_word_is_given_up(tmp_path, api, fault, after_s):
     """Its own clock for the head of the answer, the broker's for the first word."""
     limits = {"firstByteMs": 45_000}
     async with (
         provider(SAYS, fault, pace=FAST) as server,
-        house(tmp_path, limits=PROVIDER, primary=chat(server.url, limits=limits), spare=SPARE) as home,
+        house(tmp_path, limits=PROVIDER, primary=api.primary(server.url, limits=limits), spare=SPARE) as home,
     ):
         editor = await listening(home)
         turn = editor.start(await editor.new())
@@ -145,12 +173,12 @@ async def test_silence_before_the_first_word_is_given_up(tmp_path, fault, after_
     assert (False, SWITCHED, ["primary silent", "spare"]) == (is_early, turn.words, turn.attempts)
 
 
-async def test_keep_alives_are_no_first_word(tmp_path):
+async def test_keep_alives_are_no_first_word(tmp_path, api):
     """A proxy that says every second that it still waits must not hold the chain up."""
-    waits = [{"do": "raw", "text": ": OPENROUTER PROCESSING\n\n" * 3}, {"do": "stall"}]
+    waits = [{"do": "raw", "text": api.keep_alive * 3}, {"do": "stall"}]
     async with (
-        playing([waits]) as server,
-        house(tmp_path, limits=PROVIDER, primary=chat(server.url.removesuffix("/v1")), spare=SPARE) as home,
+        playing([waits], api.speech) as server,
+        house(tmp_path, limits=PROVIDER, primary=api.primary(server.url.removesuffix("/v1")), spare=SPARE) as home,
     ):
         editor = await listening(home)
         turn = editor.start(await editor.new())
@@ -161,11 +189,11 @@ async def test_keep_alives_are_no_first_word(tmp_path):
     assert (SWITCHED, ["primary silent", "spare"]) == (turn.words, turn.attempts)
 
 
-async def test_silence_behind_words_is_an_error(tmp_path):
+async def test_silence_behind_words_is_an_error(tmp_path, api):
     """The words stay, and nobody waits for ever for the rest."""
     async with (
         provider(SAYS, "stall-mid", pace=FAST) as server,
-        house(tmp_path, limits=PROVIDER, primary=chat(server.url), spare=SPARE) as home,
+        house(tmp_path, limits=PROVIDER, primary=api.primary(server.url), spare=SPARE) as home,
     ):
         editor = await listening(home)
         turn = editor.start(await editor.new())
@@ -178,11 +206,11 @@ async def test_silence_behind_words_is_an_error(tmp_path):
     assert (False, -33002, ["primary silent"]) == (is_early, turn.outcome, turn.attempts)
 
 
-async def test_a_cancel_closes_the_stream_at_once(tmp_path):
+async def test_a_cancel_closes_the_stream_at_once(tmp_path, api):
     """ACP v1, "Cancellation": and the provider stops writing what nobody reads, and somebody pays for."""
     async with (
         provider(SAYS, "stall-mid", pace=FAST) as server,
-        house(tmp_path, primary=chat(server.url), spare=SPARE) as home,
+        house(tmp_path, primary=api.primary(server.url), spare=SPARE) as home,
     ):
         editor = await listening(home)
         session = await editor.new()
@@ -194,11 +222,11 @@ async def test_a_cancel_closes_the_stream_at_once(tmp_path):
     assert ("cancelled", ["primary"]) == (turn.outcome, turn.attempts)
 
 
-async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path):
+async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path, api):
     """What the spare answered is history for the primary when it serves again; nothing is said by the wrong side."""
     async with (
         provider(SAYS, "good", pace=FAST) as server,
-        house(tmp_path, primary=chat(server.url, system="Be brief."), spare=SPARE) as home,
+        house(tmp_path, primary=api.primary(server.url, system="Be brief."), spare=SPARE) as home,
     ):
         editor = await listening(home)
         session = await editor.new()
@@ -208,7 +236,7 @@ async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path):
         server.fault = "good"
         await home.clock.advance(60)
         turn = await editor.prompted(session, "three")
-    sent = msgspec.json.decode(server.asked("chat")[-1].body)["messages"]
+    sent = conversation(msgspec.json.decode(server.asked(api.name)[-1].body))
 
     assert [
         ("system", "Be brief."),
@@ -217,5 +245,15 @@ async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path):
         ("user", "two"),
         ("assistant", "spare here"),
         ("user", "three"),
-    ] == [(one["role"], one["content"]) for one in sent]
+    ] == sent
     assert ["primary"] == turn.attempts
+
+
+def conversation(body: dict) -> list[tuple[str, str]]:
+    """Who says what, whichever way an API wants it."""
+    system = [{"role": "system", "content": body["system"]}] if "system" in body else []
+    return [(one["role"], words(one["content"])) for one in [*system, *body["messages"]]]
+
+
+def words(content: str | list[dict]) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)

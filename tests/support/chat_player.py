@@ -1,4 +1,5 @@
-"""A server that speaks Chat Completions and plays the turns of a script: the words of docs/scripted.md that fit one.
+"""A provider that plays the turns of a script, in Chat Completions or another speech: the words of docs/scripted.md
+that fit one.
 
 `say`, `think`, `stall`, `die` (a reset), `fail` (status 401), `repeat`, `end` (`max_tokens`), and, for what only a
 provider can do, `raw`: bytes of the stream, as they are. `answer` replaces the whole answer.
@@ -6,8 +7,9 @@ provider can do, `raw`: bytes of the stream, as they are. `answer` replaces the 
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -20,16 +22,26 @@ Step = Mapping[str, object]
 _EVENTS = "text/event-stream"
 
 
+class Speech(NamedTuple):
+    """Pieces of a stream: its beginning, words, thoughts, and its end by ACP's stop reason."""
+
+    beginning: bytes
+    say: Callable[[str], bytes]
+    think: Callable[[str], bytes]
+    end: Callable[[str], bytes]
+
+
 class ChatPlayer:
     """`requests` are those that came. Each takes the next turn of the script; the last one is played again."""
 
-    def __init__(self, turns: Sequence[Sequence[Step]]) -> None:
+    def __init__(self, turns: Sequence[Sequence[Step]], speech: Speech) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         # Set by `stall`, and when a client has gone away.
         self.stalled = anyio.Event()
         self.left = anyio.Event()
         self._turns = turns
+        self._speech = speech
         self._door = Door()
 
     @property
@@ -70,23 +82,23 @@ class ChatPlayer:
                 return await wire.send(
                     head(int(str(first.get("status", 200))), str(first["type"]), len(body), {}) + body
                 )
-        await wire.send(head(200, _EVENTS, None, {}) + chunk(said(role="assistant", content="")))
-        reason = "stop"
+        await wire.send(head(200, _EVENTS, None, {}) + chunk(self._speech.beginning))
+        reason = "end_turn"
         for step in steps:
             if step["do"] == "end":
-                reason = {"max_tokens": "length"}.get(str(step.get("stopReason")), "stop")
+                reason = str(step.get("stopReason"))
             else:
                 await self._step(wire, step)
         if first.get("do") != "raw":
-            await wire.send(chunk(ended(reason)))
+            await wire.send(chunk(self._speech.end(reason)))
         return await wire.send(chunk(b""))
 
     async def _step(self, wire: Wire, step: Step) -> None:
         match step["do"]:
             case "say":
-                await wire.send(chunk(said(content=str(step["text"]))))
+                await wire.send(chunk(self._speech.say(str(step["text"]))))
             case "think":
-                await wire.send(chunk(said(reasoning_content=str(step["text"]))))
+                await wire.send(chunk(self._speech.think(str(step["text"]))))
             case "raw":
                 await wire.send(chunk(str(step["text"]).encode()))
             case "stall":
@@ -126,10 +138,18 @@ def _event(data: object) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(data)
 
 
+CHAT = Speech(
+    said(role="assistant", content=""),
+    lambda text: said(content=text),
+    lambda text: said(reasoning_content=text),
+    lambda reason: ended({"max_tokens": "length"}.get(reason, "stop")),
+)
+
+
 @asynccontextmanager
-async def playing(turns: Sequence[Sequence[Step]]) -> AsyncIterator[ChatPlayer]:
+async def playing(turns: Sequence[Sequence[Step]], speech: Speech = CHAT) -> AsyncIterator[ChatPlayer]:
     """A server in this process; it ends with the block."""
-    player = ChatPlayer(turns)
+    player = ChatPlayer(turns, speech)
     # No task group: what fails in the block is raised as it is.
     serving = asyncio.create_task(player.serve())
     try:

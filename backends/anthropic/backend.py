@@ -1,0 +1,53 @@
+"""One session at an API that speaks Messages."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+from msgspec import Raw
+
+from acp_broker.contract import Tools
+from acp_broker.core.history import Exchange
+from backends.anthropic import MAX_TOKENS, AnthropicConfig
+from backends.anthropic.messages import messages
+from backends.anthropic.stream import MessageDecoder
+from backends.http.session import Api, Talk, headers, key, talking
+
+_VERSION = "2023-06-01"
+
+
+@asynccontextmanager
+async def opened(settings: AnthropicConfig, tools: Tools) -> AsyncIterator[Talk]:
+    """Raises BackendFailure."""
+    tools.reached("starting")
+    api = Api(
+        "anthropic",
+        f"{settings.model} at {settings.url}",
+        f"{settings.url}/v1/messages",
+        _headers(settings, tools),
+        partial(_body, settings),
+        MessageDecoder,
+    )
+    async with talking(settings, tools, api) as talk:
+        yield talk
+
+
+def _headers(settings: AnthropicConfig, tools: Tools) -> Mapping[str, str]:
+    found = key(tools, "anthropic" if settings.needs_key else None)
+    shared = {"anthropic-version": _VERSION, **headers(settings)}
+    if found is None:
+        return shared
+    return shared | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-api-key": found})
+
+
+def _body(settings: AnthropicConfig, past: Sequence[Exchange], prompt: Raw) -> bytes:
+    body: dict[str, object] = {
+        "model": settings.model,
+        "max_tokens": settings.max_tokens or MAX_TOKENS,
+        "messages": messages(past, prompt),
+        "stream": True,
+    }
+    if settings.system is not None:
+        body["system"] = settings.system
+    return msgspec.json.encode(body)

@@ -1,0 +1,134 @@
+"""The stream of Messages: deltas of text and of thinking, usage, the stop reason; `message_stop` behind all."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from acp_broker.core import http_failures
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import StopReason
+from acp_broker.errors import BackendFailure
+from backends.http.speaking import Piece
+from backends.http.sse import Event
+from backends.http.turn import Usage, event_of
+
+
+class _Content(Struct):
+    """A block, or a delta of one; of signatures and of tools' input nothing is said."""
+
+    text: str | None = None
+    thinking: str | None = None
+    stop_reason: str | None = None
+
+
+class _Usage(Struct):
+    """What the beginning tells, and the end tells once more, in whole."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Message(Struct):
+    content: list[_Content] = []
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+class _Event(_Message):
+    """Any event; and the whole message, where its server does not stream."""
+
+    type: str = ""
+    message: _Message | None = None
+    content_block: _Content | None = None
+    delta: _Content | None = None
+    error: dict[str, object] | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+# Any other stop reason is a good end: "end_turn", "stop_sequence", and what others than Anthropic write.
+_STOPS: Mapping[str, StopReason] = {
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
+    "refusal": "refusal",
+}
+# Stop reasons that are failures; before the first word and behind words alike.
+FAILED: Mapping[str, tuple[FailureKind, str]] = {
+    "tool_use": (FailureKind.GARBLED, "it called a tool, and has none"),
+    "pause_turn": (FailureKind.GARBLED, "it waits for a tool, and has none"),
+}
+
+
+class MessageDecoder:
+    """turn.Decoder of one answer, streamed or whole."""
+
+    def __init__(self) -> None:
+        self.stop: StopReason | None = None
+        self.usage: Usage | None = None
+        self.is_over = False
+        self._reason: str | None = None
+        self._used = _Usage()
+
+    def pieces(self, event: Event) -> Iterator[Piece]:
+        if self.is_over:
+            return
+        told = None if event.name == "error" else event_of(event.data, _decode)
+        if told is None or told.error is not None:
+            raise BackendFailure(http_failures.from_event(event.data))
+        match told.type:
+            case "message_start":
+                yield from self._message(told.message or _Message())
+            case "content_block_start":
+                yield from _said([told.content_block or _Content()])
+            case "content_block_delta":
+                yield from _said([told.delta or _Content()])
+            case "message_delta":
+                self._ending(told.delta.stop_reason if told.delta is not None else None, told.usage)
+            case "message_stop":
+                self._end()
+            case "message":
+                yield from self._message(told)
+                self._end()
+            case _:
+                """A ping, the end of a block, or what is newer than this."""
+
+    def _message(self, message: _Message) -> Iterator[Piece]:
+        yield from _said(message.content)
+        self._ending(message.stop_reason, message.usage)
+
+    def _ending(self, reason: str | None, usage: _Usage | None) -> None:
+        if usage is not None:
+            self._used = _newer(self._used, usage)
+            self.usage = _sum(self._used)
+        if reason is not None and reason in FAILED:
+            kind, text = FAILED[reason]
+            raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+        self._reason = reason or self._reason
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._reason is not None:
+            self.stop = _STOPS.get(self._reason, "end_turn")
+
+
+def _said(content: Iterable[_Content]) -> Iterator[Piece]:
+    for one in content:
+        if one.thinking:
+            yield Piece(one.thinking, is_thought=True)
+        if one.text:
+            yield Piece(one.text)
+
+
+def _newer(before: _Usage, told: _Usage) -> _Usage:
+    known = {name: value for name, value in msgspec.structs.asdict(told).items() if value is not None}
+    return msgspec.structs.replace(before, **known)
+
+
+def _sum(used: _Usage) -> Usage:
+    """What was read from the cache, or written to it, is no part of `input_tokens`."""
+    into, out = used.input_tokens or 0, used.output_tokens or 0
+    read, written = used.cache_read_input_tokens, used.cache_creation_input_tokens
+    return Usage(into + out + (read or 0) + (written or 0), into, out, None, read, written)
