@@ -180,6 +180,8 @@ class Recording(Struct, frozen=True):
     # Whether the model had said something when its provider failed.
     has_words: bool
     lines: list[dict]
+    # Those of the turn whose provider failed.
+    last: list[dict]
 
     @property
     def calls_itself(self) -> str | None:
@@ -189,7 +191,7 @@ class Recording(Struct, frozen=True):
     @property
     def texts(self) -> list[str]:
         """Of its message chunks."""
-        updates = [line["params"].get("update", {}) for line in self.lines if line.get("method") == "session/update"]
+        updates = [line["params"].get("update", {}) for line in self.last if line.get("method") == "session/update"]
         chunks = [update for update in updates if update.get("sessionUpdate") == "agent_message_chunk"]
         return [text for chunk in chunks if (text := chunk["content"].get("text"))]
 
@@ -198,8 +200,12 @@ def recordings() -> list[Recording]:
     found = []
     for path in sorted((Path(__file__).parents[1] / "transcripts").glob("*/*.jsonl")):
         head, *lines = map(json.loads, path.read_text().splitlines())
-        said = [line["said"] for line in lines if line["by"] == "agent" and "said" in line]
-        found.append(Recording(head["agent"], head["fault"], bool(head["words"]), said))
+        spoken = [(line["by"], line["said"]) for line in lines if "said" in line]
+        prompts = [at for at, (_, said) in enumerate(spoken) if said.get("method") == "session/prompt"]
+        # Faults in the middle come behind turns that were well.
+        last = spoken[prompts[-1] :] if len(prompts) > 1 else spoken
+        said, end = ([one for by, one in part if by == "agent"] for part in (spoken, last))
+        found.append(Recording(head["agent"], head["fault"], bool(head["words"]), said, end))
     return [one for one in found if one.agent in rows.known()]
 
 
