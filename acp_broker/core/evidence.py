@@ -28,9 +28,10 @@ _WORD_KEYS = frozenset(
 _STATUS_KEYS = frozenset(
     {"status", "statuscode", "httpstatus", "httpstatuscode", "code", "errorcode", "originalstatuscode"}
 )
-# ... its prose ...
+# ... its prose, and of which limit of Google's ...
 _TEXT_KEYS = frozenset(
     {"message", "msg", "details", "detail", "error", "reason", "text", "cause", "body", "responsebody", "raw"}
+    | {"quotaid"}
 )
 # ... and how long to wait.
 _WAIT_KEYS = frozenset({"retryafter", "retryafters", "retryafterseconds", "retrydelay", "resetsinseconds"})

@@ -32,8 +32,11 @@ TEXTS = _patterns(
     (Kind.CONTEXT_OVERFLOW, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.CONTEXT_OVERFLOW, r"上下文过长"),  # OpenClaw, ERROR_PATTERNS
     # Gemini words a limit per minute as OpenAI words an empty purse, and adds when to come back.
-    (Kind.RATE_LIMITED, r"exceeded your current quota[\s\S]{0,600}?retry in \d"),
-    (Kind.BILLING, r"credit balance|insufficient[ _](?:credits?|funds|balance|quota)|credits? (?:are |is )?exhausted"),
+    (Kind.RATE_LIMITED, r"exceeded your current quota[\s\S]{0,600}?(?:retry in \d|PerMinutePer)"),
+    (
+        Kind.BILLING,
+        r"credit balance|insufficient[ _](?:credits?|funds|balance|quota)|credits? (?:are |is )?(?:exhausted|depleted)",
+    ),
     (Kind.BILLING, r"billing_error|billing hard limit|exceeded[ _](?:your[ _])?current[ _]quota"),  # OpenAI, Moonshot
     (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
     (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic

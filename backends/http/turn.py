@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from acp_broker.clock import Clock
 from acp_broker.contract import Client as Frontend
 from acp_broker.contract import Finished, TurnRequest
+from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.core.redact import plain
@@ -178,6 +179,10 @@ class _Answer:
                     self._watch.arm(_TAIL_S, None)
                 elif decoder.stop is not None:
                     self._watch.arm(_TRAILER_S, None)
+        if decoder.stop is None and (bare := events.bare()):
+            failure = http_failures.from_event(bare)
+            if failure.kind is not FailureKind.UNCLASSIFIED:
+                raise BackendFailure(failure)
 
     def _say(self, events: list[Event]) -> None:
         """Show what the events say, up to the one that is an error; of first words with an error behind them nothing:

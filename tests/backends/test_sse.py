@@ -33,3 +33,20 @@ def test_an_event_without_an_end_is_refused(flood):
     """Memory is not the provider's to fill."""
     with pytest.raises(WireError):
         EventStream(max_event_bytes=64).feed(flood)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_an_object_that_is_no_event_is_kept(size):
+    """Google breaks a stream off with an error in bare JSON; comments are no part of it."""
+    stream, sent = EventStream(), b'data: a\n\n{\n  "error": {\n: waiting\n    "code": 503\n  }\n}'
+    events = [event for start in range(0, len(sent), size) for event in stream.feed(sent[start : start + size])]
+
+    assert ([Event("", b"a")], b'{  "error": {    "code": 503  }}') == (events, stream.bare())
+
+
+def test_fields_that_nobody_knows_are_no_object():
+    """WHATWG HTML, 9.2.6: they are passed over."""
+    stream = EventStream()
+    stream.feed(b"id: 7\nretry: 10\nfoo\ndata: {")
+
+    assert b"" == stream.bare()

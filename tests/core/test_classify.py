@@ -15,6 +15,20 @@ from acp_broker.core.phrases import TEXTS
 from acp_broker.core.signs import _WORDS, FINER, RPC_CODES, STATUSES, WORDS
 
 K = FailureKind
+# Which limit it was stands in its id alone.
+GEMINI_RATE_IN_DETAILS = {
+    "error": {
+        "code": 429,
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}],
+            },
+        ],
+    }
+}
 GEMINI_RATE = {
     "error": {
         "code": 429,
@@ -202,6 +216,8 @@ PROVIDERS = [
     ({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "x"}}, K.AUTH_REJECTED),
     ({"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x is not found"}}, K.MODEL_NOT_FOUND),
     (GEMINI_RATE, K.RATE_LIMITED),
+    (GEMINI_RATE_IN_DETAILS, K.RATE_LIMITED),
+    ({"error": {"status": "RESOURCE_EXHAUSTED", "message": "Your prepayment credits are depleted."}}, K.BILLING),
     ({"error": {"code": 429, "status": "Too Many Requests"}}, K.RATE_LIMITED),
     ({"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}, K.OVERLOADED),
     ({"error": {"code": 504, "status": "DEADLINE_EXCEEDED"}}, K.SERVER_ERROR),

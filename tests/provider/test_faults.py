@@ -83,7 +83,7 @@ async def test_a_retry_after_is_sent_when_it_is_named(fault: str, expected: str 
 async def test_gemini_tells_the_delay_in_the_body_too() -> None:
     """That is where its clients look."""
     answer = await heard("429;ra=7", "gemini")
-    assert "7s" == answer.json["error"]["details"][0]["retryDelay"]
+    assert "7s" == answer.json["error"]["details"][-1]["retryDelay"]
 
 
 @pytest.mark.parametrize("api", APIS)

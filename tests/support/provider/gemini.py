@@ -18,6 +18,10 @@ _ERRORS = {
     500: ("INTERNAL", "An internal error has occurred."),
     503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
 }
+_QUOTA = {
+    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+    "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "15"}],
+}
 _OTHER_ERROR = ("UNAVAILABLE", "The service is currently unavailable.")
 
 
@@ -66,9 +70,11 @@ class Gemini:
     def failure(self, fault: Fault) -> dict[str, Any]:
         status, message = _ERRORS.get(fault.status, _OTHER_ERROR)
         error: dict[str, Any] = {"code": fault.status, "message": message, "status": status}
+        if fault.status == 429:
+            error["details"] = [_QUOTA]
         if fault.retry_after is not None:
             delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.retry_after}s"}
-            error["details"] = [delay]
+            error["details"] = [*error.get("details", ()), delay]
         return {"error": error}
 
     def headers(self) -> dict[str, str]:
