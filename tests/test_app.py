@@ -258,7 +258,7 @@ async def test_what_raises_in_a_callback_of_the_loop_is_in_the_log(tmp_path):
 
 def test_every_kind_that_we_ship_can_be_loaded():
     """By the name that config.json uses."""
-    assert ["acp", "anthropic", "openai", "scripted"] == sorted(
+    assert ["acp", "anthropic", "gemini", "openai", "scripted"] == sorted(
         name for name in app.kinds() if app.kind(name).config is app.kinds()[name]
     )
 

@@ -44,6 +44,8 @@ def one_turn(folder: Path, config: dict) -> dict:
         ("openai", "key", ("authorization", f"Bearer {CANARY}")),
         ("anthropic", "key", ("x-api-key", CANARY)),
         ("anthropic", "token", ("authorization", f"Bearer {CANARY}")),
+        ("gemini", "key", ("x-goog-api-key", CANARY)),
+        ("gemini", "token", ("authorization", f"Bearer {CANARY}")),
     ],
 )
 async def test_a_key_goes_to_the_provider_and_nowhere_else(tmp_path, kind, member, expected):
@@ -70,7 +72,7 @@ async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
     assert (False, 1) == (CANARY in json.dumps(reply), len(found))
 
 
-@pytest.mark.parametrize("kind", ["anthropic", "openai"])
+@pytest.mark.parametrize("kind", ["anthropic", "gemini", "openai"])
 def test_nothing_of_http_is_loaded_before_it_is_opened(kind):
     """A quarter of a second, for those alone who use it."""
     code = f"import sys, backends.{kind}; print(sorted(sys.modules.keys() & {{'httpx2', 'backends.http.client'}}))"

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from acp_broker.core.turnrules import Limits
-from backends import anthropic, openai
+from backends import anthropic, gemini, openai
 from tests.support.answered import listening
 from tests.support.chat_player import CHAT, Speech, playing
+from tests.support.gemini_speech import GEMINI
 from tests.support.harness import house
 from tests.support.messages_speech import MESSAGES, event
 from tests.support.provider import Pace, provider
@@ -70,6 +71,7 @@ APIS = [
         MESSAGES,
         event("ping").decode(),
     ),
+    Api(gemini, "gemini", {"err-first": "overloaded", "err-mid": "overloaded"}, GEMINI, ": waiting\n\n"),
 ]
 
 
@@ -251,6 +253,9 @@ async def test_the_conversation_is_kept_over_a_failure_of_its_server(tmp_path, a
 
 def conversation(body: dict) -> list[tuple[str, str]]:
     """Who says what, whichever way an API wants it."""
+    if "contents" in body:
+        told = [("system", body["systemInstruction"]), *((one["role"], one) for one in body["contents"])]
+        return [(role.replace("model", "assistant"), words(one["parts"])) for role, one in told]
     system = [{"role": "system", "content": body["system"]}] if "system" in body else []
     return [(one["role"], words(one["content"])) for one in [*system, *body["messages"]]]
 

@@ -1,0 +1,51 @@
+"""Kind `gemini`: Google's models by the Gemini API, with an API key.
+
+{"kind": "gemini", "model": "gemini-2.5-flash", "auth": "google"}
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+
+from acp_broker.contract import Backend, Tools
+from backends.http.settings import HttpConfig
+
+BASE_URL = "https://generativelanguage.googleapis.com"
+
+
+class GeminiConfig(HttpConfig, frozen=True, tag="gemini", rename="camel", kw_only=True):
+    """The Gemini API, or what speaks it at another `baseUrl`. `thoughts` asks for summaries of the model's thinking:
+    a model that does not think refuses a request that does."""
+
+    audio: bool = True
+    thoughts: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is None:
+            raise ValueError("write the `model` that is to answer")
+
+    @property
+    def url(self) -> str:
+        return (self.base_url or BASE_URL).rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+
+    @property
+    def needs_key(self) -> bool:
+        """A gateway may have the key itself."""
+        return self.url == BASE_URL
+
+
+config = GeminiConfig
+
+
+def check(settings: GeminiConfig, environment: Mapping[str, str]) -> str | None:  # noqa: ARG001 - the kind's shape
+    """Whether it names a key; nobody is called."""
+    if settings.needs_key and settings.auth is None:
+        return "gemini needs a key: name a profile that holds one under `auth`"
+    return None
+
+
+def open(settings: GeminiConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name
+    """A backend of one session; nobody is called before its first turn. Raises BackendFailure."""
+    from backends.gemini.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
+
+    return opened(settings, tools)

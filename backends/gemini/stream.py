@@ -1,0 +1,126 @@
+"""The stream of `streamGenerateContent`: parts, usage, the finish reason that makes it whole; there is no `[DONE]`."""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from acp_broker.core import http_failures
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import StopReason
+from acp_broker.errors import BackendFailure
+from backends.http.speaking import Piece
+from backends.http.sse import Event
+from backends.http.turn import Usage, event_of
+
+
+class _Part(Struct, rename="camel"):
+    text: str | None = None
+    thought: bool | None = None
+    function_call: dict[str, object] | None = None
+
+
+class _Content(Struct):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(Struct, rename="camel"):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _PromptFeedback(Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Usage(Struct, rename="camel"):
+    """The answer's tokens are told without those of the thoughts."""
+
+    prompt_token_count: int = 0
+    candidates_token_count: int = 0
+    thoughts_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    total_token_count: int = 0
+
+
+class _Chunk(Struct, rename="camel"):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _PromptFeedback | None = None
+    usage_metadata: _Usage | None = None
+    error: dict[str, object] | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+_STOPS: Mapping[str, StopReason] = {"STOP": "end_turn", "MAX_TOKENS": "max_tokens"}
+# A filter's: a failure before the first word, a refusal behind words.
+FILTERED = frozenset({"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"})
+# Finish reasons that are failures; before the first word and behind words alike. So is any other.
+FAILED: Mapping[str, tuple[FailureKind, str]] = {
+    "MALFORMED_FUNCTION_CALL": (FailureKind.GARBLED, "it called a tool, and has none"),
+    "UNEXPECTED_TOOL_CALL": (FailureKind.GARBLED, "it called a tool, and has none"),
+    "TOO_MANY_TOOL_CALLS": (FailureKind.GARBLED, "it called tools, and has none"),
+    "MALFORMED_RESPONSE": (FailureKind.GARBLED, "its answer made no sense"),
+    "MISSING_THOUGHT_SIGNATURE": (FailureKind.SERVER_ERROR, "its provider failed"),
+}
+_OTHER = (FailureKind.SERVER_ERROR, "and says no more")
+
+
+class GeminiDecoder:
+    """turn.Decoder of one answer, streamed or whole."""
+
+    def __init__(self) -> None:
+        self.stop: StopReason | None = None
+        self.usage: Usage | None = None
+        self.is_over = False
+        self._has_spoken = False
+
+    def pieces(self, event: Event) -> Iterator[Piece]:
+        chunk = event_of(event.data, _decode)
+        if chunk.error is not None:
+            raise BackendFailure(http_failures.from_event(event.data))
+        if chunk.usage_metadata is not None:
+            self.usage = _usage(chunk.usage_metadata)
+        feedback = chunk.prompt_feedback
+        if feedback is not None and feedback.block_reason:
+            raise _failure(FailureKind.GUARDRAIL, feedback.block_reason, "the provider has blocked the prompt")
+        for candidate in chunk.candidates or ():
+            for part in (candidate.content and candidate.content.parts) or ():
+                yield from self._said(part)
+            reason = candidate.finish_reason
+            # Some say in every chunk that there is no reason yet.
+            if reason and reason != "FINISH_REASON_UNSPECIFIED":
+                self.stop = self._stopped(reason)
+                self.is_over = chunk.usage_metadata is not None
+
+    def _said(self, part: _Part) -> Iterator[Piece]:
+        if part.function_call is not None:
+            raise _failure(FailureKind.GARBLED, "functionCall", "called a tool, and has none")
+        if part.text:
+            self._has_spoken = self._has_spoken or not (part.thought or part.text.isspace())
+            yield Piece(part.text, bool(part.thought))
+
+    def _stopped(self, reason: str) -> StopReason:
+        if reason in _STOPS:
+            return _STOPS[reason]
+        if reason in FILTERED:
+            if self._has_spoken:
+                return "refusal"
+            raise _failure(FailureKind.GUARDRAIL, reason, "a filter of the provider has stopped the answer")
+        kind, text = FAILED.get(reason, _OTHER)
+        raise _failure(kind, reason, f"ended its answer as {reason}: {text}")
+
+
+def _failure(kind: FailureKind, reason: str, text: str) -> BackendFailure:
+    return BackendFailure(Failure(kind, text, reason, seen_at="submitted"))
+
+
+def _usage(told: _Usage) -> Usage:
+    output = told.candidates_token_count + (told.thoughts_token_count or 0)
+    return Usage(
+        told.total_token_count or told.prompt_token_count + output,
+        told.prompt_token_count,
+        output,
+        told.thoughts_token_count,
+        told.cached_content_token_count,
+    )

@@ -1,0 +1,298 @@
+"""The `gemini` kind against a server that speaks the Gemini API, healthy and odd."""
+
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+import backends.gemini as kind
+from acp_broker.contract import TurnRequest
+from acp_broker.core.failures import FailureKind
+from acp_broker.core.handoff import Said
+from acp_broker.core.history import Exchange
+from acp_broker.core.http_failures import from_http
+from acp_broker.core.names import TurnId
+from acp_broker.errors import BackendFailure
+from backends.gemini import GeminiConfig
+from backends.gemini.stream import FAILED, FILTERED
+from tests.backends.contract import TurnContract
+from tests.support.chat_player import playing
+from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.gemini_speech import GEMINI, ended, error, event, said
+
+pytestmark = pytest.mark.anyio
+
+WORDS = {"do": "say", "text": "a duck"}
+OVERLOADED = error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+KEY = "key-0123456789"
+
+
+def settings(url: str, **members: object) -> GeminiConfig:
+    entry = {"kind": "gemini", "baseUrl": url, "model": "m", **members}
+    return msgspec.convert(entry, GeminiConfig)
+
+
+class TestGemini(TurnContract):
+    @asynccontextmanager
+    async def open(self, script, tools):
+        turns = script.get("turns", [[]])
+        async with playing(turns, GEMINI) as server, kind.open(settings(server.url), tools) as backend:
+            yield backend
+
+
+@pytest.fixture
+def tools(tmp_path):
+    return FakeTools(setup=setup(str(tmp_path)), environment={}, credential=KEY)
+
+
+@pytest.fixture
+def client():
+    return FakeClient()
+
+
+def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
+    async def told(_limit: int) -> tuple[Exchange, ...]:
+        return past
+
+    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
+
+
+async def run(tools, client, *steps, order=None, **members):
+    """How the turn ended, and the request that it was."""
+    async with playing([list(steps)], GEMINI) as server, kind.open(settings(server.url, **members), tools) as backend:
+        finished = await backend.run(order or turn(), client)
+    return finished, server.requests[0]
+
+
+async def failure(tools, client, *parts: bytes, order=None):
+    with pytest.raises(BackendFailure) as raised:
+        await run(tools, client, {"do": "raw", "text": b"".join(parts).decode()}, order=order)
+    return raised.value.failure
+
+
+async def test_words_and_thoughts_are_two_messages(tools, client):
+    """A part says of itself that it is a thought."""
+    await run(tools, client, {"do": "think", "text": "hm"}, WORDS)
+
+    expected = [("agent_thought_chunk", "hm"), ("agent_message_chunk", "a duck")]
+    assert expected == [(update.kind, body(update)["content"]["text"]) for update in client.updates]
+
+
+async def test_usage_counts_thoughts_as_output(tools, client):
+    """The API tells them apart; ACP's output is all that the model has written."""
+    finished, _ = await run(tools, client, WORDS)
+
+    expected = {"totalTokens": 10, "inputTokens": 7, "outputTokens": 3, "thoughtTokens": 1}
+    assert expected == plain(finished.answer)["usage"]
+
+
+async def test_a_limit_of_tokens_is_max_tokens(tools, client):
+    """The answer is no failure, and it is not whole."""
+    finished, _ = await run(tools, client, WORDS, {"do": "end", "stopReason": "max_tokens"})
+
+    assert "max_tokens" == finished.stop_reason
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([said("a")], FailureKind.SERVER_ERROR),
+        ([said("a"), ended("FINISH_REASON_UNSPECIFIED")], FailureKind.SERVER_ERROR),
+        ([said("a"), ended("OTHER")], FailureKind.SERVER_ERROR),
+        ([said("a"), b"data: {oops\n\n"], FailureKind.GARBLED),
+        ([said("a"), event(OVERLOADED)], FailureKind.OVERLOADED),
+        ([said("a"), msgspec.json.format(msgspec.json.encode(OVERLOADED))], FailureKind.OVERLOADED),
+        ([ended("STOP")], FailureKind.EMPTY_TURN),
+        ([event({"promptFeedback": {"blockReason": "SAFETY"}})], FailureKind.GUARDRAIL),
+        ([event({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}}]})], FailureKind.GARBLED),
+    ],
+)
+async def test_a_stream_without_a_good_end_is_a_failure(tools, client, parts, expected):
+    """There is no `[DONE]`: the finish reason alone says that an answer is whole. An error may come as no event."""
+    found = await failure(tools, client, *parts)
+
+    assert expected == found.kind
+
+
+@pytest.mark.parametrize("reason", sorted(FILTERED))
+async def test_a_filter_before_words_is_a_guardrail(tools, client, reason):
+    """Another model may answer."""
+    found = await failure(tools, client, ended(reason))
+
+    assert (FailureKind.GUARDRAIL, reason) == (found.kind, found.code)
+
+
+@pytest.mark.parametrize("reason", sorted(FILTERED))
+async def test_a_filter_behind_words_is_a_refusal(tools, client, reason):
+    """The person has read them."""
+    text = (said("a") + ended(reason)).decode()
+    finished, _ = await run(tools, client, {"do": "raw", "text": text})
+
+    assert "refusal" == finished.stop_reason
+
+
+@pytest.mark.parametrize("reason", FAILED)
+async def test_an_end_that_is_a_failure_is_one_behind_words_too(tools, client, reason):
+    """Half an answer is never reported as a whole one."""
+    found = await failure(tools, client, said("a"), ended(reason))
+
+    assert FAILED[reason][0] == found.kind
+
+
+async def test_the_key_is_sent_to_the_provider_alone(tools, client):
+    """In Google's own header: an address gets into logs."""
+    _, request = await run(tools, client, WORDS)
+
+    assert (KEY, False, False) == (
+        request.headers["x-goog-api-key"],
+        KEY in request.query,
+        KEY.encode() in request.body,
+    )
+
+
+async def test_google_is_not_asked_without_a_key(tmp_path):
+    """Nobody waits for a refusal that is certain."""
+    entry = msgspec.convert({"kind": "gemini", "model": "m"}, GeminiConfig)
+    with pytest.raises(BackendFailure) as raised:
+        async with kind.open(entry, FakeTools(setup=setup(str(tmp_path)), environment={})):
+            pass
+
+    assert FailureKind.AUTH_MISSING == raised.value.failure.kind
+
+
+async def test_a_request_says_what_config_says(tools, client):
+    """Each in the API's own place."""
+    _, request = await run(tools, client, WORDS, model="gemini-x", system="Be brief.", maxTokens=5, thoughts=True)
+    asked = msgspec.json.decode(request.body)
+
+    assert ("/v1beta/models/gemini-x:streamGenerateContent", "alt=sse") == (request.path, request.query)
+    assert {"parts": [{"text": "Be brief."}]} == asked["systemInstruction"]
+    assert {"maxOutputTokens": 5, "thinkingConfig": {"includeThoughts": True}} == asked["generationConfig"]
+
+
+async def test_a_tuned_model_has_its_own_path(tools, client):
+    """It is none of `models/`."""
+    _, request = await run(tools, client, WORDS, model="tunedModels/mine")
+
+    assert "/v1beta/tunedModels/mine:streamGenerateContent" == request.path
+
+
+async def test_history_takes_turns(tools, client):
+    """What nobody answered goes with what came next: a content without words is refused."""
+    past = tuple(
+        Exchange(raw([{"type": "text", "text": asked}]), Said(TurnId(asked), asked, answer))
+        for asked, answer in (("one", "1"), ("two", ""))
+    )
+    _, request = await run(tools, client, WORDS, order=prompted([{"type": "text", "text": "three"}], past))
+
+    assert [
+        {"role": "user", "parts": [{"text": "one"}]},
+        {"role": "model", "parts": [{"text": "1"}]},
+        {"role": "user", "parts": [{"text": "two"}, {"text": "three"}]},
+    ] == msgspec.json.decode(request.body)["contents"]
+
+
+async def test_what_cannot_be_told_is_marked(tools, client):
+    """The API refuses a content without words."""
+    past = Exchange(raw([{"type": "text", "text": " "}]), Said(TurnId("t"), "", "a duck"))
+    _, request = await run(tools, client, WORDS, order=prompted([{"type": "text", "text": "more"}], (past,)))
+
+    assert "[nothing that could be shown here]" == msgspec.json.decode(request.body)["contents"][0]["parts"][0]["text"]
+
+
+async def test_pictures_sound_and_documents_are_sent_inline(tools, client):
+    """By the names that the API knows their types by."""
+    pdf = {"uri": "file:///a.pdf", "blob": "JVBERg==", "mimeType": "application/pdf"}
+    blocks = [
+        {"type": "text", "text": "look"},
+        {"type": "image", "data": "aW1n", "mimeType": "image/webp"},
+        {"type": "audio", "data": "bXAz", "mimeType": "audio/mpeg"},
+        {"type": "resource", "resource": pdf},
+    ]
+    _, request = await run(tools, client, WORDS, order=prompted(blocks))
+
+    assert [
+        {"text": "look"},
+        {"inlineData": {"mimeType": "image/webp", "data": "aW1n"}},
+        {"inlineData": {"mimeType": "audio/mp3", "data": "bXAz"}},
+        {"inlineData": {"mimeType": "application/pdf", "data": "JVBERg=="}},
+    ] == msgspec.json.decode(request.body)["contents"][0]["parts"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text", "text": " "},
+        {"type": "image", "data": "R0lG", "mimeType": "image/gif"},
+        {"type": "image", "data": "", "mimeType": "image/png", "uri": "https://host/a.png"},
+        {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "UEs=", "mimeType": "application/zip"}},
+    ],
+)
+async def test_what_the_api_has_no_place_for_is_unsupported(tools, client, block):
+    """Another backend may take it; this one must not answer without having seen it."""
+    found = await failure(tools, client, order=prompted([block]))
+
+    assert FailureKind.UNSUPPORTED == found.kind
+
+
+_RPC = "type.googleapis.com/google.rpc."
+_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+_RETRY = {"@type": f"{_RPC}RetryInfo", "retryDelay": "34s"}
+
+
+def quota(of: str) -> dict:
+    violation = {"quotaId": f"GenerateRequestsPer{of}PerProjectPerModel-FreeTier", "quotaValue": "15"}
+    return {"@type": f"{_RPC}QuotaFailure", "violations": [violation]}
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "message", "details", "expected"),
+    [
+        (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", [], "auth_rejected"),
+        (400, "INVALID_ARGUMENT", "API key expired. Please renew the API key.", [], "auth_rejected"),
+        (
+            400,
+            "INVALID_ARGUMENT",
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            [],
+            "context_overflow",
+        ),
+        (400, "INVALID_ARGUMENT", "Please ensure that contents are not empty.", [], "bad_request"),
+        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", [], "auth_rejected"),
+        (401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", [], "auth_rejected"),
+        (402, "FAILED_PRECONDITION", "Out of credits.", [], "billing"),
+        (403, "PERMISSION_DENIED", "Permission denied on resource project p.", [], "auth_rejected"),
+        (404, "NOT_FOUND", "models/m is not found for API version v1beta", [], "model_not_found"),
+        (429, "RESOURCE_EXHAUSTED", _QUOTA, [quota("Minute"), _RETRY], "rate_limited"),
+        (499, "CANCELLED", "The operation was cancelled.", [], "server_error"),
+        (500, "INTERNAL", "An internal error has occurred.", [], "server_error"),
+        (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", [], "overloaded"),
+        (504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.", [], "server_error"),
+    ],
+)
+def test_an_error_is_the_kind_that_it_tells(status, word, message, details, expected):
+    """Google writes one status for many things: details and words choose."""
+    answer = msgspec.json.format(msgspec.json.encode(error(status, word, message, *details)))
+
+    assert expected == from_http(status, {}, answer, wall=0.0).kind.value
+
+
+def test_the_wait_of_a_detail_is_kept():
+    """No header tells it."""
+    answer = msgspec.json.encode(error(429, "RESOURCE_EXHAUSTED", _QUOTA, quota("Minute"), _RETRY))
+
+    assert 34.0 == from_http(429, {}, answer, wall=0.0).retry_after_s
+
+
+def test_a_config_without_a_model_is_refused():
+    """At the start, in words that say what to write."""
+    with pytest.raises(msgspec.ValidationError, match="write the `model`"):
+        msgspec.convert({"kind": "gemini"}, GeminiConfig)
+
+
+@pytest.mark.parametrize(("members", "is_fine"), [({}, False), ({"auth": "g"}, True), ({"baseUrl": "http://h"}, True)])
+def test_google_wants_a_key_and_a_gateway_may_have_it(members, is_fine):
+    """Told before anybody is called."""
+    entry = msgspec.convert({"kind": "gemini", "model": "m", **members}, GeminiConfig)
+
+    assert is_fine is (kind.check(entry, {}) is None)
