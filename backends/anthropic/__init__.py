@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
-from backends.http.settings import HttpConfig
+from backends.http.settings import HttpConfig, needs_key
 
 BASE_URL = "https://api.anthropic.com"
 # The API wants a limit; every model in service grants as much.
@@ -39,7 +39,7 @@ config = AnthropicConfig
 def check(settings: AnthropicConfig, environment: Mapping[str, str]) -> str | None:  # noqa: ARG001 - the kind's shape
     """Whether it has the key that Anthropic asks for; nobody is called."""
     if settings.needs_key and settings.auth is None:
-        return "anthropic needs a key: name a profile that holds one under `auth`"
+        return needs_key("anthropic")
     return None
 
 

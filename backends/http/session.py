@@ -14,7 +14,7 @@ from acp_broker.core.history import Exchange
 from acp_broker.errors import METHOD_NOT_FOUND, BackendFailure, RpcError
 from backends.http.client import Client, connected
 from backends.http.introducing import about
-from backends.http.settings import HttpConfig
+from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, Usage, converse
 
 _DONE = Raw(b"{}")
@@ -100,11 +100,6 @@ def key(tools: Tools, needed_by: str | None) -> str | None:
     if not found and needed_by is not None and tools.setup is not None:
         raise _keyless(needs_key(needed_by))
     return found or None
-
-
-def needs_key(who: str) -> str:
-    """What people are told to do."""
-    return f"{who} needs a key: name a profile that holds one under `auth`"
 
 
 def _keyless(text: str) -> BackendFailure:

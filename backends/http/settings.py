@@ -14,6 +14,11 @@ _CONNECT_S, _FIRST_BYTE_S = 5.0, 45.0
 _OWN_FIRST_BYTE_S = 180.0
 
 
+def needs_key(who: str) -> str:
+    """What people are told to do."""
+    return f"{who} needs a key: name a profile that holds one under `auth`"
+
+
 class HttpLimits(PhaseLimits, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """`connectMs` is for the connection, `firstByteMs` from the request to the head of its answer."""
 

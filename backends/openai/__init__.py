@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from acp_broker.contract import Backend, Tools
-from backends.http.settings import HttpConfig
+from backends.http.settings import HttpConfig, needs_key
 
 
 class Preset(Struct, frozen=True):
@@ -61,7 +61,7 @@ config = OpenAIConfig
 def check(settings: OpenAIConfig, environment: Mapping[str, str]) -> str | None:  # noqa: ARG001 - the kind's shape
     """Whether it has the key that its provider asks for; nobody is called."""
     if settings.known.needs_key and settings.auth is None:
-        return f"{settings.preset} needs a key: name a profile that holds one under `auth`"
+        return needs_key(settings.preset or "")
     return None
 
 

@@ -13,6 +13,8 @@ from tests.auth.programs import kept
 from tests.support.broker import BrokerProcess, chain
 from tests.support.chat_player import playing
 from tests.support.provider import Pace, provider
+from tests.support.renewing import stored
+from tests.support.rotating import Rotating, rotating
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +36,7 @@ def configured(folder: Path, url: str, kind: str = "openai", member: str = "key"
 
 def one_turn(folder: Path, config: dict) -> dict:
     """The answer to a prompt."""
-    with BrokerProcess(folder, config) as broker:
+    with BrokerProcess(folder, config, home=folder / "home") as broker:
         return broker.prompt(broker.open(), "hello").reply
 
 
@@ -59,6 +61,21 @@ async def test_a_key_goes_to_the_provider_and_nowhere_else(tmp_path, kind, membe
         reply["result"]["stopReason"],
         [(name, value) for name, value in asked.headers.items() if CANARY in value],
     )
+
+
+async def test_a_login_that_the_broker_renews_is_a_token(tmp_path):
+    """Anthropic refuses it as a key."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    async with provider("alpha beta", pace=Pace(0.002, 0.02)) as server:
+        with rotating(Rotating()) as issuer:
+            stored(tmp_path / "home", issuer.refresh)
+            config = configured(tmp_path, server.url, "anthropic")
+            config["auth"]["profiles"]["work"] = {"type": "oauth", "clientId": "me", "tokenUrl": issuer.url}
+            await to_thread.run_sync(partial(one_turn, tmp_path, config))
+            expected = f"Bearer {issuer.access}"
+    (asked,) = server.asked()
+
+    assert (expected, False) == (asked.headers.get("authorization"), "x-api-key" in asked.headers)
 
 
 async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
