@@ -97,7 +97,6 @@ async def test_a_limit_of_tokens_is_max_tokens(tools, client):
     ("parts", "expected"),
     [
         ([said("a")], FailureKind.SERVER_ERROR),
-        ([said("a"), ended("FINISH_REASON_UNSPECIFIED")], FailureKind.SERVER_ERROR),
         ([said("a"), ended("OTHER")], FailureKind.SERVER_ERROR),
         ([said("a"), b"data: {oops\n\n"], FailureKind.GARBLED),
         ([said("a"), event(OVERLOADED)], FailureKind.OVERLOADED),
@@ -112,6 +111,14 @@ async def test_a_stream_without_a_good_end_is_a_failure(tools, client, parts, ex
     found = await failure(tools, client, *parts)
 
     assert expected == found.kind
+
+
+async def test_a_reason_that_is_none_ends_nothing(tools, client):
+    """Some say in every chunk that there is none yet."""
+    text = b"".join([said("a"), ended("FINISH_REASON_UNSPECIFIED"), said("b"), ended("STOP")]).decode()
+    finished, _ = await run(tools, client, {"do": "raw", "text": text})
+
+    assert (["ab"], "end_turn") == (client.texts, finished.stop_reason)
 
 
 @pytest.mark.parametrize("reason", sorted(FILTERED))
