@@ -3,7 +3,8 @@
 Nothing is read of the words of an answer that simply goes on: of each message, `COMPARED` characters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
@@ -62,14 +63,15 @@ class Latest:
         if update.message_id != self._message:
             self._message = update.message_id
             self._beginnings.next()
-        if _is_retry_notice(text):
+        if _retry_notices()(text):
             self._beginnings.next(is_retry=True)
             return False
         return self._beginnings.says(text)
 
 
-def _is_retry_notice(text: str) -> bool:
-    # Loaded with all other patterns, while the agent starts.
+@cache
+def _retry_notices() -> Callable[[str], bool]:
+    # Loaded with all other patterns, while the agent starts; an import that was done costs as much as the look.
     from acp_broker.core.retrying import is_retry_notice  # noqa: PLC0415
 
-    return is_retry_notice(text)
+    return is_retry_notice

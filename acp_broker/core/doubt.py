@@ -85,8 +85,9 @@ def judge_last(words: str, usage_present: bool | None, habits: Habits = UNKNOWN)
     if len(notice) > MAX_CHARS or (usage_present and not _is_own(notice, habits)):
         return None
     meaning = _pinned(notice, habits)
-    if meaning is None and not is_talk(notice, is_proven=False):
-        meaning = next((own.kind for own in habits.notices if own.regex.match(notice)), None)
+    if meaning is None:
+        begun = next((own.kind for own in habits.notices if own.regex.match(notice)), None)
+        meaning = None if begun is None or is_talk(notice, is_proven=False) else begun
     return None if meaning is None else _failure(notice, meaning)
 
 

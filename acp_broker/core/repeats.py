@@ -56,8 +56,7 @@ class Beginnings:
         self._pieces += 1
         if len(self._now) < COMPARED:
             self._now = (self._now + text)[:COMPARED]
-        has_said_as_much = len(self._now) >= len(self._first) and self._is_telling()
-        if not self._is_counted and has_said_as_much and self._is_alike():
+        if not self._is_counted and self._has_said_as_much() and self._is_alike():
             self._times, self._is_counted = self._times + 1, True
         return self._times >= ONE_TOO_MANY
 
@@ -65,6 +64,9 @@ class Beginnings:
     def is_settled(self) -> bool:
         """Whether more of this message would change nothing."""
         return len(self._now) >= COMPARED and self._pieces >= _LEAST_PIECES
+
+    def _has_said_as_much(self) -> bool:
+        return len(self._now) >= len(self._first) and self._is_telling()
 
     def _is_telling(self) -> bool:
         return len(self._now) >= _LEAST_CHARS and self._pieces >= _LEAST_PIECES

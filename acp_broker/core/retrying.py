@@ -68,7 +68,7 @@ def is_retry_notice(text: str, habits: Habits = UNKNOWN) -> bool:
         said = without_retries(text).strip(MARKS)
         if not said.strip(".") or (_RETRY.fullmatch(said) and not TALKS.search(said)):
             return True
-    return any(own.fullmatch(text.strip()) for own in habits.retrying)
+    return bool(habits.retrying) and any(own.fullmatch(text.strip()) for own in habits.retrying)
 
 
 def without_retries(words: str) -> str:
