@@ -124,9 +124,13 @@ class Turn:
 
     def heard(self, attempt: Attempt, updates: Sequence[Update]) -> None:
         """What one read of the attempt's runtime brought. After the commit point it is one event."""
+        output: Sequence[Update] = ()
         for index, update in enumerate(updates):
             if not isinstance(self.state, _UNCOMMITTED):
-                self._heard_more(attempt, updates[index:] if index else updates)
+                rest = updates[index:] if index else updates
+                shows = any(update.kind not in visible.NOTES for update in rest)
+                self._add((Spoke if shows else Noted)(attempt.number), rest)
+                output = output or (rest if shows else ())
                 break
             is_doubting = isinstance(self.state, Doubting)
             *before, event = attempt.weighing.events(attempt.number, update, is_doubting=is_doubting)
@@ -134,16 +138,11 @@ class Turn:
                 self._add(sign)
             self._add(event, (update,))
             if isinstance(event, Spoke):
-                attempt.latest.heard((update,), self.session.clock.now())
+                output = updates[index:]
         self.session.log.commit()
-
-    def _heard_more(self, attempt: Attempt, updates: Sequence[Update]) -> None:
-        if all(update.kind in visible.NOTES for update in updates):
-            self._add(Noted(attempt.number), updates)
-            return
-        self._add(Spoke(attempt.number), updates)
-        if attempt.latest.heard(updates, self.session.clock.now()) and isinstance(self.state, Committed):
-            self._add(Failed(attempt.number, REPEATED))
+        # Shown first, looked at then: nobody waits for that.
+        if output and attempt.latest.heard(output, self.session.clock.now()) and isinstance(self.state, Committed):
+            self.post(Failed(attempt.number, REPEATED))
 
     def heard_late(self, attempt: Attempt, updates: Sequence[Update]) -> None:
         """What the serving runtime sends after its answer: titles, usage, the end of a tool call."""
