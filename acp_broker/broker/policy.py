@@ -24,9 +24,9 @@ class Policy(Struct, frozen=True):
     learn_s: float = 2.0
     # How long a running turn may take to end by itself once its frontend is gone from stdio.
     leave_s: float = 10.0
-    # How long a permission waits for somebody to attend its session, once its frontend is gone.
     # How long a prompt waits for a turn that another process runs in its session.
     session_busy_s: float = 60.0
+    # How long a permission waits for somebody to attend its session, once its frontend is gone.
     unattended_s: float = 60.0
 
     @property

@@ -52,3 +52,11 @@ def test_an_aside_of_its_own_is_known() -> None:
     banner = "cloudy v3\n---\n"
 
     assert (Weight.ASIDE, Weight.PLAIN) == (first_look(banner, OWN), first_look(banner, UNKNOWN))
+
+
+def test_the_first_look_sees_wordings_that_no_general_rule_knows() -> None:
+    """A row that a user has written may begin anyhow."""
+    retry = "Once more (2)"
+
+    assert (Weight.PLAIN, Weight.DOUBTFUL) == (first_look(NOTICE), first_look(NOTICE, OWN))
+    assert (Weight.PLAIN, Weight.RETRYING) == (first_look(retry), first_look(retry, OWN))
