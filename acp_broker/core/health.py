@@ -10,6 +10,11 @@ What rests is what the failure speaks of: an account (rejected login, empty purs
 candidate (a model's limit, a crash). A wait that the provider asks for is the rest, even below the first rung: it
 knows. If the turn after it fails as well, it did not know, and the ladder's rung before is the least. A failure during
 a rest (all rested, so it was tried) may prolong the rest and does not climb: turns that fail at once are one failure.
+
+A ladder is climbed where a probe is dear: a silent candidate costs a person the whole wait for its first word, a
+crashing one a start, a rejected login may be locked for trying. What a backend says at once (refused, overloaded, no
+such model; a host that is switched off, within `connectMs`) costs the next turn next to nothing: it rests for the
+first rung each time, so that whoever recovers serves again within half a minute, however long it was away.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +30,8 @@ from acp_broker.core.until import Until, left, until_after
 _HOUR_S = 3_600.0
 # OpenClaw's model fallback, as documented: a recovered backend is back before it is missed.
 LADDER_S = (30.0, 60.0, 300.0)
+# The first rung alone: Failover Bench, S15, asks for a return within 30 s of the recovery.
+TOLD_LADDER_S = LADDER_S[:1]
 # The same source: nobody fills a purse within minutes; within a day somebody may.
 BILLING_LADDER_S = (5 * _HOUR_S, 10 * _HOUR_S, 20 * _HOUR_S, 24 * _HOUR_S)
 # The longest that a turn waits for its first word (turnrules.Limits.chain): a probe that takes longer is lost.
@@ -99,17 +106,17 @@ class _Rule(NamedTuple):
 
 
 _RULES: Mapping[FailureKind, _Rule] = {
-    FailureKind.UNREACHABLE: _Rule("candidate"),
+    FailureKind.UNREACHABLE: _Rule("candidate", TOLD_LADDER_S),
     FailureKind.CRASHED: _Rule("candidate"),
     FailureKind.SILENT: _Rule("candidate"),
-    FailureKind.GARBLED: _Rule("candidate"),
-    FailureKind.OVERLOADED: _Rule("candidate"),
-    FailureKind.SERVER_ERROR: _Rule("candidate"),
-    FailureKind.RATE_LIMITED: _Rule("candidate"),
-    FailureKind.MODEL_NOT_FOUND: _Rule("candidate"),
-    FailureKind.UNCLASSIFIED: _Rule("candidate"),
+    FailureKind.GARBLED: _Rule("candidate", TOLD_LADDER_S),
+    FailureKind.OVERLOADED: _Rule("candidate", TOLD_LADDER_S),
+    FailureKind.SERVER_ERROR: _Rule("candidate", TOLD_LADDER_S),
+    FailureKind.RATE_LIMITED: _Rule("candidate", TOLD_LADDER_S),
+    FailureKind.MODEL_NOT_FOUND: _Rule("candidate", TOLD_LADDER_S),
+    FailureKind.UNCLASSIFIED: _Rule("candidate", TOLD_LADDER_S),
     # The second of two in a row; see `_is_forgiven`.
-    FailureKind.EMPTY_TURN: _Rule("candidate"),
+    FailureKind.EMPTY_TURN: _Rule("candidate", TOLD_LADDER_S),
     FailureKind.AUTH_MISSING: _Rule("account"),
     FailureKind.AUTH_REJECTED: _Rule("account"),
     FailureKind.ACCOUNT_RATE_LIMITED: _Rule("account"),

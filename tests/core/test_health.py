@@ -52,6 +52,7 @@ def left_s(health: Health, seconds: float = 0.0, of: Key | None = None) -> float
     return found.left_s if isinstance(found, Resting) else 0.0
 
 
+DEAR = [K.SILENT, K.CRASHED]
 CANDIDATE = [kind for kind in K if _RULES[kind].rests == "candidate" and kind is not K.EMPTY_TURN]
 ACCOUNT = [K.AUTH_MISSING, K.AUTH_REJECTED, K.BILLING, K.ACCOUNT_RATE_LIMITED]
 NOBODY = [kind for kind in K if _RULES[kind].rests == "nobody"]
@@ -105,15 +106,33 @@ def test_what_is_not_the_backends_fault_rests_nobody(kind: FailureKind) -> None:
     assert Health() == fail(Health(), kind)
 
 
-def test_a_ladder_is_climbed_one_rung_per_failed_return() -> None:
-    """Each failure after a rest rests longer, up to the last rung."""
-    health, lengths, seconds = Health(), [], 0.0
-    for _ in range(4):
-        health = fail(health, K.CRASHED, seconds)
+def rests(kind: FailureKind, times: int, health: Health | None = None) -> list[float]:
+    """How long it rests, each time that its first turn after the rest fails as well."""
+    health, lengths, seconds = health or Health(), [], 0.0
+    for _ in range(times):
+        health = fail(health, kind, seconds)
         lengths.append(left_s(health, seconds))
         seconds += lengths[-1]
+    return lengths
 
-    assert lengths == [30.0, 60.0, 300.0, 300.0]
+
+@pytest.mark.parametrize("kind", DEAR)
+def test_a_ladder_is_climbed_one_rung_per_failed_return(kind: FailureKind) -> None:
+    """A probe costs a person the wait for a first word, or a start: they are asked for it ever more rarely."""
+    assert rests(kind, 4) == [30.0, 60.0, 300.0, 300.0]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CANDIDATE if kind not in DEAR])
+def test_what_is_told_at_once_rests_for_half_a_minute_each_time(kind: FailureKind) -> None:
+    """Failover Bench, S15: whoever recovers serves again within 30 s, after any outage; a probe costs little."""
+    assert rests(kind, 20) == [30.0] * 20
+
+
+def test_a_server_that_is_told_to_be_away_comes_down_from_its_ladder() -> None:
+    """It was silent for long; now it is refused at once, so asking is cheap."""
+    health = fail(fail(Health(), K.SILENT, -90.0), K.SILENT, -60.0)
+
+    assert rests(K.UNREACHABLE, 2, health) == [30.0, 30.0]
 
 
 def test_an_empty_purse_doubles_to_a_day() -> None:
