@@ -151,6 +151,16 @@ def test_a_script_may_hold_anything(tmp_path: Path) -> None:
     assert script["capabilities"] == config.backends["one"].script.capabilities
 
 
+def test_further_members_of_a_request_may_be_anything(tmp_path: Path) -> None:
+    """A provider's own settings have no shape of ours."""
+    entry = {"kind": "openai", "preset": "vllm", "model": "m", "body": {"a": 0.2, "b": [None, {"c": "/d"}], "e": "f"}}
+    content = {"acp": {"backend": "one"}, "backends": {"one": entry}}
+    config = load(KINDS, path=write(tmp_path, content), environ={})
+
+    assert entry["body"] == config.backends["one"].body
+    assert jsonschema.Draft202012Validator(schema(KINDS)).is_valid(content)
+
+
 MINIMAL = {"acp": {"backend": "one"}, "backends": {"one": {"kind": "scripted"}}}
 
 

@@ -18,7 +18,7 @@ def schema(kinds: Kinds) -> dict[str, Node]:
     """JSON Schema (draft 2020-12) of a config.json whose backends are of these kinds."""
     order = [kinds[name] for name in sorted(kinds)]
     (_, *entries), parts = msgspec.json.schema_components(
-        [Document, *order, *_late(order)], schema_hook=_path, ref_template="#/$defs/{name}"
+        [Document, *order, *_late(order)], schema_hook=_other, ref_template="#/$defs/{name}"
     )
     entries = entries[: len(order)]
     document = parts.pop("Document")
@@ -60,5 +60,6 @@ def _shared(node: Node, choices: dict[str, Node]) -> Node:
             return node
 
 
-def _path(_: type) -> dict[str, object]:
-    return {"type": "string", "pattern": "^(/|~/|~$)"}
+def _other(kind: type) -> dict[str, object]:
+    """Of what JSON has no type for: anything at all, or a path."""
+    return {"description": "any JSON value"} if kind is object else {"type": "string", "pattern": "^(/|~/|~$)"}

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import msgspec
 from msgspec import Raw
 
 from acp_broker.contract import Tools
@@ -12,7 +11,7 @@ from acp_broker.core.history import Exchange
 from backends.anthropic import MAX_TOKENS, AnthropicConfig
 from backends.anthropic.messages import messages
 from backends.anthropic.stream import MessageDecoder
-from backends.http.session import Api, Talk, headers, key, talking
+from backends.http.session import Api, Body, Talk, headers, key, talking
 
 _VERSION = "2023-06-01"
 
@@ -41,8 +40,8 @@ def _headers(settings: AnthropicConfig, tools: Tools) -> Mapping[str, str]:
     return shared | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-api-key": found})
 
 
-def _body(settings: AnthropicConfig, past: Sequence[Exchange], prompt: Raw) -> bytes:
-    body: dict[str, object] = {
+def _body(settings: AnthropicConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
+    body: Body = {
         "model": settings.model,
         "max_tokens": settings.max_tokens or MAX_TOKENS,
         "messages": messages(past, prompt),
@@ -50,4 +49,4 @@ def _body(settings: AnthropicConfig, past: Sequence[Exchange], prompt: Raw) -> b
     }
     if settings.system is not None:
         body["system"] = settings.system
-    return msgspec.json.encode(body)
+    return body

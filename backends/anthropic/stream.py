@@ -69,7 +69,7 @@ class MessageDecoder:
         self.stop: StopReason | None = None
         self.usage: Usage | None = None
         self.is_over = False
-        self._reason: str | None = None
+        self.code: str | None = None
         self._used = _Usage()
 
     def pieces(self, event: Event) -> Iterator[Piece]:
@@ -106,12 +106,12 @@ class MessageDecoder:
         if reason is not None and reason in FAILED:
             kind, text = FAILED[reason]
             raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
-        self._reason = reason or self._reason
+        self.code = reason or self.code
 
     def _end(self) -> None:
         self.is_over = True
-        if self._reason is not None:
-            self.stop = _STOPS.get(self._reason, "end_turn")
+        if self.code is not None:
+            self.stop = _STOPS.get(self.code, "end_turn")
 
 
 def _said(content: Iterable[_Content]) -> Iterator[Piece]:

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Raw
 
 from acp_broker.contract import Tools
@@ -13,7 +12,7 @@ from acp_broker.core.history import Exchange
 from backends.gemini import GeminiConfig
 from backends.gemini.contents import contents
 from backends.gemini.stream import GeminiDecoder
-from backends.http.session import Api, Talk, headers, key, talking
+from backends.http.session import Api, Body, Talk, headers, key, talking
 
 
 @asynccontextmanager
@@ -46,8 +45,8 @@ def _headers(settings: GeminiConfig, tools: Tools) -> Mapping[str, str]:
     return headers(settings) | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-goog-api-key": found})
 
 
-def _body(settings: GeminiConfig, past: Sequence[Exchange], prompt: Raw) -> bytes:
-    body: dict[str, object] = {"contents": contents(past, prompt)}
+def _body(settings: GeminiConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
+    body: Body = {"contents": contents(past, prompt)}
     if settings.system is not None:
         body["systemInstruction"] = {"parts": [{"text": settings.system}]}
     generation: dict[str, object] = {}
@@ -57,4 +56,4 @@ def _body(settings: GeminiConfig, past: Sequence[Exchange], prompt: Raw) -> byte
         generation["thinkingConfig"] = {"includeThoughts": True}
     if generation:
         body["generationConfig"] = generation
-    return msgspec.json.encode(body)
+    return body

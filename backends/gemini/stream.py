@@ -52,9 +52,13 @@ class _Chunk(Struct, rename="camel"):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 
-_STOPS: Mapping[str, StopReason] = {"STOP": "end_turn", "MAX_TOKENS": "max_tokens"}
-# A filter's: a failure before the first word, a refusal behind words.
+# A filter's.
 FILTERED = frozenset({"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"})
+_STOPS: Mapping[str, StopReason] = {
+    "STOP": "end_turn",
+    "MAX_TOKENS": "max_tokens",
+    **dict.fromkeys(FILTERED, "refusal"),
+}
 # Finish reasons that are failures; before the first word and behind words alike. So is any other.
 FAILED: Mapping[str, tuple[FailureKind, str]] = {
     "MALFORMED_FUNCTION_CALL": (FailureKind.GARBLED, "it called a tool, and has none"),
@@ -73,7 +77,7 @@ class GeminiDecoder:
         self.stop: StopReason | None = None
         self.usage: Usage | None = None
         self.is_over = False
-        self._has_spoken = False
+        self.code: str | None = None
 
     def pieces(self, event: Event) -> Iterator[Piece]:
         chunk = event_of(event.data, _decode)
@@ -83,32 +87,28 @@ class GeminiDecoder:
             self.usage = _usage(chunk.usage_metadata)
         feedback = chunk.prompt_feedback
         if feedback is not None and feedback.block_reason:
-            raise _failure(FailureKind.GUARDRAIL, feedback.block_reason, "the provider has blocked the prompt")
+            self.stop, self.code, self.is_over = "refusal", feedback.block_reason, True
         for candidate in chunk.candidates or ():
             for part in (candidate.content and candidate.content.parts) or ():
                 yield from self._said(part)
             reason = candidate.finish_reason
             # Some say in every chunk that there is no reason yet.
             if reason and reason != "FINISH_REASON_UNSPECIFIED":
-                self.stop = self._stopped(reason)
+                self.stop, self.code = _stopped(reason), reason
                 self.is_over = chunk.usage_metadata is not None
 
     def _said(self, part: _Part) -> Iterator[Piece]:
         if part.function_call is not None:
             raise _failure(FailureKind.GARBLED, "functionCall", "called a tool, and has none")
         if part.text:
-            self._has_spoken = self._has_spoken or not (part.thought or part.text.isspace())
             yield Piece(part.text, bool(part.thought))
 
-    def _stopped(self, reason: str) -> StopReason:
-        if reason in _STOPS:
-            return _STOPS[reason]
-        if reason in FILTERED:
-            if self._has_spoken:
-                return "refusal"
-            raise _failure(FailureKind.GUARDRAIL, reason, "a filter of the provider has stopped the answer")
-        kind, text = FAILED.get(reason, _OTHER)
-        raise _failure(kind, reason, f"ended its answer as {reason}: {text}")
+
+def _stopped(reason: str) -> StopReason:
+    if reason in _STOPS:
+        return _STOPS[reason]
+    kind, text = FAILED.get(reason, _OTHER)
+    raise _failure(kind, reason, f"ended its answer as {reason}: {text}")
 
 
 def _failure(kind: FailureKind, reason: str, text: str) -> BackendFailure:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from anyio import sleep_forever
 from msgspec import Raw, Struct
+from msgspec.json import encode
 
 from acp_broker import __version__
 from acp_broker.contract import Client as Frontend
@@ -17,17 +18,20 @@ from backends.http.introducing import about
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, Usage, converse
 
+Body = dict[str, object]
+
 _DONE = Raw(b"{}")
 
 
 class Api(Struct, frozen=True):
-    """How a kind asks, and reads what comes back. `body` raises BackendFailure for what the API has no place for."""
+    """How a kind asks, and reads what comes back. `body` raises BackendFailure for what the API has no place for; the
+    members that config.json adds are none of its business."""
 
     name: str
     title: str
     url: str
     headers: Mapping[str, str]
-    body: Callable[[Sequence[Exchange], Raw], bytes]
+    body: Callable[[Sequence[Exchange], Raw], Body]
     decoder: Callable[[], Decoder]
 
     def __repr__(self) -> str:
@@ -58,8 +62,8 @@ class Talk:
         if turn.cancel_asked.is_set():
             return Finished("cancelled")
         settings, api = self._settings, self._api
-        body = api.body(await turn.past(settings.history_bytes), turn.prompt)
-        order = Order(api.url, api.headers, body, settings.first_byte_s, settings.context_window)
+        body = merged(api.body(await turn.past(settings.history_bytes), turn.prompt), settings.body)
+        order = Order(api.url, api.headers, encode(body), settings.first_byte_s, settings.context_window)
         return await converse(order, api.decoder(), turn, client, self._client, self._clock, self._spent)
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape
@@ -78,6 +82,20 @@ class Talk:
     def _spent(self, usage: Usage) -> float:
         self._cost += usage.cost or 0.0
         return self._cost
+
+
+def merged(body: Body, more: Mapping[str, object]) -> Body:
+    """RFC 7396, JSON merge patch: objects are merged member by member, and `null` takes one away."""
+    whole = dict(body)
+    for name, value in more.items():
+        if value is None:
+            whole.pop(name, None)
+        elif isinstance(value, dict):
+            before = whole.get(name)
+            whole[name] = merged(before if isinstance(before, dict) else {}, value)
+        else:
+            whole[name] = value
+    return whole
 
 
 def headers(settings: HttpConfig) -> dict[str, str]:

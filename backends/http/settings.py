@@ -8,6 +8,11 @@ from msgspec.structs import replace
 
 from acp_broker.contract import BackendConfig, Milliseconds, PhaseLimits
 
+# Members of a request that a session's turns are made of, or that have a key of their own.
+_OWN = frozenset(
+    {"model", "messages", "input", "contents", "stream", "n"}
+    | {"system", "instructions", "systemInstruction", "system_instruction"}
+)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _CONNECT_S, _FIRST_BYTE_S = 5.0, 45.0
 # A server of one's own reads its model from disk before it says a word.
@@ -27,13 +32,17 @@ class HttpLimits(PhaseLimits, frozen=True, forbid_unknown_fields=True, rename="c
 
 
 class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
-    """A provider's API. `headers` are sent with every request; they are no place for a key."""
+    """A provider's API. `headers` and the members of `body` are sent with every request; neither is a place for a key.
+
+    `body` is merged into what the broker writes, as RFC 7396 says.
+    """
 
     base_url: str | None = None
     limits: HttpLimits | None = None
     system: str | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    body: dict[str, object] = field(default_factory=dict)
     images: bool = True
     audio: bool = False
     context_window: Annotated[int, Meta(ge=1, description="Tokens.")] | None = None
@@ -46,6 +55,8 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
                 raise ValueError(f"expected an address such as https://host/v1, got {self.base_url!r}")
             if parts.username is not None or parts.password is not None:
                 raise ValueError("an address with a password in it: keep the key in a profile, and name it in `auth`")
+        if taken := sorted(self.body.keys() & _OWN):
+            raise ValueError(f"`body` cannot hold `{taken[0]}`: the broker writes it")
 
     @property
     def url(self) -> str:

@@ -47,10 +47,11 @@ class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Decoder(Protocol):
-    """One answer's events, in a kind's own language. `stop` is set once its end has come; `is_over` when nothing more
-    can follow."""
+    """One answer's events, in a kind's own language. `stop` is set once its end has come, `code` is the provider's word
+    for it; `is_over` when nothing more can follow."""
 
     stop: StopReason | None
+    code: str | None
     usage: Usage | None
     is_over: bool
 
@@ -139,11 +140,17 @@ class _Answer:
             raise BackendFailure(Failure(FailureKind.GARBLED, str(error), seen_at="submitted")) from error
 
     def end(self) -> StopReason:
-        """The stop reason. Raises BackendFailure where the answer has none, or nothing in it."""
-        stop, host = self._decoder.stop, self._client.host
+        """The stop reason. Raises BackendFailure where the answer has none, or nothing in it.
+
+        Whoever refuses before its first word leaves the turn to others; behind words it has answered so.
+        """
+        stop, code, host = self._decoder.stop, self._decoder.code, self._client.host
         if stop is None:
             text = f"{host} ended its answer in the middle"
             raise BackendFailure(Failure(FailureKind.SERVER_ERROR, text, seen_at="submitted"))
+        if stop == "refusal" and not self._voice.has_spoken:
+            text = f"{host} refuses to answer this prompt: {code}"
+            raise BackendFailure(Failure(FailureKind.GUARDRAIL, text, code, seen_at="submitted"))
         if stop == "end_turn" and not self._voice.has_spoken:
             text = f"{host} answered with nothing"
             raise BackendFailure(Failure(FailureKind.EMPTY_TURN, text, seen_at="submitted"))

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import msgspec
 from msgspec import Raw
 
 from acp_broker.contract import Tools
 from acp_broker.core.history import Exchange
-from backends.http.session import Api, Talk, headers, key, talking
+from backends.http.session import Api, Body, Talk, headers, key, talking
 from backends.openai import OpenAIConfig
 from backends.openai.chat import ChatDecoder
 from backends.openai.messages import messages
@@ -36,11 +35,11 @@ def _headers(settings: OpenAIConfig, tools: Tools) -> Mapping[str, str]:
     return headers(settings) | ({} if found is None else {"authorization": f"Bearer {found}"})
 
 
-def _body(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> bytes:
+def _body(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
     said = messages(settings.system, past, prompt)
-    body: dict[str, object] = {"messages": said, "stream": True, "stream_options": {"include_usage": True}}
+    body: Body = {"messages": said, "stream": True, "stream_options": {"include_usage": True}}
     if settings.model is not None:
         body["model"] = settings.model
     if settings.max_tokens is not None:
         body[settings.known.max_tokens_as] = settings.max_tokens
-    return msgspec.json.encode(body)
+    return body

@@ -60,7 +60,11 @@ class _Chunk(Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 # Any other finish reason is a good end under a name of the server's own ("eos", "stop_sequence").
-_STOPS: Mapping[str, StopReason] = {"length": "max_tokens", "max_tokens": "max_tokens"}
+_STOPS: Mapping[str, StopReason] = {
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "content_filter": "refusal",
+}
 # Finish reasons that are failures; before the first word and behind words alike.
 FAILED: Mapping[str, tuple[FailureKind, str]] = {
     "error": (FailureKind.SERVER_ERROR, "its provider failed"),  # OpenRouter
@@ -76,9 +80,9 @@ class ChatDecoder:
 
     def __init__(self) -> None:
         self.stop: StopReason | None = None
+        self.code: str | None = None
         self.usage: Usage | None = None
         self.is_over = False
-        self._has_spoken = False
         self._has_refused = False
 
     def pieces(self, event: Event) -> Iterator[Piece]:
@@ -96,7 +100,7 @@ class ChatDecoder:
             if (said := choice.delta or choice.message) is not None:
                 yield from self._said(said)
             if choice.finish_reason:
-                self.stop = self._stopped(choice.finish_reason)
+                self._end(choice.finish_reason)
 
     def _said(self, delta: _Delta) -> Iterator[Piece]:
         if thought := delta.reasoning_content or delta.reasoning:
@@ -107,19 +111,14 @@ class ChatDecoder:
             self._has_refused = True
             words += delta.refusal
         if words:
-            self._has_spoken = self._has_spoken or not words.isspace()
             yield Piece(words)
 
-    def _stopped(self, reason: str) -> StopReason:
-        if reason == "content_filter":
-            if self._has_spoken:
-                return "refusal"
-            text = "a content filter of the provider has stopped the answer"
-            raise BackendFailure(Failure(FailureKind.GUARDRAIL, text, reason, seen_at="submitted"))
+    def _end(self, reason: str) -> None:
         if reason in FAILED:
             kind, text = FAILED[reason]
             raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
-        return "refusal" if self._has_refused else _STOPS.get(reason, "end_turn")
+        self.stop = "refusal" if self._has_refused else _STOPS.get(reason, "end_turn")
+        self.code = reason
 
 
 def _usage(told: _Usage) -> Usage:

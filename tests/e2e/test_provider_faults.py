@@ -117,6 +117,27 @@ async def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, api,
     assert ("alpha beta gamma ", -33002, [f"primary {failed}"]) == (said, turn.outcome, turn.attempts)
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], (SWITCHED, "end_turn", ["primary guardrail", "spare"])),
+        ([{"do": "say", "text": "I cannot"}], (["say I cannot"], "refusal", ["primary"])),
+        ([{"do": "think", "text": "hm"}], (["think hm"], "refusal", ["primary"])),
+    ],
+    ids=["at-once", "behind-words", "behind-thoughts"],
+)
+async def test_a_refusal_is_alike_everywhere(tmp_path, api, steps, expected):
+    """Before a word somebody else may answer, and the answer says who refused; behind it the model has answered so."""
+    async with (
+        playing([[*steps, {"do": "end", "stopReason": "refusal"}]], api.speech) as server,
+        house(tmp_path, primary=api.primary(server.url.removesuffix("/v1")), spare=SPARE) as home,
+    ):
+        editor = await listening(home)
+        turn = await editor.prompted(await editor.new())
+
+    assert expected == (turn.words, turn.outcome, turn.attempts)
+
+
 async def test_thoughts_are_output(tmp_path, api):
     """A person has read them: a reset behind them is an error, not a switch."""
     turn, _ = await one_turn(tmp_path, api, "think-reset")

@@ -1,8 +1,8 @@
 """A provider that plays the turns of a script, in Chat Completions or another speech: the words of docs/scripted.md
 that fit one.
 
-`say`, `think`, `stall`, `die` (a reset), `fail` (status 401), `repeat`, `end` (`max_tokens`), and, for what only a
-provider can do, `raw`: bytes of the stream, as they are. `answer` replaces the whole answer.
+`say`, `think`, `stall`, `die` (a reset), `fail` (status 401), `repeat`, `end` (`max_tokens`, `refusal`), and, for what
+only a provider can do, `raw`: bytes of the stream, as they are. `answer` replaces the whole answer.
 """
 
 import asyncio
@@ -142,7 +142,7 @@ CHAT = Speech(
     said(role="assistant", content=""),
     lambda text: said(content=text),
     lambda text: said(reasoning_content=text),
-    lambda reason: ended({"max_tokens": "length"}.get(reason, "stop")),
+    lambda reason: ended({"max_tokens": "length", "refusal": "content_filter"}.get(reason, "stop")),
 )
 
 

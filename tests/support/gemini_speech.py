@@ -30,5 +30,5 @@ GEMINI = Speech(
     event({"candidates": [{"content": {"role": "model"}, "index": 0}], "usageMetadata": {"promptTokenCount": 7}}),
     said,
     lambda text: said(text, thought=True),
-    lambda reason: ended({"max_tokens": "MAX_TOKENS"}.get(reason, "STOP")),
+    lambda reason: ended({"max_tokens": "MAX_TOKENS", "refusal": "SAFETY"}.get(reason, "STOP")),
 )
