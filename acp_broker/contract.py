@@ -282,6 +282,16 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         return False
 
     @property
+    def asks(self) -> "BackendConfig | None":
+        """What of it decides who answers: two that are equal fail together. None: there is no telling."""
+        return None
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens its model takes, where that is known."""
+        return None
+
+    @property
     def heeds_its_place(self) -> bool:
         """Whether what is opened for it depends on `Tools.is_followed`."""
         return False

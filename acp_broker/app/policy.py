@@ -85,6 +85,8 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         known_limits=partial(_known_limits, limits, settings, is_agent=tag in _AGENT_KINDS),
         is_followed=_is_followed(config, name),
         modes=settings.modes,
+        asks=None if settings.asks is None else msgspec.json.encode(settings.asks),
+        window=settings.window,
     )
 
 

@@ -13,7 +13,7 @@ from acp_broker.clock import Clock
 from acp_broker.core import health
 from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate
-from acp_broker.core.plan import Can, Needs, Plan, make_plan
+from acp_broker.core.plan import Can, Needs, Plan, make_plan, one_of
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.wire import agent, jsonrpc
 
@@ -45,6 +45,7 @@ class Chain:
     def _decided(self, policy: Policy) -> None:
         self._policy = policy
         self._order = tuple(one for name in policy.order for one in policy.runtimes[name].candidates)
+        self._twins = _twins(policy)
         self._usual: Rules | None = None
 
     @property
@@ -52,12 +53,15 @@ class Chain:
         """Of a prompt that asks nothing special, while everybody is well: planned once."""
         if self._usual is None:
             policy = self._policy
+            plan = make_plan(self._order, Health(), 0.0, 0.0, twins=self._twins)
+            self._usual_passed = _passed(plan)
+            windows = {name: runtime.window for name, runtime in policy.runtimes.items() if runtime.window is not None}
             own = {
                 name: limits
                 for name, runtime in policy.runtimes.items()
                 if (limits := runtime.known_limits() if runtime.known_limits else runtime.limits) != policy.limits
             }
-            self._usual = Rules(self._order, policy.commit_point, policy.limits, own_limits=own)
+            self._usual = Rules(plan.candidates, policy.commit_point, policy.limits, own_limits=own, windows=windows)
             self._usual_record = jsonrpc.encode(self._usual)
         return self._usual
 
@@ -67,10 +71,10 @@ class Chain:
         command = slash_command(order.prompt)
         pin = session.settings.backend if command in session.settings.commands else None
         if needs == _NOTHING and pin is None and not self._health.records:
-            return self.usual, ()
+            return self.usual, self._usual_passed
         can = self._can(session, known) if needs != _NOTHING else {}
         now, wall = self._clock.now(), self._clock.wall()
-        plan = make_plan(self._order, self._health, now, wall, needs, can, pin)
+        plan = make_plan(self._order, self._health, now, wall, needs, can, pin, self._twins)
         rules = Rules(
             plan.candidates,
             self._policy.commit_point,
@@ -78,9 +82,9 @@ class Chain:
             # A slash command may have nothing to say: an empty end is its success.
             empty_is_success=pin is not None,
             own_limits=self.usual.own_limits,
+            windows=self.usual.windows,
         )
-        skipped = [Passed(one.candidate.backend, one.why.text) for one in plan.skipped]
-        return rules, (*skipped, *self._put_off(plan))
+        return rules, (*_passed(plan), *self._put_off(plan))
 
     def record(self, rules: Rules) -> Raw:
         """The rules of a turn, as its session's log keeps them."""
@@ -95,7 +99,10 @@ class Chain:
         return min(runtime.candidates, key=lambda one: _wait(self._condition(one)))
 
     def _condition(self, candidate: Candidate) -> health.Condition:
-        return health.condition(self._health, health.key_of(candidate), self._clock.now(), self._clock.wall())
+        return health.condition(self._health, self._key(candidate), self._clock.now(), self._clock.wall())
+
+    def _key(self, candidate: Candidate) -> health.Key:
+        return health.key_of(one_of(candidate, self._twins))
 
     def _put_off(self, plan: Plan) -> Iterator[Passed]:
         """Whom a turn tries later than config says, and why: a failover that is not an attempt is said as well."""
@@ -119,26 +126,26 @@ class Chain:
         """A turn tries it. Where it comes back from a rest, others leave it alone until it is known how it went."""
         if not self._health.records:
             return
-        key, now, wall = health.key_of(candidate), self._clock.now(), self._clock.wall()
+        key, now, wall = self._key(candidate), self._clock.now(), self._clock.wall()
         if health.condition(self._health, key, now, wall) == health.Ready(is_probe=True):
             self._learn(health.probe_started(self._health, key, now, wall))
 
     def missed(self, miss: Miss) -> None:
-        key, now, wall = health.key_of(miss.candidate), self._clock.now(), self._clock.wall()
+        key, now, wall = self._key(miss.candidate), self._clock.now(), self._clock.wall()
         self._learn(health.after_failure(self._health, key, miss.failure, now, wall))
 
     def served(self, candidate: Candidate) -> None:
         if self._health.records:
-            self._learn(health.after_success(self._health, health.key_of(candidate)))
+            self._learn(health.after_success(self._health, self._key(candidate)))
 
     def released(self, candidate: Candidate) -> None:
         """Its turn was cancelled: nothing is known of it."""
         if self._health.records:
-            self._learn(health.probe_ended(self._health, health.key_of(candidate)))
+            self._learn(health.probe_ended(self._health, self._key(candidate)))
 
     def exhausted(self, misses: tuple[Miss, ...]) -> None:
         """The whole chain failed in one turn."""
-        pairs = [(health.key_of(miss.candidate), miss.failure) for miss in misses]
+        pairs = [(self._key(miss.candidate), miss.failure) for miss in misses]
         self._learn(health.after_exhausted(self._health, pairs, self._clock.now(), self._clock.wall()))
 
     def renewed(self, runtime: Runtime) -> None:
@@ -162,6 +169,22 @@ class Chain:
 
 
 _NOTHING = Needs()
+
+
+def _twins(policy: Policy) -> Mapping[BackendId, BackendId]:
+    """Who asks the same as somebody before it in the chain, and who that is."""
+    first: dict[bytes, BackendId] = {}
+    found = {}
+    for name in policy.order:
+        asks = policy.runtimes[name].asks
+        if asks is not None and first.setdefault(asks, name) != name:
+            found[name] = first[asks]
+    return found
+
+
+def _passed(plan: Plan) -> tuple[Passed, ...]:
+    """Whom a plan leaves out, each once."""
+    return tuple(dict.fromkeys(Passed(one.candidate.backend, one.why.text) for one in plan.skipped))
 
 
 def _wait(condition: health.Condition) -> float:

@@ -46,6 +46,8 @@ class Runtime(Struct, frozen=True):
 
     `lease` looks up a secret of its profile's, by its number below `credentials`, for somebody with such an
     environment; raises BackendFailure, may hang.
+    `asks` is equal for two that ask the same of the same provider; None: there is no telling.
+    `window` is how many tokens it takes, where that is known.
     `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
     backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
     environment: None, or one sentence on what is missing.
@@ -66,6 +68,8 @@ class Runtime(Struct, frozen=True):
     # Whether another backend comes behind it in the chain.
     is_followed: bool = False
     modes: Mapping[str, str] = {}
+    asks: bytes | None = None
+    window: int | None = None
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
 
     @property

@@ -78,6 +78,7 @@ _SPENDS: Mapping[FailureKind, Spends] = {
     FailureKind.PROFILE_BUSY: Spends.PROFILE,
     FailureKind.ACCOUNT_RATE_LIMITED: Spends.PROFILE,
     FailureKind.BAD_REQUEST: Spends.TURN,
+    # But for those that are known to take more: turnrules.
     FailureKind.CONTEXT_OVERFLOW: Spends.TURN,
     FailureKind.CANCELLED: Spends.TURN,
     FailureKind.BROKER_FAULT: Spends.TURN,

@@ -1,13 +1,15 @@
 """Which candidates a turn may be tried on, and in which order.
 
-The user's pin alone, else the chain as configured, less those that cannot take the prompt; then those whose rest is
-not over, the soonest first. Nobody is left out for resting: when everybody rests, everybody is tried.
+The user's pin alone, else the chain as configured, less those that cannot take the prompt and those who are somebody
+before them under another name; then those whose rest is not over, the soonest first. Nobody is left out for resting:
+when everybody rests, everybody is tried.
 Same input, same output.
 """
 
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.health import Health, Probing, Ready, Resting, condition, key_of
@@ -58,13 +60,16 @@ def make_plan(
     needs: Needs = Needs(),  # noqa: B008 - a frozen value
     can: Mapping[BackendId, Can] | None = None,
     pin: BackendId | None = None,
+    twins: Mapping[BackendId, BackendId] | None = None,
 ) -> Plan:
     """Plan a turn. `order` is primary, then fallbacks; `can` holds the backends of which something is known.
 
-    A pin is strict: its backend's candidates or nobody.
+    A pin is strict: its backend's candidates or nobody. `twins`: the backends that ask the same of the same as one
+    before them, which they share their health with.
     """
     asked = [candidate for candidate in dict.fromkeys(order) if pin in (None, candidate.backend)]
     skipped: list[Skipped] = []
+    taken: dict[Candidate, Candidate] = {}
     ready: list[Candidate] = []
     later: list[tuple[float, Candidate]] = []
     for candidate in asked:
@@ -72,7 +77,13 @@ def make_plan(
         if lacks is not None:
             skipped.append(Skipped(candidate, Failure(FailureKind.UNSUPPORTED, lacks)))
             continue
-        match condition(health, key_of(candidate), now, wall):
+        one = one_of(candidate, twins or {})
+        if one in taken:
+            why = f"asks the same of the same provider as {taken[one].backend}, which is tried"
+            skipped.append(Skipped(candidate, Failure(FailureKind.UNSUPPORTED, why)))
+            continue
+        taken[one] = candidate
+        match condition(health, key_of(one), now, wall):
             case Ready():
                 ready.append(candidate)
             case Probing():
@@ -85,6 +96,12 @@ def make_plan(
         tuple(skipped),
         is_all_resting=bool(later) and not ready,
     )
+
+
+def one_of(candidate: Candidate, twins: Mapping[BackendId, BackendId]) -> Candidate:
+    """Under whose name its health is kept: the first of those that ask the same."""
+    first = twins.get(candidate.backend)
+    return candidate if first is None else replace(candidate, backend=first)
 
 
 def _lacks(needs: Needs, can: Can) -> str | None:

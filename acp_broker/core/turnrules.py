@@ -1,6 +1,6 @@
 """The rules one turn is played by: who may be tried, in which order, and how long each may take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ Seconds: TypeAlias = float
 LEAST_CHANCE: Seconds = 1.0
 
 _NEVER: Seconds = float("inf")
+_NO_WINDOWS: Mapping[BackendId, int] = {}
 
 
 class Limits(Struct, frozen=True):
@@ -48,8 +49,9 @@ class Limits(Struct, frozen=True):
 class Rules(Struct, frozen=True):
     """What one turn is played by. The order of `candidates` is the plan.
 
-    `own_limits` holds the backends whose limits differ from `limits`. `empty_is_success`: a turn that ends with
-    nothing shown is an answer (a slash command, say), not a failure.
+    `own_limits` holds the backends whose limits differ from `limits`; `windows` those of which it is known how many
+    tokens they take. `empty_is_success`: a turn that ends with nothing shown is an answer (a slash command, say), not a
+    failure.
     """
 
     candidates: tuple[Candidate, ...]
@@ -57,6 +59,7 @@ class Rules(Struct, frozen=True):
     limits: Limits = Limits()
     empty_is_success: bool = False
     own_limits: dict[BackendId, Limits] = {}
+    windows: dict[BackendId, int] = {}
 
     def limits_of(self, candidate: Candidate) -> Limits:
         return self.own_limits.get(candidate.backend, self.limits)
@@ -80,18 +83,25 @@ class Run(Struct, frozen=True):
         return self.deadline is not None and now >= self.deadline
 
 
-def next_candidate(candidates: Sequence[Candidate], misses: Sequence[Miss]) -> Candidate | None:
+def next_candidate(
+    candidates: Sequence[Candidate], misses: Sequence[Miss], windows: Mapping[BackendId, int] = _NO_WINDOWS
+) -> Candidate | None:
     """The first candidate that no miss has used up, or None."""
     if not misses:  # nearly every turn: not worth asking each of them
         return candidates[0] if candidates else None
-    return next((one for one in candidates if not any(_is_spent(one, miss) for miss in misses)), None)
+    return next((one for one in candidates if not any(_is_spent(one, miss, windows) for miss in misses)), None)
 
 
-def others_left(candidates: Sequence[Candidate], misses: Sequence[Miss], current: Candidate) -> int:
+def others_left(
+    candidates: Sequence[Candidate],
+    misses: Sequence[Miss],
+    current: Candidate,
+    windows: Mapping[BackendId, int] = _NO_WINDOWS,
+) -> int:
     """How many candidates might still follow `current`, if its failure spends nothing but itself."""
     if not misses:
         return len(candidates) - candidates.count(current)
-    return sum(one != current and not any(_is_spent(one, miss) for miss in misses) for one in candidates)
+    return sum(one != current and not any(_is_spent(one, miss, windows) for miss in misses) for one in candidates)
 
 
 def end_of_phase(rules: Rules, run: Run, candidate: Candidate, phase: Phase, now: Seconds) -> Seconds | None:
@@ -102,7 +112,7 @@ def end_of_phase(rules: Rules, run: Run, candidate: Candidate, phase: Phase, now
     limit = _limit(rules.limits_of(candidate), phase)
     length = _NEVER if limit is None else limit
     deadline = _NEVER if run.deadline is None else run.deadline
-    share = deadline - rules.limits.reserve * others_left(rules.candidates, run.misses, candidate)
+    share = deadline - rules.limits.reserve * others_left(rules.candidates, run.misses, candidate, rules.windows)
     at = max(min(now + length, share), now + min(length, LEAST_CHANCE))
     return None if at == _NEVER else at
 
@@ -123,11 +133,15 @@ def _limit(limits: Limits, phase: Phase) -> Seconds | None:
             assert_never(phase)
 
 
-def _is_spent(candidate: Candidate, miss: Miss) -> bool:
+def _is_spent(candidate: Candidate, miss: Miss, windows: Mapping[BackendId, int]) -> bool:
     """Whether `miss` has used up `candidate`. A backend without a profile is its own profile: it logs itself in.
 
-    Another credential of the profile has a login and limits of its own.
+    Another credential of the profile has a login and limits of its own. What was too long for one backend is tried
+    on those alone that are known to take more.
     """
+    if miss.failure.kind is FailureKind.CONTEXT_OVERFLOW:
+        window = windows.get(miss.candidate.backend)
+        return window is None or windows.get(candidate.backend, 0) <= window
     same_backend = candidate.backend == miss.candidate.backend
     same_credential = candidate.credential == miss.candidate.credential
     match spends(miss.failure.kind):

@@ -84,6 +84,26 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
         return PhaseLimits(first_output_ms=int(_OWN_FIRST_BYTE_S * 1000)) if self.is_own else None
 
     @property
+    def asks(self) -> "HttpConfig":
+        """Where, of which model, as whom; not how it is put, or how long is waited."""
+        return replace(
+            self,
+            base_url=self.url or None,
+            limits=None,
+            modes={},
+            system=None,
+            max_tokens=None,
+            images=True,
+            audio=False,
+            context_window=None,
+            history_bytes=0,
+        )
+
+    @property
+    def window(self) -> int | None:
+        return self.context_window
+
+    @property
     def takes_credential(self) -> bool:
         return True
 

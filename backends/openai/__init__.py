@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acp_broker.contract import Backend, Tools
 from backends.http.settings import HttpConfig, needs_key
@@ -53,6 +54,10 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
     @property
     def url(self) -> str:
         return (self.base_url or self.known.base_url).rstrip("/")
+
+    @property
+    def asks(self) -> HttpConfig:
+        return replace(super().asks, preset=None)
 
 
 config = OpenAIConfig

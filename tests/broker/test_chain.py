@@ -425,3 +425,29 @@ async def test_a_slash_that_is_no_command_is_an_ordinary_prompt(tmp_path):
         turn = await editor.prompt(await editor.new(), "/etc/hosts: what is it?")
 
     assert ["primary crashed", "spare"] == turn.attempts
+
+
+async def test_who_asks_the_same_as_the_primary_is_not_tried_after_it(tmp_path):
+    """OpenFang #1003: one server under two names is one server."""
+    primary = runtime("primary", DIES, asks=b"one")
+    again = runtime("again", SPARE, asks=b"one")
+    async with house(tmp_path, primary=primary, again=again, spare=SPARE) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        first = await editor.prompt(session)
+        second = await editor.prompt(session)
+
+    why = "asks the same of the same provider as primary, which is tried"
+    assert (["primary crashed", "spare"], [{"backend": "again", "why": why}]) == (first.attempts, first.told["skipped"])
+    assert ["spare"] == second.attempts
+
+
+async def test_what_is_too_long_goes_to_who_takes_more(tmp_path):
+    """And to nobody who takes as little."""
+    full = runtime("primary", fails(message="prompt is too long"), window=8)
+    small, large = runtime("small", SPARE, window=8), runtime("large", SPARE, window=32)
+    async with house(tmp_path, primary=full, small=small, large=large) as home:
+        editor = await home.editor()
+        turn = await editor.prompt(await editor.new())
+
+    assert ["primary context_overflow", "large"] == turn.attempts

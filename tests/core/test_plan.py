@@ -121,3 +121,37 @@ def test_a_plan_may_be_empty() -> None:
     found = plan(needs=Needs(mode="plan"))
 
     assert (found.candidates, [skipped.candidate for skipped in found.skipped]) == ((), [A, B, C])
+
+
+TWINS = {B.backend: A.backend}
+TWICE = Failure(FailureKind.UNSUPPORTED, "asks the same of the same provider as a, which is tried")
+
+
+def test_who_asks_the_same_as_somebody_before_is_skipped() -> None:
+    """The same server would fail the same way, and be asked twice for it."""
+    assert Plan((A, C), (Skipped(B, TWICE),)) == plan(twins=TWINS)
+
+
+def test_who_asks_the_same_rests_with_the_other() -> None:
+    """It is one server, whatever it is called here."""
+    assert Plan((C, A), (Skipped(B, TWICE),)) == plan(rest(Health(), A, 60.0), twins=TWINS)
+
+
+def test_who_asks_the_same_is_tried_where_the_other_cannot_take_the_prompt() -> None:
+    """Two entries may differ in what they are sent."""
+    lacks = Skipped(A, Failure(FailureKind.UNSUPPORTED, "it takes no images"))
+    found = plan(needs=Needs(image=True), can={A.backend: Can(image=False)}, twins=TWINS)
+
+    assert Plan((B, C), (lacks,)) == found
+
+
+def test_a_pin_on_who_asks_the_same_as_another_is_kept() -> None:
+    """The user named it."""
+    assert Plan((B,)) == plan(pin=B.backend, twins=TWINS)
+
+
+def test_each_credential_of_the_same_is_tried_once() -> None:
+    """The second key has limits of its own."""
+    order = [Candidate(BackendId(name), ProfileId("p"), credential=number) for name in "ab" for number in (0, 1)]
+
+    assert tuple(order[:2]) == make_plan(order, Health(), NOW, WALL, twins=TWINS).candidates

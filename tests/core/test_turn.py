@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.names import Candidate
+from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turn import Impossible, step
 from acp_broker.core.turnrules import Limits, Miss, Rules, next_candidate, others_left
 from acp_broker.core.turnwords import (
@@ -209,6 +209,29 @@ def test_every_miss_counts_and_not_only_the_last() -> None:
     misses = [missed("a/work", FailureKind.BILLING), missed("b", FailureKind.CRASHED)]
 
     assert parse_candidate("d") == next_candidate(candidates, misses)
+
+
+@pytest.mark.parametrize(
+    ("windows", "following"),
+    [
+        ({"a": 8, "c": 32}, "c"),
+        ({"a": 8, "b": 8, "c": 9}, "c"),
+        ({"a": 8, "b": 4, "c": 8}, None),
+        ({"b": 32, "c": 32}, None),
+        ({"a": 8}, None),
+    ],
+)
+def test_what_was_too_long_is_tried_on_those_alone_that_take_more(
+    windows: dict[str, int], following: str | None
+) -> None:
+    """Whoever takes as little would refuse it too; of whom nothing is known, nobody can say that it takes more."""
+    candidates = tuple(map(parse_candidate, "abc"))
+    misses = [missed("a", FailureKind.CONTEXT_OVERFLOW)]
+    known = {BackendId(name): size for name, size in windows.items()}
+    expected = None if following is None else parse_candidate(following)
+    others = others_left(candidates, misses, candidates[0], known)
+
+    assert (expected, following is not None) == (next_candidate(candidates, misses, known), others > 0)
 
 
 def test_who_might_follow_is_counted_without_whom_is_tried_and_whom_is_spent() -> None:

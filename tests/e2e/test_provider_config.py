@@ -6,9 +6,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from anyio import to_thread
 
+from acp_broker.app.kinds import kind
 from tests.auth.programs import kept
 from tests.support.broker import BrokerProcess, chain
 from tests.support.chat_player import playing
@@ -96,3 +98,25 @@ def test_nothing_of_http_is_loaded_before_it_is_opened(kind):
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert "[]" == loaded.strip()
+
+
+NEAR = {"kind": "openai", "baseUrl": "http://127.0.0.1:1234/v1/", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        ({"kind": "openai", "preset": "lmstudio", "model": "m"}, True),
+        ({**NEAR, "system": "Be brief.", "maxTokens": 9, "limits": {"firstByteMs": 1}, "contextWindow": 8}, True),
+        ({**NEAR, "model": "n"}, False),
+        ({**NEAR, "auth": "work"}, False),
+        ({**NEAR, "baseUrl": "http://127.0.0.1:1235/v1"}, False),
+        ({**NEAR, "headers": {"x-route": "blue"}}, False),
+        ({**NEAR, "kind": "anthropic"}, False),
+    ],
+)
+def test_two_entries_that_ask_the_same_are_known_as_one(other, is_same):
+    """Where, of which model, as whom: not how it is put, or how long is waited."""
+    made = [msgspec.convert(entry, kind(entry["kind"]).config).asks for entry in (NEAR, other)]
+
+    assert is_same == (msgspec.json.encode(made[0]) == msgspec.json.encode(made[1]))
