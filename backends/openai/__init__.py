@@ -1,4 +1,4 @@
-"""Kind `openai`: Chat Completions, at OpenAI and at everybody who speaks it.
+"""Kind `openai`: Chat Completions or Responses, at OpenAI and at everybody who speaks one of them.
 
 {"kind": "openai", "preset": "openrouter", "model": "qwen/qwen3-coder", "auth": "openrouter"}
 """
@@ -36,9 +36,14 @@ PresetName = Literal["openai", "openrouter", "ollama", "lmstudio", "vllm", "llam
 
 
 class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_only=True):
-    """An API that speaks OpenAI's Chat Completions: a `preset`, or any other by its `baseUrl`."""
+    """An API that speaks OpenAI's Chat Completions or (`api`) Responses: a `preset`, or any other by its `baseUrl`.
+
+    `thoughts` asks Responses for summaries of the model's thinking; Chat Completions has no word for it.
+    """
 
     preset: PresetName | None = None
+    api: Literal["chat", "responses"] = "chat"
+    thoughts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +51,10 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
             raise ValueError(f"write a `preset` ({', '.join(PRESETS)}), or the `baseUrl` of another server")
         if self.model is None and self.known.needs_model:
             raise ValueError("write the `model` that is to answer")
+        if self.thoughts and self.api == "chat":
+            raise ValueError('only Responses can be asked for `thoughts`: write "api": "responses", too')
+        if self.audio and self.api == "responses":
+            raise ValueError("Responses take no `audio`")
 
     @property
     def known(self) -> Preset:

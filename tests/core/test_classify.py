@@ -345,11 +345,14 @@ SENTENCES = [
 
 # The words of signs.py a second time, by meaning: both must be wrong alike for a slip to pass.
 MEANINGS = {
-    K.BAD_REQUEST: "invalid_request_error INVALID_ARGUMENT FAILED_PRECONDITION ValidationException bad_request",
+    K.BAD_REQUEST: "invalid_request_error INVALID_ARGUMENT FAILED_PRECONDITION ValidationException bad_request "
+    "invalid_image invalid_base64_image image_parse_error empty_image_file",
+    K.UNSUPPORTED: "invalid_image_format invalid_image_mode unsupported_image_media_type image_too_large "
+    "image_too_small image_file_too_large invalid_image_url failed_to_download_image image_file_not_found",
     K.AUTH_REJECTED: "authentication_error permission_error invalid_api_key unsupported_country_region_territory "
     "API_KEY_INVALID UNAUTHENTICATED PERMISSION_DENIED AccessDeniedException UnrecognizedClientException "
     "InvalidSignatureException IncompleteSignatureException ExpiredTokenException authentication_failed "
-    "oauth_org_not_allowed unauthorized ProviderAuthError",
+    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch",
     K.BILLING: "billing_error linked_organization_billing_unavailable linked_organization_spend_limit_reached "
     "enforced_spend_limit_reached contract_spend_limit_reached organization_on_hold insufficient_quota "
     "credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded "
@@ -361,9 +364,10 @@ MEANINGS = {
     K.SERVER_ERROR: "api_error APIError timeout_error server_error service_unavailable_error INTERNAL UNAVAILABLE "
     "DEADLINE_EXCEEDED ModelTimeoutException ModelErrorException ModelStreamErrorException InternalServerException "
     "ServiceUnavailableException internal_server_error http_connection_failed response_stream_connection_failed "
-    "response_stream_disconnected response_too_many_failed_attempts",
+    "response_stream_disconnected response_too_many_failed_attempts vector_store_timeout",
     K.OVERLOADED: "overloaded_error overloaded server_is_overloaded slow_down ModelNotReadyException server_overloaded",
-    K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation",
+    K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation "
+    "image_content_policy_violation content_filter ResponsibleAIPolicyViolation",
     K.ACCOUNT_RATE_LIMITED: "usage_limit_exceeded usage_limit_reached usageLimitExceeded",
     K.UNREACHABLE: "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT ENOTFOUND EAI_AGAIN EHOSTUNREACH ENETUNREACH EPIPE",
 }
