@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import quote
 
 from msgspec import Raw
 
@@ -11,6 +12,7 @@ from acp_broker.core.history import Exchange
 from backends.anthropic import MAX_TOKENS, AnthropicConfig
 from backends.anthropic.messages import messages
 from backends.anthropic.stream import MessageDecoder
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
 
 _VERSION = "2023-06-01"
@@ -27,6 +29,7 @@ async def opened(settings: AnthropicConfig, tools: Tools) -> AsyncIterator[Talk]
         _headers(settings, tools),
         partial(_body, settings),
         MessageDecoder,
+        Listing(f"{settings.url}/v1/models?limit=1000", f"{settings.url}/v1/models/{quote(settings.model or '')}"),
     )
     async with talking(settings, tools, api) as talk:
         yield talk

@@ -29,6 +29,10 @@ class GeminiConfig(HttpConfig, frozen=True, tag="gemini", rename="camel", kw_onl
         return (self.base_url or BASE_URL).rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
 
     @property
+    def provider(self) -> str | None:
+        return "google" if self.url == BASE_URL else super().provider
+
+    @property
     def needs_key(self) -> bool:
         """A gateway may have the key itself."""
         return self.url == BASE_URL

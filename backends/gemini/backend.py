@@ -12,6 +12,7 @@ from acp_broker.core.history import Exchange
 from backends.gemini import GeminiConfig
 from backends.gemini.contents import contents
 from backends.gemini.stream import GeminiDecoder
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
 
 
@@ -26,16 +27,20 @@ async def opened(settings: GeminiConfig, tools: Tools) -> AsyncIterator[Talk]:
         _headers(settings, tools),
         partial(_body, settings),
         GeminiDecoder,
+        Listing(f"{settings.url}/v1beta/models?pageSize=1000", f"{settings.url}/v1beta/{_path(settings)}"),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
 
 
 def _url(settings: GeminiConfig) -> str:
+    return f"{settings.url}/v1beta/{_path(settings)}:streamGenerateContent?alt=sse"
+
+
+def _path(settings: GeminiConfig) -> str:
     """A model is `models/NAME`, a tuned one `tunedModels/NAME`."""
     model = quote(settings.model or "")
-    path = model if "/" in model else f"models/{model}"
-    return f"{settings.url}/v1beta/{path}:streamGenerateContent?alt=sse"
+    return model if "/" in model else f"models/{model}"
 
 
 def _headers(settings: GeminiConfig, tools: Tools) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from acp_broker.contract import Tools
 from acp_broker.core.history import Exchange
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
 from backends.openai import OpenAIConfig
 from backends.openai.chat import ChatDecoder
@@ -20,7 +21,7 @@ from backends.openai.responses import ResponseDecoder
 async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
     """Raises BackendFailure."""
     tools.reached("starting")
-    is_chat = settings.api == "chat"
+    is_chat, known = settings.api == "chat", settings.known
     api = Api(
         settings.preset or "openai",
         f"{settings.model or 'its model'} at {settings.preset or settings.url}",
@@ -28,6 +29,7 @@ async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
         _headers(settings, tools),
         partial(_chat if is_chat else _response, settings),
         ChatDecoder if is_chat else ResponseDecoder,
+        Listing(f"{settings.url}/{known.models_path}", None, known.lists_all, known.start),
     )
     async with talking(settings, tools, api) as talk:
         yield talk

@@ -40,6 +40,23 @@ async def play(wire: Wire, shape: Shape, ask: Ask, answer: Answer, fault: Fault,
                 await _at_once(wire, shape, encode(shape.whole(ask, spoken)), cut, pace)
 
 
+async def denied(wire: Wire, shape: Shape, fault: Fault) -> bool:
+    """What is no request to the model, failed by a fault that comes before any word; False for all others.
+
+    Raises Gone when the connection cannot be used again.
+    """
+    match fault.cut:
+        case _ if fault.status:
+            await _refuse(wire, shape, fault)
+        case _ if fault.name == "garbage":
+            await wire.send(head(200, "text/html", len(_HTML), {}) + _HTML)
+        case Cut.RESET | Cut.STALL as cut, Where.HEADERS:
+            await _break(wire, cut)
+        case _:
+            return False
+    return True
+
+
 async def _refuse(wire: Wire, shape: Shape, fault: Fault) -> None:
     body = encode(shape.failure(fault))
     more = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}

@@ -16,7 +16,7 @@ from tests.support.provider.door import Door
 from tests.support.provider.faults import Fault, named
 from tests.support.provider.gemini import Gemini
 from tests.support.provider.lists import beside
-from tests.support.provider.playing import Pace, play
+from tests.support.provider.playing import Pace, denied, play
 from tests.support.provider.responses import Responses
 from tests.support.provider.seen import Seen
 from tests.support.provider.shape import Answer, Ask, Shape
@@ -27,6 +27,12 @@ SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), Gemini())
 _GOOD = named("good")
 
 
+def shape_of(request: Request) -> Shape:
+    """Whose errors a list of models fails with."""
+    anthropic, chat, _, gemini = SHAPES
+    return gemini if "/v1beta/" in request.path else anthropic if "anthropic-version" in request.headers else chat
+
+
 class Provider:
     """A provider on loopback, made by `provider()`. Everything here may be changed while it runs.
 
@@ -34,12 +40,16 @@ class Provider:
     thinks: what it reasons before, in the same way
     fault: a name from `faults`; it holds for every request that comes from now on
     only: `all` requests to the model fail, or the `main` ones alone (see Seen)
+    lists_fail: the faults that come before any word hold for lists of models, too
+    models: what those list; None: one model, and any name is one of it
     command, path: what `tool-shell` runs, and the file that `tool-write` writes; its content is `says`
     """
 
     def __init__(self, says: str, fault: str, only: str, pace: Pace, port: int) -> None:
         self.says = says
         self.thinks = ""
+        self.lists_fail = False
+        self.models: tuple[str, ...] | None = None
         self.command = "echo drill"
         self.path = "drill.txt"
         self.pace = pace
@@ -148,6 +158,10 @@ class Provider:
                 self._note(request, shape.name, fault.name, is_main=bool(ask.tools))
                 await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
                 return
+        if self.lists_fail and beside(request) is not None:
+            self._note(request, "models", self._fault.name, is_main=False)
+            if await denied(wire, shape_of(request), self._fault):
+                return
         status, body = self._answer_beside(request)
         content = b"" if request.method == "HEAD" else body
         await wire.send(head(status, "application/json", len(body), {}) + content)
@@ -155,9 +169,10 @@ class Provider:
     def _answer_beside(self, request: Request) -> tuple[int, bytes]:
         if told := control(self, request):
             return told
-        if found := beside(request):
-            self._note(request, found[0], "", is_main=False)
-            return 200, encode(found[1])
+        if found := beside(request, self.models):
+            if not self.lists_fail:
+                self._note(request, found[0], "", is_main=False)
+            return (404, b'{"error":{"type":"not_found_error"}}') if found[1] is None else (200, encode(found[1]))
         self._note(request, "other", "", is_main=False)
         return (200 if request.method in ("GET", "HEAD") else 404), b"{}"
 
