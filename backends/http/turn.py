@@ -178,14 +178,17 @@ class _Answer:
         self._frontend.reached("submitted")
 
     async def _stream(self, response: httpx2.Response) -> None:
-        events, decoder = EventStream(), self._decoder
+        events, decoder, first = EventStream(), self._decoder, b""
         async with aclosing(response.aiter_bytes()) as reads:
             async for read in reads:
+                first = first or read
                 self._say(events.feed(read))
                 if decoder.is_over:
                     self._watch.arm(_TAIL_S, None)
                 elif decoder.stop is not None:
                     self._watch.arm(_TRAILER_S, None)
+        if decoder.stop is None and http_failures.is_page(first):
+            raise BackendFailure(failing.of_page(first, self._client.host))
         if decoder.stop is None and (bare := events.bare()):
             failure = http_failures.from_event(bare)
             if failure.kind is not FailureKind.UNCLASSIFIED:
