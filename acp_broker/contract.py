@@ -17,7 +17,7 @@ from acp_broker.clock import Clock
 from acp_broker.core.failures import Failure
 from acp_broker.core.habits import UNKNOWN, Habits
 from acp_broker.core.history import Exchange
-from acp_broker.core.names import BackendId, Phase, ProfileId, SessionId, StopReason, TurnId
+from acp_broker.core.names import BackendId, Phase, ProfileId, Projects, SessionId, StopReason, TurnId
 from acp_broker.wire.acp import Answer, Update
 
 
@@ -226,6 +226,8 @@ class Tools(Protocol):
     credential: str | None
     # Whether that is an access token and no API key: providers want the two in different headers.
     is_token: bool
+    # What its profile's credentials say of projects, where they are a cloud's.
+    projects: Projects
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
     # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries
