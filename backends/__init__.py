@@ -4,6 +4,7 @@
 KINDS: dict[str, str] = {
     "acp": "backends.acp",
     "anthropic": "backends.anthropic",
+    "anthropic-vertex": "backends.anthropic_vertex",
     "gemini": "backends.gemini",
     "openai": "backends.openai",
     "scripted": "backends.scripted",

@@ -43,7 +43,7 @@ TEXTS = _patterns(
     (Kind.BILLING, r"requires more credits|out of credits"),  # OpenRouter
     (Kind.BILLING, r"out of extra usage"),  # Anthropic
     (Kind.RATE_LIMITED, r"extra usage is required for long"),  # Anthropic: a shorter conversation is served
-    (Kind.BILLING, r"billing to be enabled|(?:please )?enable billing on"),  # Google
+    (Kind.BILLING, r"billing to be enabled|(?:please )?enable billing on|has billing disabled"),  # Google
     (Kind.BILLING, r"doesn't have any credits|account suspended"),  # xAI; Fireworks
     (Kind.BILLING, r"specified (?:workspace )?api usage limits"),  # Anthropic: a limit of one's own
     (Kind.BILLING, r"quota exceeded\. check your plan"),  # codex
@@ -125,6 +125,7 @@ TEXTS = _patterns(
         Kind.MODEL_NOT_FOUND,
         r"not have access to (?:the )?model|model identifier is invalid|on-demand throughput",
     ),  # Bedrock
+    (Kind.MODEL_NOT_FOUND, r"publisher model\b.{0,200}?is not servable|not allowed to use publisher model"),  # Vertex
     (Kind.CRASHED, r"\bexited with (?:code|signal)|\bpanicked at\b|agent (?:process )?(?:disconnected|exited|died)"),
     (Kind.CRASHED, r"(?:unknown|invalid|no such) session|session .{0,80}?(?:not found|expired|does not exist)"),
     (Kind.UNREACHABLE, r"\b(?:ECONN(?:REFUSED|RESET|ABORTED)|E?SOCKETTIMEDOUT|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EPIPE)\b"),

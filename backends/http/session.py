@@ -133,11 +133,12 @@ def key(tools: Tools, needed_by: str | None) -> str | None:
     """The profile's secret, fit for a header. Raises BackendFailure where somebody needs one and there is none."""
     found = (tools.credential or "").strip()
     if found and not (found.isascii() and found.isprintable()):
-        raise _keyless("its key holds characters that no key has: a line break, or part of something else")
+        raise keyless("its key holds characters that no key has: a line break, or part of something else")
     if not found and needed_by is not None and tools.setup is not None:
-        raise _keyless(needs_key(needed_by))
+        raise keyless(needs_key(needed_by))
     return found or None
 
 
-def _keyless(text: str) -> BackendFailure:
+def keyless(text: str) -> BackendFailure:
+    """For a backend whose profile has nothing that it could be asked with."""
     return BackendFailure(Failure(FailureKind.AUTH_MISSING, text, seen_at="starting"))

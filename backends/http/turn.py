@@ -46,6 +46,13 @@ class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
     cost: float | None = None
 
 
+class _Listed(Struct):
+    error: Raw
+
+
+_listed = msgspec.json.Decoder(list[_Listed]).decode
+
+
 class Decoder(Protocol):
     """One answer's events, in a kind's own language. `stop` is set once its end has come, `code` is the provider's word
     for it; `is_over` when nothing more can follow."""
@@ -60,12 +67,22 @@ class Decoder(Protocol):
 
 
 def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
-    """An event in a kind's own types. Raises BackendFailure for what is none."""
+    """An event in a kind's own types. Raises BackendFailure for what is none: an error, if it is a list of one."""
     try:
         return decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        if data.startswith(b"[") and _is_listed_error(data):
+            raise BackendFailure(http_failures.from_event(data)) from error
         text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
         raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
+
+
+def _is_listed_error(data: bytes) -> bool:
+    """Google writes an error as a list of one, where a list of chunks would have been the answer."""
+    try:
+        return bool(_listed(data))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 class Order(Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from acp_broker.core.turnrules import Limits
-from backends import anthropic, gemini, openai
+from backends import anthropic, anthropic_vertex, gemini, openai
 from tests.support import responses_speech
 from tests.support.answered import listening
 from tests.support.chat_player import CHAT, Speech, playing
@@ -60,7 +60,7 @@ class Api(NamedTuple):
     members: Mapping[str, object] = {}
 
     def primary(self, url: str, **members: object):
-        tag = self.kind.__name__.rpartition(".")[2]
+        tag = self.kind.config.__struct_config__.tag
         entry = {"kind": tag, "baseUrl": f"{url}/v1", "model": "drill-model", **self.members, **members}
         return partial(self.kind.open, msgspec.convert(entry, self.kind.config))
 
@@ -83,6 +83,22 @@ APIS = [
         event("ping").decode(),
     ),
     Api(gemini, "gemini", {"err-first": "overloaded", "err-mid": "overloaded"}, GEMINI, ": waiting\n\n"),
+    Api(
+        anthropic_vertex,
+        "anthropic-vertex",
+        {"err-first": "overloaded", "err-mid": "overloaded"},
+        MESSAGES,
+        event("ping").decode(),
+        {"project": "drill", "location": "us-east5"},
+    ),
+    Api(
+        gemini,
+        "gemini-vertex",
+        {"err-first": "overloaded", "err-mid": "overloaded"},
+        GEMINI,
+        ": waiting\n\n",
+        {"vertex": {"project": "drill"}},
+    ),
 ]
 
 

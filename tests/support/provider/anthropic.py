@@ -27,8 +27,7 @@ class Anthropic:
         if request.method != "POST" or not request.path.endswith("/messages"):
             return None
         body = said(request)
-        tools = tuple(Tool(one["name"], one.get("input_schema", {})) for one in body.get("tools") or ())
-        return Ask(str(body.get("model")), bool(body.get("stream")), counted(request), tools, _is_answered(body))
+        return asked(request, body, str(body.get("model")), is_stream=bool(body.get("stream")))
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         block, thoughts, words = 0, [], []
@@ -62,6 +61,12 @@ class Anthropic:
 
     def headers(self) -> dict[str, str]:
         return {"request-id": "req_drill", "anthropic-organization-id": "org-drill"}
+
+
+def asked(request: Request, body: dict[str, Any], model: str, *, is_stream: bool) -> Ask:
+    """What a body of Messages asks for."""
+    tools = tuple(Tool(one["name"], one.get("input_schema", {})) for one in body.get("tools") or ())
+    return Ask(model, is_stream, counted(request), tools, _is_answered(body))
 
 
 def _message(ask: Ask, answer: Answer) -> dict[str, Any]:

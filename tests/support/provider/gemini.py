@@ -7,7 +7,7 @@ from tests.support.provider.faults import Fault
 from tests.support.provider.shape import Answer, Ask, Call, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
-_PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent)")
+PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent)")
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "Please ensure that function call turn comes immediately after a user turn."),
     401: ("UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token."),
@@ -29,7 +29,7 @@ class Gemini:
     name = "gemini"
 
     def ask(self, request: Request) -> Ask | None:
-        match = _PATH.fullmatch(request.path)
+        match = PATH.fullmatch(request.path)
         if request.method != "POST" or match is None:
             return None
         body = said(request)

@@ -20,9 +20,10 @@ from tests.support.provider.playing import Pace, denied, play
 from tests.support.provider.responses import Responses
 from tests.support.provider.seen import Seen
 from tests.support.provider.shape import Answer, Ask, Shape
+from tests.support.provider.vertex import AnthropicVertex, GeminiVertex
 from tests.support.provider.wire import Gone, Request, Wire, head
 
-SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), Gemini())
+SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), AnthropicVertex(), GeminiVertex(), Gemini())
 
 _GOOD = named("good")
 
