@@ -8,15 +8,17 @@ from tests.support.provider_failures.between import BETWEEN, BROKEN, WAITS
 from tests.support.provider_failures.case import Case as Case
 from tests.support.provider_failures.case import Provider as Provider
 from tests.support.provider_failures.compatible import AZURE, OPENROUTER
-from tests.support.provider_failures.google import GEMINI_API, VERTEX
+from tests.support.provider_failures.google import GEMINI_API
 from tests.support.provider_failures.local import LLAMA_CPP, LM_STUDIO, OLLAMA, VLLM
 from tests.support.provider_failures.openai import OPENAI
+from tests.support.provider_failures.vertex import CLAUDE_ON_VERTEX, GEMINI_ON_VERTEX
 
 PROVIDERS = (
     ANTHROPIC,
     OPENAI,
     GEMINI_API,
-    VERTEX,
+    GEMINI_ON_VERTEX,
+    CLAUDE_ON_VERTEX,
     OPENROUTER,
     AZURE,
     OLLAMA,

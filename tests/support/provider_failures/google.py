@@ -1,4 +1,4 @@
-"""Google's Gemini API (ai.google.dev, "Troubleshooting"; PyPI: google-genai 3.3), and the same models on Vertex AI."""
+"""Google's Gemini API (ai.google.dev, "Troubleshooting"; PyPI: google-genai 3.3)."""
 
 from tests.support.gemini_speech import GEMINI, ended, event, said
 from tests.support.gemini_speech import error as _google
@@ -9,10 +9,6 @@ _QUOTA = (
     "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
     "head to: https://ai.google.dev/gemini-api/docs/rate-limits.\n* Quota exceeded for metric: "
     "generativelanguage.googleapis.com/generate_content_free_tier_requests, limit: 10"
-)
-_EXHAUSTED = (
-    "Resource exhausted. Please try again later. Please refer to "
-    "https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details."
 )
 
 
@@ -218,59 +214,5 @@ GEMINI_API = Provider(
             stream(_BEGUN, ended("MISSING_THOUGHT_SIGNATURE")),
         ),
         Case("`finishReason` that is newer than this page", "server_error", stream(_BEGUN, ended("SOMETHING_NEW"))),
-    ),
-)
-
-VERTEX = Provider(
-    "Vertex AI",
-    {"kind": "gemini", "model": "gemini-2.5-flash"},
-    (
-        Case("429, without a word of when", "rate_limited", _error(429, "RESOURCE_EXHAUSTED", _EXHAUSTED)),
-        Case(
-            "404, Publisher Model",
-            "model_not_found",
-            _error(
-                404,
-                "NOT_FOUND",
-                "Publisher Model `projects/p/locations/us-central1/publishers/google/models/gemini-9` was not found or "
-                "your project does not have access to it.",
-            ),
-        ),
-        Case(
-            "403, PERMISSION_DENIED to a model",
-            "model_not_found",
-            _error(
-                403,
-                "PERMISSION_DENIED",
-                "Permission 'aiplatform.endpoints.predict' denied on resource '//aiplatform.googleapis.com/projects/p/"
-                "locations/us-central1/publishers/google/models/gemini-2.5-pro' (or it may not exist).",
-            ),
-        ),
-        Case(
-            "403, the API is not enabled",
-            "auth_rejected",
-            _error(
-                403,
-                "PERMISSION_DENIED",
-                "Vertex AI API has not been used in project 1 before or it is disabled.",
-                _info("SERVICE_DISABLED"),
-            ),
-        ),
-        Case(
-            "403, billing is not enabled",
-            "billing",
-            _error(
-                403,
-                "PERMISSION_DENIED",
-                "This API method requires billing to be enabled. Please enable billing on project #1.",
-                _info("BILLING_DISABLED"),
-            ),
-        ),
-        Case(
-            "401, token expired",
-            "auth_rejected",
-            _error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 token."),
-        ),
-        *_BY_STATUS,
     ),
 )
