@@ -17,6 +17,11 @@ _ERRORS = {
     429: ("rate_limit_error", "This request would exceed your organization's rate limit of 50 requests per minute"),
     529: ("overloaded_error", "Overloaded"),
 }
+_REFUSALS = {
+    "too-long": ("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+    "filtered": ("invalid_request_error", "Output blocked by content filtering policy"),
+    "quota": ("rate_limit_error", "This organization has reached its spend limit."),
+}
 _OTHER_ERROR = ("api_error", "Internal server error")
 
 
@@ -56,8 +61,9 @@ class Anthropic:
         return _message(ask, answer)
 
     def failure(self, fault: Fault) -> dict[str, Any]:
-        kind, message = _ERRORS.get(fault.status, _OTHER_ERROR)
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_drill"}
+        kind, message = _REFUSALS.get(fault.name) or _ERRORS.get(fault.status, _OTHER_ERROR)
+        more = {"details": {"error_code": "enforced_spend_limit_reached"}} if fault.name == "quota" else {}
+        return {"type": "error", "error": {"type": kind, "message": message, **more}, "request_id": "req_drill"}
 
     def headers(self) -> dict[str, str]:
         return {"request-id": "req_drill", "anthropic-organization-id": "org-drill"}

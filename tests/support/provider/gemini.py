@@ -18,6 +18,13 @@ _ERRORS = {
     500: ("INTERNAL", "An internal error has occurred."),
     503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
 }
+_REFUSALS = {
+    "too-long": (
+        "INVALID_ARGUMENT",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+    ),
+    "quota": ("RESOURCE_EXHAUSTED", "Your prepayment credits are depleted."),
+}
 _QUOTA = {
     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
     "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "15"}],
@@ -68,9 +75,11 @@ class Gemini:
         return whole
 
     def failure(self, fault: Fault) -> dict[str, Any]:
-        status, message = _ERRORS.get(fault.status, _OTHER_ERROR)
+        if fault.name == "filtered":
+            return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}}
+        status, message = _REFUSALS.get(fault.name) or _ERRORS.get(fault.status, _OTHER_ERROR)
         error: dict[str, Any] = {"code": fault.status, "message": message, "status": status}
-        if fault.status == 429:
+        if fault.status == 429 and fault.name != "quota":
             error["details"] = [_QUOTA]
         if fault.retry_after is not None:
             delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.retry_after}s"}

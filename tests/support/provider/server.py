@@ -13,7 +13,7 @@ from tests.support.provider.anthropic import Anthropic
 from tests.support.provider.chat import Chat
 from tests.support.provider.control import control
 from tests.support.provider.door import Door
-from tests.support.provider.faults import Fault, named
+from tests.support.provider.faults import Cut, Fault, named
 from tests.support.provider.gemini import Gemini
 from tests.support.provider.lists import beside
 from tests.support.provider.playing import Pace, denied, play
@@ -61,6 +61,10 @@ class Provider:
         self._open: set[anyio.CancelScope] = set()
         self._fault = _GOOD
         self._silence = anyio.Event()
+        self._left = anyio.Event()
+        # Clients that went away before their answer was whole; `connections`: all that were ever accepted.
+        self.left = 0
+        self.connections = 0
         self.only = only
         self.fault = fault
 
@@ -112,6 +116,12 @@ class Provider:
         """Wait until a client is left without a word, by a `stall-*` that was set before."""
         await self._silence.wait()
 
+    async def until_left(self, times: int = 1) -> None:
+        """Wait until so many clients have gone away before their answer was whole."""
+        while self.left < times:
+            self._left = anyio.Event()
+            await self._left.wait()
+
     async def serve(self) -> None:
         """Until cancelled."""
         try:
@@ -123,6 +133,7 @@ class Provider:
             self._side_door.close()
 
     async def _talk(self, sock: socket.socket) -> None:
+        self.connections += 1
         with anyio.CancelScope() as scope:
             self._open.add(scope)
             try:
@@ -157,7 +168,11 @@ class Provider:
             if ask := shape.ask(request):
                 fault = self._fault if self.only == "all" or ask.tools else _GOOD
                 self._note(request, shape.name, fault.name, is_main=bool(ask.tools))
-                await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
+                try:
+                    await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
+                except Gone:
+                    self._note_left(fault)
+                    raise
                 return
         if self.lists_fail and beside(request) is not None:
             self._note(request, "models", self._fault.name, is_main=False)
@@ -189,6 +204,12 @@ class Provider:
             if call:
                 return Answer(call=call)
         return Answer(_tokens(self.says), _tokens(self.thinks))
+
+    def _note_left(self, fault: Fault) -> None:
+        """Whoever did not break it off itself was left."""
+        if fault.cut is None or fault.cut[0] is Cut.STALL:
+            self.left += 1
+            self._left.set()
 
     def _note(self, request: Request, api: str, fault: str, *, is_main: bool) -> None:
         seen = Seen(request.method, request.path, api, fault, is_main, request.headers, request.body)
