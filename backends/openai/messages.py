@@ -41,8 +41,7 @@ def _part(part: str | File) -> Part:
         return {"type": "text", "text": part}
     match part.what:
         case "image":
-            if not (url := f"data:{part.mime};base64,{part.data}" if part.data else part.link):
-                raise no_place(part)
+            url = f"data:{part.mime};base64,{part.data}" if part.data else part.uri
             return {"type": "image_url", "image_url": {"url": url}}
         case "audio":
             return _audio(part)
