@@ -7,16 +7,17 @@ it is cancelled. Nothing here waits and nothing here decides: `show`, `ask`, `te
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
 from anyio import Event
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
 from acp_broker.clock import Clock
+from acp_broker.core.failures import Failure
 from acp_broker.core.habits import UNKNOWN, Habits
 from acp_broker.core.history import Exchange
-from acp_broker.core.names import BackendId, Phase, ProfileId, SessionId, StopReason, TurnId
+from acp_broker.core.names import BackendId, Phase, ProfileId, Projects, SessionId, StopReason, TurnId
 from acp_broker.wire.acp import Answer, Update
 
 
@@ -155,6 +156,32 @@ class Backend(Protocol):
         """Wait until the runtime is no longer there; return why. Never returns for a runtime that cannot go."""
 
 
+class Looked(Struct, frozen=True):
+    """What a free look at a provider has shown. `asked` are the requests that it took, `says` what came of them.
+
+    `failure`: it could not answer a turn, either; `fix` says what a person can do about it, where that is known.
+    """
+
+    asked: tuple[str, ...] = ()
+    says: str = ""
+    failure: Failure | None = None
+    fix: str = ""
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """What an opened Backend may offer beside: `acp-broker check` and `init` use it, a turn never does.
+
+    Neither may cost anything, nor take longer than some seconds.
+    """
+
+    async def look(self) -> Looked:
+        """Ask the provider whether it is there, takes the credential, and has the model."""
+
+    async def models(self) -> tuple[str, ...]:
+        """The names of all models that it lists. Raises BackendFailure, also where there is no list."""
+
+
 class Child(Protocol):
     """A child process that speaks lines; edge/process.py says what each member promises."""
 
@@ -199,6 +226,8 @@ class Tools(Protocol):
     credential: str | None
     # Whether that is an access token and no API key: providers want the two in different headers.
     is_token: bool
+    # What its profile's credentials say of projects, where they are a cloud's.
+    projects: Projects
     # The whole environment of a child, resolved for this backend and its profile; nobody else's credentials in it.
     environment: Mapping[str, str]
     # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries
@@ -275,6 +304,12 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     def as_opened(self) -> "BackendConfig":
         """What of it an opened backend holds on to: another one of these, and it is opened anew."""
         return replace(self, limits=None, modes={})
+
+    @property
+    def provider(self) -> str | None:
+        """Who answers in the end, by name ("anthropic") or by address; None: it is not known, or for its agent to say.
+        Two of one provider fail together."""
+        return None
 
     @property
     def takes_credential(self) -> bool:

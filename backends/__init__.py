@@ -4,6 +4,7 @@
 KINDS: dict[str, str] = {
     "acp": "backends.acp",
     "anthropic": "backends.anthropic",
+    "anthropic-vertex": "backends.anthropic_vertex",
     "anthropic-cli": "backends.anthropic_cli",
     "gemini": "backends.gemini",
     "openai": "backends.openai",

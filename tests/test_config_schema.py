@@ -19,6 +19,9 @@ from acp_broker.errors import ConfigError
 from backends import KINDS as MODULES
 from backends.acp import AcpConfig, row
 from backends.anthropic import AnthropicConfig
+from backends.anthropic_vertex import AnthropicVertexConfig
+from backends.gemini import GeminiConfig
+from backends.http.vertex import Vertex
 from backends.openai import OpenAIConfig
 from backends.scripted import ScriptedConfig
 from tests.support.config import write
@@ -37,6 +40,9 @@ SECTIONS: dict[str, type[Struct]] = {
     "`backends.ID` of kind `acp`": AcpConfig,
     "`backends.ID` of kind `openai`": OpenAIConfig,
     "`backends.ID` of kind `anthropic`": AnthropicConfig,
+    "`backends.ID` of kind `anthropic-vertex`": AnthropicVertexConfig,
+    "`backends.ID` of kind `gemini`": GeminiConfig,
+    "`backends.ID.vertex`": Vertex,
     "`backends.ID` of kind `scripted`": ScriptedConfig,
     "`backends.ID.agent`": row.Row,
     "`backends.ID.agent.settings`": row.Setting,

@@ -42,14 +42,21 @@ def test_the_defaults_of_messages_are_those_of_the_code():
     assert (True, True) == (f"`null` is `{BASE_URL}`" in config, f"`null` is {MAX_TOKENS} |" in config)
 
 
-def test_the_example_is_a_config(tmp_path):
-    """Readers paste it."""
-    (example,) = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
-    config = load(
-        kinds(), path=write(tmp_path, json.loads(example)), environ={"HOME": "/home/u", "OPENROUTER_API_KEY": "x"}
-    )
+EXAMPLES = re.findall(r"```json\n(.+?)```", PAGE, re.DOTALL)
 
-    assert ("claude", ()) == (config.acp.backend, config.warnings)
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_is_a_config(tmp_path, example):
+    """Readers paste it: the whole file, or entries of `backends`."""
+    if not example.startswith("{"):
+        backends = json.loads(f"{{{example}}}")
+        key = {"type": "api_key", "key": "${OPENROUTER_API_KEY}"}
+        profiles = {entry["auth"]: key for entry in backends.values() if "auth" in entry}
+        whole = {"acp": {"backend": next(iter(backends))}, "backends": backends, "auth": {"profiles": profiles}}
+        example = json.dumps(whole)
+    config = load(kinds(), path=write(tmp_path, json.loads(example)), environ={"HOME": "/h", "OPENROUTER_API_KEY": "x"})
+
+    assert config.warnings == ()
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)

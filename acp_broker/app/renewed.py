@@ -89,6 +89,7 @@ class RenewedLogins:
             is_spent=partial(self._refresher.is_spent, login),
             is_outdated=partial(self._refresher.is_outdated, login),
             distrust=partial(self._refresher.distrust, login),
+            projects=login.tokens.projects,
         )
 
     def _watch(self, profile: ProfileId) -> None:

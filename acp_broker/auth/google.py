@@ -9,20 +9,33 @@ from urllib.parse import urlencode
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acp_broker.auth.aside import aside
 from acp_broker.auth.exchange import Limits, get
-from acp_broker.auth.google_file import LOGIN, AuthorizedUser, ServiceAccount, assertion, place, read
+from acp_broker.auth.google_file import (
+    LOGIN,
+    PROJECT_VARIABLE,
+    AuthorizedUser,
+    ServiceAccount,
+    assertion,
+    place,
+    projects,
+    read,
+)
 from acp_broker.auth.oauth import Client, Endpoint, Refusal, tokens_of
 from acp_broker.auth.tokens import TokenSet
 from acp_broker.clock import Clock
+from acp_broker.core.names import ProjectId, Projects
 from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 # Google's own variable for a metadata server that is elsewhere.
 _MACHINE_VARIABLE = "GCE_METADATA_HOST"
 _MACHINE = "metadata.google.internal"
-_MACHINE_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
+_MACHINE_TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - an address
+_MACHINE_PROJECT = "/computeMetadata/v1/project/project-id"
+_MACHINE_HEADERS = {"Metadata-Flavor": "Google"}
 # It is one hop away; where it is not, we are not on such a machine.
 _MACHINE_LIMITS = Limits(connect_s=2.0, read_s=5.0, total_s=6.0)
 _FILE_S = 5.0
@@ -59,9 +72,9 @@ class GoogleSource(Struct, frozen=True):
             raise (AuthUnavailable(why) if error.is_late else AuthRejected(why, is_final=False)) from None
         match found:
             case ServiceAccount():
-                return await self._by_account(found, signed, path)
+                made = await self._by_account(found, signed, path)
             case AuthorizedUser():
-                return await self._by_login(found, path)
+                made = await self._by_login(found, path)
             case None if named_by:
                 raise AuthRejected(f"{path} is not there, but {named_by} names it", is_final=False)
             case None if self.may_ask_machine:
@@ -69,6 +82,7 @@ class GoogleSource(Struct, frozen=True):
             case None:
                 why = f"no application default credentials are at {path}: {LOGIN}, or name a file in credentialsFile"
                 raise AuthRejected(why, is_final=False)
+        return replace(made, projects=projects(found, self.environ, is_named=self.file is not None))
 
     async def _by_account(self, account: ServiceAccount, signed: str, path: Path) -> TokenSet:
         # RFC 7523, section 2.1: the assertion says who asks.
@@ -87,9 +101,18 @@ class GoogleSource(Struct, frozen=True):
     async def _by_machine(self) -> TokenSet:
         asked_at = self.clock.wall()
         host = self.environ.get(_MACHINE_VARIABLE) or _MACHINE
-        url = f"http://{host}{_MACHINE_PATH}?{urlencode({'scopes': ','.join(self.scopes)})}"
-        reply = await get(url, headers={"Metadata-Flavor": "Google"}, limits=_MACHINE_LIMITS)
-        return _granted(tokens_of(reply, (), asked_at), "the metadata server: look at the machine's service account")
+        url = f"http://{host}{_MACHINE_TOKEN}?{urlencode({'scopes': ','.join(self.scopes)})}"
+        reply = await get(url, headers=_MACHINE_HEADERS, limits=_MACHINE_LIMITS)
+        fix = "the metadata server: look at the machine's service account"
+        tokens = _granted(tokens_of(reply, (), asked_at), fix)
+        return replace(tokens, projects=Projects(await self._project_of_machine(host)))
+
+    async def _project_of_machine(self, host: str) -> ProjectId | None:
+        if said := self.environ.get(PROJECT_VARIABLE):
+            return ProjectId(said)
+        reply = await get(f"http://{host}{_MACHINE_PROJECT}", headers=_MACHINE_HEADERS, limits=_MACHINE_LIMITS)
+        # Some speak for it that know of tokens alone.
+        return ProjectId(reply.body.decode("utf-8", "replace").strip()) if reply.status == 200 else None
 
 
 def _granted(answer: TokenSet | Refusal, fix: str) -> TokenSet:

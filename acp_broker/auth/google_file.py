@@ -14,10 +14,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from acp_broker.core.names import ProjectId, Projects
 from acp_broker.errors import Unresolved
 
 LOGIN = "gcloud auth application-default login"
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+PROJECT_VARIABLE, QUOTA_VARIABLE = "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_QUOTA_PROJECT"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 # The longest that Google takes.
 _ASSERTED_S = 3600
@@ -29,8 +31,9 @@ _MOST_BYTES = 65_536
 _Address = Annotated[str, Meta(pattern=r"^(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")]
 
 
-class _Kept(Struct, frozen=True, tag_field="type"):
-    pass
+class _Kept(Struct, frozen=True, tag_field="type", kw_only=True):
+    project_id: str | None = None
+    quota_project_id: str | None = None
 
 
 class ServiceAccount(_Kept, frozen=True, tag="service_account"):
@@ -118,6 +121,19 @@ def assertion(account: ServiceAccount, scopes: tuple[str, ...], now: float) -> s
     if not isinstance(key, rsa.RSAPrivateKey):
         raise Unresolved("its private_key is no RSA key; make a new key of the service account")
     return b".".join((said, _packed(key.sign(said, padding.PKCS1v15(), SHA256())))).decode()
+
+
+def projects(found: ServiceAccount | AuthorizedUser, environ: Mapping[str, str], *, is_named: bool) -> Projects:
+    """The projects of a file: of one that config.json names they count first, else the variables do, as for Google's
+    own clients. Whose quota is used is who is asked where nothing else says it."""
+
+    def first(variable: str, said: str | None) -> ProjectId | None:
+        known = said or "", environ.get(variable, "")
+        chosen = known[0] or known[1] if is_named else known[1] or known[0]
+        return ProjectId(chosen) if chosen else None
+
+    quota = first(QUOTA_VARIABLE, found.quota_project_id)
+    return Projects(first(PROJECT_VARIABLE, found.project_id) or quota, quota)
 
 
 def _packed(data: bytes) -> bytes:

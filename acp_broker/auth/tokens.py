@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from acp_broker.core.names import ProfileId
+from acp_broker.core.names import ProfileId, Projects
 from acp_broker.errors import Unresolved
 
 # Of the file's shape; another one is for another version of us to read.
@@ -26,6 +26,7 @@ class TokenSet(Struct, frozen=True, omit_defaults=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     token_type: str = "Bearer"  # noqa: S105 - a kind of token, no token
     account: str | None = None
+    projects: Projects = Projects()
 
     def __repr__(self) -> str:
         return "TokenSet(...)"

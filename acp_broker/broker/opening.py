@@ -76,6 +76,7 @@ class OpeningTools:
         self.authenticated_by = standby.whom.logins.get(self.backend)
         self.credential = standby.leased.secret
         self.is_token = standby.leased.is_token
+        self.projects = standby.leased.projects
         self.environment = standby.runtime.environment(standby.whom.environ, standby.leased.secret)
         self.is_followed = standby.runtime.is_followed
         self.spawn: Spawn = self._spawn

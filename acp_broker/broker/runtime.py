@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from acp_broker.contract import Backend, Spawn, Tools
-from acp_broker.core.names import Candidate
+from acp_broker.core.names import Candidate, Projects
 from acp_broker.core.turnrules import Limits
 
 Environ = Mapping[str, str]
@@ -23,7 +23,8 @@ class Leased(Struct, frozen=True):
     """What a backend is opened with: its profile's secret, if the broker keeps one.
 
     `is_token`: it is an access token, no API key. `is_spent`: it can no longer be used. `is_outdated`: there is a newer
-    one, which lasts longer. `distrust` says that it was refused; True: the next lease may bring another.
+    one, which lasts longer. `distrust` says that it was refused; True: the next lease may bring another. `projects` is
+    what its credentials say beside it.
     """
 
     secret: str | None = None
@@ -31,6 +32,7 @@ class Leased(Struct, frozen=True):
     is_spent: Callable[[], bool] = _no
     is_outdated: Callable[[], bool] = _no
     distrust: Callable[[], bool] = _no
+    projects: Projects = Projects()
 
     def __repr__(self) -> str:
         return "Leased(...)"

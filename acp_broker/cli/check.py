@@ -110,12 +110,16 @@ def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[Fact]:
         yield "found", shown(Path(report.program), environ)
     if report.agent is not None:
         yield "known as", report.agent
-    if report.start_ms is not None:
+    if report.start_ms is not None and report.is_agent:
         session = f", a session in {_seconds(report.session_ms)}" if report.session_ms is not None else ""
         yield "starts in", f"{_seconds(report.start_ms)}{session}"
-    yield from _login(report)
+    yield from _login(report) if report.is_agent else _key(report)
+    if report.provider is not None:
+        yield "asked", f"{', '.join(report.provider.requests)}; no tokens"
+    if report.provider is not None and report.provider.says:
+        yield "it says", report.provider.says
     if report.capabilities is not None:
-        yield "can", _capabilities(report.capabilities)
+        yield "can", _capabilities(report.capabilities) if report.is_agent else _talk(report.capabilities)
     if report.modes.available or (report.modes.posture and report.session_ms is not None):
         yield "modes", _modes(report.modes)
     yield from _retries(report)
@@ -139,6 +143,13 @@ def _login(report: Report) -> Iterator[Fact]:
         yield "logged in", Text("it opens a session, but no login of it was seen", "yellow")
 
 
+def _key(report: Report) -> Iterator[Fact]:
+    if report.login.state == "required":
+        yield "key", Text("missing, or refused", "red")
+    elif report.login.state == "ok":
+        yield "key", ", ".join(report.login.seen)
+
+
 def _retries(report: Report) -> Iterator[Fact]:
     retries = report.retries
     if retries.state == "unknown":
@@ -150,12 +161,20 @@ def _retries(report: Report) -> Iterator[Fact]:
 
 
 def _capabilities(can: Capabilities) -> str:
-    takes = [("images", can.image), ("audio", can.audio), ("embedded files", can.embedded_context)]
     keeps = [("load", can.load_session), ("resume", can.resume_session)]
     reaches = [("http", can.mcp_http), ("sse", can.mcp_sse)]
-    parts = ["takes text, " + _having(takes) if _having(takes) else "takes text alone"]
+    parts = [_takes(can)]
     parts.append(f"sessions: {_having(keeps) or 'new ones alone'}")
     return "; ".join([*parts, f"MCP: stdio{', ' if _having(reaches) else ''}{_having(reaches)}"])
+
+
+def _talk(can: Capabilities) -> str:
+    return f"talk and think; {_takes(can)}; no tools, no files, no MCP"
+
+
+def _takes(can: Capabilities) -> str:
+    takes = [("images", can.image), ("audio", can.audio), ("embedded files", can.embedded_context)]
+    return "takes text, " + _having(takes) if _having(takes) else "takes text alone"
 
 
 def _having(those: list[tuple[str, bool]]) -> str:

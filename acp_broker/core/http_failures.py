@@ -117,7 +117,7 @@ def _epoch(year: int, month: int, day: int, hour: int, minute: int, second: int)
 
 def _blamed(evidence: Evidence, status: int) -> Evidence:
     """Without the words that blame the request, where the status blames something else."""
-    if status in (400, 413) or (status < 500 and status not in STATUSES):
+    if status in (400, 409, 413) or (status < 500 and status not in STATUSES):
         return evidence
     words = tuple(word for word in evidence.words if WORDS.get(fold(word)) is not FailureKind.BAD_REQUEST)
     return replace(evidence, words=words)

@@ -8,6 +8,8 @@ TurnId = NewType("TurnId", str)
 SessionId = NewType("SessionId", str)
 BackendId = NewType("BackendId", str)
 ProfileId = NewType("ProfileId", str)
+# A project of a cloud's.
+ProjectId = NewType("ProjectId", str)
 
 # The phases of an attempt, in order; each has its own limit. `retrying` is evidence that the agent's provider has
 # failed and the agent is trying again by itself: it shortens the wait for first output.
@@ -17,6 +19,13 @@ Phase = Literal["leasing", "starting", "opening", "submitted", "retrying"]
 StopReason = Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"]
 
 CommitPoint = Literal["first_output", "submitted"]
+
+
+class Projects(Struct, frozen=True, omit_defaults=True):
+    """What credentials say of a cloud's projects: the one to work in, and the one whose quota is used."""
+
+    main: ProjectId | None = None
+    quota: ProjectId | None = None
 
 
 class Candidate(Struct, frozen=True):

@@ -29,8 +29,9 @@ TEXTS = _patterns(
         r"context size has been exceeded|exceeds the available context size",
     ),  # LM Studio, llama.cpp
     (Kind.CONTEXT_OVERFLOW, r"when context (?:the )?overflows|context length of only \d"),  # LM Studio
-    (Kind.CONTEXT_OVERFLOW, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.CONTEXT_OVERFLOW, r"上下文过长"),  # OpenClaw, ERROR_PATTERNS
+    # Gemini's quota of a day is no matter of a minute, whatever it says of when to retry.
+    (Kind.ACCOUNT_RATE_LIMITED, r"(?:current quota|quota exceeded|resource exhausted)[\s\S]{0,900}?PerDayPer"),
     # Gemini words a limit per minute as OpenAI words an empty purse, and adds when to come back.
     (Kind.RATE_LIMITED, r"exceeded your current quota[\s\S]{0,600}?(?:retry in \d|PerMinutePer)"),
     (
@@ -38,10 +39,13 @@ TEXTS = _patterns(
         r"credit balance|insufficient[ _](?:credits?|funds|balance|quota)|credits? (?:are |is )?(?:exhausted|depleted)",
     ),
     (Kind.BILLING, r"billing_error|billing hard limit|exceeded[ _](?:your[ _])?current[ _]quota"),  # OpenAI, Moonshot
-    (Kind.BILLING, r"spend(?:ing)?[ _]limit|key limit exceeded|requires more credits|out of credits"),  # OpenRouter
-    (Kind.BILLING, r"out of extra usage|extra usage is required"),  # Anthropic
+    (Kind.BILLING, r"spend(?:ing)?[ _](?:limit|cap)|key limit exceeded"),  # Google; OpenRouter
+    (Kind.BILLING, r"requires more credits|out of credits"),  # OpenRouter
+    (Kind.BILLING, r"out of extra usage"),  # Anthropic
+    (Kind.RATE_LIMITED, r"extra usage is required for long"),  # Anthropic: a shorter conversation is served
+    (Kind.BILLING, r"billing to be enabled|(?:please )?enable billing on|has billing disabled"),  # Google
     (Kind.BILLING, r"doesn't have any credits|account suspended"),  # xAI; Fireworks
-    (Kind.BILLING, r"specified api usage limits"),  # Anthropic: a limit that the workspace has set itself
+    (Kind.BILLING, r"specified (?:workspace )?api usage limits"),  # Anthropic: a limit of one's own
     (Kind.BILLING, r"quota exceeded\. check your plan"),  # codex
     (Kind.BILLING, r"余额不足"),
     (
@@ -55,8 +59,12 @@ TEXTS = _patterns(
     (Kind.ACCOUNT_RATE_LIMITED, r"limit will reset|额度不足|已用尽"),
     (Kind.GUARDRAIL, r"content_policy_violation|content management policy|content[ _]filter"),  # OpenAI, Azure
     (Kind.GUARDRAIL, r"violat\w{0,5} .{0,40}polic(?:y|ies)|prohibited_content|guardrail_intervened"),  # Gemini, Bedrock
+    (Kind.GUARDRAIL, r"(?:input|prompt|message|request) was flagged|flagged (?:by|for) \w+"),  # OpenRouter
+    (Kind.UNSUPPORTED, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
     (Kind.UNSUPPORTED, r"(?:image|audio)s?(?: inputs?| content)? (?:is|are) not supported"),
+    # Google: "to access the model tunedModels/x", "denied on resource '//...googleapis.com/.../models/x'"
+    (Kind.MODEL_NOT_FOUND, r"permission\b[^\n]{0,300}?\b(?:tuned)?models/[\w.@-]"),
     (Kind.AUTH_REJECTED, r"(?:invalid|incorrect|expired|revoked) (?:x-)?api[ _-]?key"),  # Anthropic, OpenAI, claude
     (
         Kind.AUTH_REJECTED,
@@ -117,6 +125,7 @@ TEXTS = _patterns(
         Kind.MODEL_NOT_FOUND,
         r"not have access to (?:the )?model|model identifier is invalid|on-demand throughput",
     ),  # Bedrock
+    (Kind.MODEL_NOT_FOUND, r"publisher model\b.{0,200}?is not servable|not allowed to use publisher model"),  # Vertex
     (Kind.CRASHED, r"\bexited with (?:code|signal)|\bpanicked at\b|agent (?:process )?(?:disconnected|exited|died)"),
     (Kind.CRASHED, r"(?:unknown|invalid|no such) session|session .{0,80}?(?:not found|expired|does not exist)"),
     (Kind.UNREACHABLE, r"\b(?:ECONN(?:REFUSED|RESET|ABORTED)|E?SOCKETTIMEDOUT|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EPIPE)\b"),

@@ -31,11 +31,12 @@ STATUSES: Mapping[int, Kind] = {
     408: Kind.SERVER_ERROR,  # Bedrock ModelTimeoutException, OpenRouter timeout
     409: Kind.SERVER_ERROR,  # Anthropic conflict_error, which its SDK retries
     410: Kind.MODEL_NOT_FOUND,  # a model that was retired
-    413: Kind.CONTEXT_OVERFLOW,  # Anthropic request_too_large
+    413: Kind.UNSUPPORTED,  # a limit in bytes of this server's edge: another may take it
     424: Kind.SERVER_ERROR,  # Bedrock ModelErrorException
     425: Kind.SERVER_ERROR,
     429: Kind.RATE_LIMITED,
     499: Kind.SERVER_ERROR,  # Gemini CANCELLED: cut off on the way, by nobody we know
+    511: Kind.UNREACHABLE,  # RFC 6585, 6: a captive portal's
     529: Kind.OVERLOADED,  # Anthropic overloaded_error: capacity across all callers
 }
 
@@ -47,7 +48,7 @@ _WORDS: Mapping[str, Kind] = {
     "billing_error": Kind.BILLING,
     "permission_error": Kind.AUTH_REJECTED,
     "not_found_error": Kind.MODEL_NOT_FOUND,
-    "request_too_large": Kind.CONTEXT_OVERFLOW,
+    "request_too_large": Kind.UNSUPPORTED,
     "rate_limit_error": Kind.RATE_LIMITED,
     "api_error": Kind.SERVER_ERROR,
     "timeout_error": Kind.SERVER_ERROR,
@@ -65,6 +66,26 @@ _WORDS: Mapping[str, Kind] = {
     "invalid_prompt": Kind.GUARDRAIL,
     "bio_policy": Kind.GUARDRAIL,
     "misalignment_policy_violation": Kind.GUARDRAIL,
+    "image_content_policy_violation": Kind.GUARDRAIL,
+    "data_residency_mismatch": Kind.AUTH_REJECTED,
+    "vector_store_timeout": Kind.SERVER_ERROR,
+    "invalid_image": Kind.BAD_REQUEST,
+    "invalid_base64_image": Kind.BAD_REQUEST,
+    "image_parse_error": Kind.BAD_REQUEST,
+    "empty_image_file": Kind.BAD_REQUEST,
+    # Another provider takes other formats and sizes, and may reach what this one cannot.
+    "invalid_image_format": Kind.UNSUPPORTED,
+    "invalid_image_mode": Kind.UNSUPPORTED,
+    "unsupported_image_media_type": Kind.UNSUPPORTED,
+    "image_too_large": Kind.UNSUPPORTED,
+    "image_too_small": Kind.UNSUPPORTED,
+    "image_file_too_large": Kind.UNSUPPORTED,
+    "invalid_image_url": Kind.UNSUPPORTED,
+    "failed_to_download_image": Kind.UNSUPPORTED,
+    "image_file_not_found": Kind.UNSUPPORTED,
+    # Azure, the error's `code`, and that of its `innererror`
+    "content_filter": Kind.GUARDRAIL,
+    "ResponsibleAIPolicyViolation": Kind.GUARDRAIL,
     "invalid_api_key": Kind.AUTH_REJECTED,
     "unsupported_country_region_territory": Kind.AUTH_REJECTED,
     "model_not_found": Kind.MODEL_NOT_FOUND,
@@ -78,10 +99,15 @@ _WORDS: Mapping[str, Kind] = {
     "service_unavailable_error": Kind.SERVER_ERROR,
     "server_is_overloaded": Kind.OVERLOADED,
     "slow_down": Kind.OVERLOADED,
+    # Azure
+    "OperationNotSupported": Kind.UNSUPPORTED,
+    # llama.cpp, with 501
+    "not_supported_error": Kind.UNSUPPORTED,
     # Gemini, Vertex: `status`, and the `reason` of a detail. INVALID_ARGUMENT and FAILED_PRECONDITION need the text.
     "INVALID_ARGUMENT": Kind.BAD_REQUEST,
     "FAILED_PRECONDITION": Kind.BAD_REQUEST,
     "API_KEY_INVALID": Kind.AUTH_REJECTED,
+    "BILLING_DISABLED": Kind.BILLING,
     "UNAUTHENTICATED": Kind.AUTH_REJECTED,
     "PERMISSION_DENIED": Kind.AUTH_REJECTED,
     "NOT_FOUND": Kind.MODEL_NOT_FOUND,
@@ -164,8 +190,14 @@ FINER: Mapping[Kind, frozenset[Kind]] = {
             Kind.MODEL_NOT_FOUND,
             Kind.BAD_REQUEST,
             Kind.UNREACHABLE,
+            Kind.UNSUPPORTED,
+            Kind.GUARDRAIL,
         }
     ),
+    # OpenAI says "slow_down" with a 503, and with a 429 where one's own limit is meant.
+    Kind.OVERLOADED: frozenset({Kind.RATE_LIMITED}),
+    # A server's limit in bytes is one thing, a model's in tokens another.
+    Kind.UNSUPPORTED: frozenset({Kind.CONTEXT_OVERFLOW}),
     Kind.RATE_LIMITED: frozenset({Kind.ACCOUNT_RATE_LIMITED, Kind.BILLING, Kind.CONTEXT_OVERFLOW, Kind.OVERLOADED}),
     # A 402 that names a window ("weekly limit") opens again by itself.
     Kind.BILLING: frozenset({Kind.ACCOUNT_RATE_LIMITED}),

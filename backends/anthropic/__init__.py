@@ -29,6 +29,10 @@ class AnthropicConfig(HttpConfig, frozen=True, tag="anthropic", rename="camel", 
         return (self.base_url or BASE_URL).rstrip("/").removesuffix("/v1")
 
     @property
+    def provider(self) -> str | None:
+        return "anthropic" if self.url == BASE_URL else super().provider
+
+    @property
     def needs_key(self) -> bool:
         return self.url == BASE_URL
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import quote
 
 from msgspec import Raw
 
@@ -11,7 +12,9 @@ from acp_broker.core.history import Exchange
 from backends.anthropic import MAX_TOKENS, AnthropicConfig
 from backends.anthropic.messages import messages
 from backends.anthropic.stream import MessageDecoder
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
+from backends.http.settings import HttpConfig
 
 _VERSION = "2023-06-01"
 
@@ -25,8 +28,9 @@ async def opened(settings: AnthropicConfig, tools: Tools) -> AsyncIterator[Talk]
         f"{settings.model} at {settings.url}",
         f"{settings.url}/v1/messages",
         _headers(settings, tools),
-        partial(_body, settings),
+        partial(body, settings, {"model": settings.model}),
         MessageDecoder,
+        Listing(f"{settings.url}/v1/models?limit=1000", f"{settings.url}/v1/models/{quote(settings.model or '')}"),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
@@ -40,13 +44,14 @@ def _headers(settings: AnthropicConfig, tools: Tools) -> Mapping[str, str]:
     return shared | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-api-key": found})
 
 
-def _body(settings: AnthropicConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
-    body: Body = {
-        "model": settings.model,
+def body(settings: HttpConfig, own: Body, past: Sequence[Exchange], prompt: Raw) -> Body:
+    """A request; `own` is what only who is asked here takes. Raises BackendFailure."""
+    said: Body = {
+        **own,
         "max_tokens": settings.max_tokens or MAX_TOKENS,
         "messages": messages(past, prompt),
         "stream": True,
     }
     if settings.system is not None:
-        body["system"] = settings.system
-    return body
+        said["system"] = settings.system
+    return said

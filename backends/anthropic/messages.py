@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from msgspec import Raw
 
 from acp_broker.core.history import Exchange
-from backends.http.prompts import File, earlier, no_place, parts, unsupported
+from backends.http.prompts import NOTHING, File, earlier, no_place, parts, unsupported
 
 Part = dict[str, object]
 Message = dict[str, object]
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF = "application/pdf"
-# The API refuses a message without a word in it.
-_NOTHING = "[nothing that could be shown here]"
 
 
 def messages(past: Sequence[Exchange], prompt: Raw) -> list[Message]:
@@ -33,7 +31,7 @@ def messages(past: Sequence[Exchange], prompt: Raw) -> list[Message]:
 
 
 def _message(role: str, content: list[Part]) -> Message:
-    return {"role": role, "content": content or _words(_NOTHING)}
+    return {"role": role, "content": content or _words(NOTHING)}
 
 
 def _content(prompt: Raw) -> list[Part]:
@@ -50,6 +48,6 @@ def _file(file: File) -> Part:
         raise no_place(file)
     if file.data:
         return {"type": what, "source": {"type": "base64", "media_type": file.mime, "data": file.data}}
-    if file.uri.startswith(("https://", "http://")):
-        return {"type": what, "source": {"type": "url", "url": file.uri}}
+    if file.link:
+        return {"type": what, "source": {"type": "url", "url": file.link}}
     raise no_place(file)

@@ -1,23 +1,26 @@
-"""Kind `gemini`: Google's models by the Gemini API, with an API key.
+"""Kind `gemini`: Google's models by the Gemini API, with an API key, or on Vertex AI, with Google's credentials.
 
-{"kind": "gemini", "model": "gemini-2.5-flash", "auth": "google"}
+{"kind": "gemini", "model": "gemini-2.5-flash", "auth": "gemini"}
+{"kind": "gemini", "model": "gemini-2.5-flash", "auth": "google", "vertex": {"location": "europe-west1"}}
 """
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
-from backends.http.settings import HttpConfig
+from backends.http.settings import HttpConfig, needs_key
+from backends.http.vertex import NEEDS_TOKEN, Vertex
 
 BASE_URL = "https://generativelanguage.googleapis.com"
 
 
 class GeminiConfig(HttpConfig, frozen=True, tag="gemini", rename="camel", kw_only=True):
     """The Gemini API, or what speaks it at another `baseUrl`. `thoughts` asks for summaries of the model's thinking:
-    a model that does not think refuses a request that does."""
+    a model that does not think refuses a request that does. With `vertex` the model is asked there."""
 
     audio: bool = True
     thoughts: bool = False
+    vertex: Vertex | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -26,12 +29,17 @@ class GeminiConfig(HttpConfig, frozen=True, tag="gemini", rename="camel", kw_onl
 
     @property
     def url(self) -> str:
-        return (self.base_url or BASE_URL).rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+        base = self.base_url or (BASE_URL if self.vertex is None else self.vertex.origin)
+        return base.rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+
+    @property
+    def provider(self) -> str | None:
+        return "google" if self.url == BASE_URL else super().provider
 
     @property
     def needs_key(self) -> bool:
         """A gateway may have the key itself."""
-        return self.url == BASE_URL
+        return self.base_url is None or self.url == BASE_URL
 
 
 config = GeminiConfig
@@ -39,9 +47,9 @@ config = GeminiConfig
 
 def check(settings: GeminiConfig, environment: Mapping[str, str]) -> str | None:  # noqa: ARG001 - the kind's shape
     """Whether it names a key; nobody is called."""
-    if settings.needs_key and settings.auth is None:
-        return "gemini needs a key: name a profile that holds one under `auth`"
-    return None
+    if not settings.needs_key or settings.auth is not None:
+        return None
+    return needs_key("gemini") if settings.vertex is None else f"gemini on Vertex AI {NEEDS_TOKEN}"
 
 
 def open(settings: GeminiConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name

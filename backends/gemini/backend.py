@@ -12,37 +12,67 @@ from acp_broker.core.history import Exchange
 from backends.gemini import GeminiConfig
 from backends.gemini.contents import contents
 from backends.gemini.stream import GeminiDecoder
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
+from backends.http.vertex import Vertex, projectless, quota
 
 
 @asynccontextmanager
 async def opened(settings: GeminiConfig, tools: Tools) -> AsyncIterator[Talk]:
     """Raises BackendFailure."""
     tools.reached("starting")
+    asked_as = _headers(settings, tools)
     api = Api(
         "gemini",
         f"{settings.model} at {settings.base_url or 'Google'}",
-        _url(settings),
-        _headers(settings, tools),
+        _url(settings, tools),
+        asked_as,
         partial(_body, settings),
         GeminiDecoder,
+        _listing(settings),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
 
 
-def _url(settings: GeminiConfig) -> str:
+def _url(settings: GeminiConfig, tools: Tools) -> str:
+    """On Vertex a model is `publishers/google/models/NAME`, or `endpoints/ID`."""
+    model, place = settings.model or "", settings.vertex
+    if place is None:
+        path = f"/v1beta/{_path(settings)}"
+    else:
+        path = place.path(_project(place, tools), model if "/" in model else f"publishers/google/models/{model}")
+    return f"{settings.url}{path}:streamGenerateContent?alt=sse"
+
+
+def _path(settings: GeminiConfig) -> str:
     """A model is `models/NAME`, a tuned one `tunedModels/NAME`."""
     model = quote(settings.model or "")
-    path = model if "/" in model else f"models/{model}"
-    return f"{settings.url}/v1beta/{path}:streamGenerateContent?alt=sse"
+    return model if "/" in model else f"models/{model}"
+
+
+def _listing(settings: GeminiConfig) -> Listing | None:
+    """Vertex lists models that a location may not have, and in a shape of its own."""
+    if settings.vertex is not None:
+        return None
+    return Listing(f"{settings.url}/v1beta/models?pageSize=1000", f"{settings.url}/v1beta/{_path(settings)}")
+
+
+def _project(place: Vertex, tools: Tools) -> str | None:
+    """None with an API key, unless config names one: the key is of a project."""
+    has_key = bool(tools.credential) and not tools.is_token
+    project = place.project if has_key else place.project_for(tools)
+    if project is None and not has_key and tools.setup is not None:
+        raise projectless(tools)
+    return project
 
 
 def _headers(settings: GeminiConfig, tools: Tools) -> Mapping[str, str]:
     found = key(tools, "gemini" if settings.needs_key else None)
+    shared = headers(settings) | quota(tools)
     if found is None:
-        return headers(settings)
-    return headers(settings) | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-goog-api-key": found})
+        return shared
+    return shared | ({"authorization": f"Bearer {found}"} if tools.is_token else {"x-goog-api-key": found})
 
 
 def _body(settings: GeminiConfig, past: Sequence[Exchange], prompt: Raw) -> Body:

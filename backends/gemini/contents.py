@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Raw
 
 from acp_broker.core.history import Exchange
-from backends.http.prompts import File, earlier, no_place, parts, unsupported
+from backends.http.prompts import NOTHING, File, earlier, no_place, parts, unsupported
 
 Part = dict[str, object]
 Content = dict[str, object]
@@ -19,8 +19,6 @@ _TYPES: Mapping[str, str] = {
     "audio/mpeg": "audio/mp3",
     "application/pdf": "application/pdf",
 }
-# The API refuses a content without a word in it.
-_NOTHING = "[nothing that could be shown here]"
 
 
 def contents(past: Sequence[Exchange], prompt: Raw) -> list[Content]:
@@ -35,7 +33,7 @@ def contents(past: Sequence[Exchange], prompt: Raw) -> list[Content]:
         asked += _words(told) if isinstance(told, str) else told
         # What nobody answered is asked together with what came next.
         if one.answer.strip():
-            said += [_content("user", asked or _words(_NOTHING)), _content("model", _words(one.answer))]
+            said += [_content("user", asked or _words(NOTHING)), _content("model", _words(one.answer))]
             asked = []
     if not (prompted := _parts(prompt)):
         raise unsupported("takes no prompt without a word")

@@ -68,6 +68,12 @@ class Client:
         request = httpx2.Request("POST", url, headers=headers, content=body, extensions=extensions)
         return await self._transport.handle_async_request(request)
 
+    async def get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        """As `post`, for what is only looked at."""
+        limits = {"connect": self._connect_s, "pool": self._connect_s, "read": None, "write": None}
+        request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": limits})
+        return await self._transport.handle_async_request(request)
+
 
 @asynccontextmanager
 async def connected(url: str, environment: Mapping[str, str], connect_s: float) -> AsyncIterator[Client]:

@@ -41,9 +41,13 @@ async def check(response: httpx2.Response, host: str, wall: float) -> None:
     if status >= 400:
         raise BackendFailure(http_failures.from_http(status, headers, await beginning(response), wall=wall))
     if headers.get("content-type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml"):
-        title = http_failures.page_title(await beginning(response))
-        text = f"{host} answered with {title}; a proxy, or a wrong `baseUrl`"
-        raise BackendFailure(Failure(FailureKind.GARBLED, text, str(status), seen_at="submitted"))
+        raise BackendFailure(of_page(await beginning(response), host))
+
+
+def of_page(body: bytes, host: str) -> Failure:
+    """A web page with status 200, whatever its headers call it."""
+    text = f"{host} answered with {http_failures.page_title(body)}; a proxy, or a wrong `baseUrl`"
+    return Failure(FailureKind.GARBLED, text, "200", seen_at="submitted")
 
 
 async def beginning(response: httpx2.Response, most: int = MAX_BODY_BYTES) -> bytes:

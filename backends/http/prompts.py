@@ -14,6 +14,9 @@ from acp_broker.errors import BackendFailure
 
 Content = TypeVar("Content")
 
+# For a message without a word, where an API refuses one.
+NOTHING = "[nothing that could be shown here]"
+
 
 class File(Struct, frozen=True):
     """`data` is in base64; where it is empty, `uri` says where it lies. `mime` is empty where nobody says it."""
@@ -22,6 +25,11 @@ class File(Struct, frozen=True):
     mime: str
     data: str
     uri: str = ""
+
+    @property
+    def link(self) -> str:
+        """Where a provider could read it itself; empty where it lies elsewhere."""
+        return self.uri if self.uri.startswith(("https://", "http://")) else ""
 
 
 class _Resource(Struct, rename="camel"):

@@ -9,12 +9,13 @@ from msgspec.json import encode
 
 from acp_broker import __version__
 from acp_broker.contract import Client as Frontend
-from acp_broker.contract import Finished, Tools, TurnRequest
+from acp_broker.contract import Finished, Looked, Tools, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.history import Exchange
 from acp_broker.errors import METHOD_NOT_FOUND, BackendFailure, RpcError
 from backends.http.client import Client, connected
 from backends.http.introducing import about
+from backends.http.looking import Listing, Looker
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, Usage, converse
 
@@ -33,6 +34,8 @@ class Api(Struct, frozen=True):
     headers: Mapping[str, str]
     body: Callable[[Sequence[Exchange], Raw], Body]
     decoder: Callable[[], Decoder]
+    # None: it tells nothing of its models, or not for nothing.
+    listing: Listing | None = None
 
     def __repr__(self) -> str:
         return f"Api({self.url})"
@@ -71,6 +74,22 @@ class Talk:
             # It does nothing but talk: it stays within the boundary of any mode.
             return _DONE
         raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+
+    async def look(self) -> Looked:
+        looker = self._looker()
+        return Looked() if looker is None else await looker.look()
+
+    async def models(self) -> tuple[str, ...]:
+        looker = self._looker()
+        if looker is None:
+            raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"{self._client.host} lists no models"))
+        return await looker.models()
+
+    def _looker(self) -> Looker | None:
+        listed = self._api.listing
+        if listed is None:
+            return None
+        return Looker(self._settings, listed, self._api.headers, self._client, self._clock)
 
     def tell(self, method: str, params: dict[str, Raw]) -> None:
         """There is nobody to tell."""
@@ -114,11 +133,12 @@ def key(tools: Tools, needed_by: str | None) -> str | None:
     """The profile's secret, fit for a header. Raises BackendFailure where somebody needs one and there is none."""
     found = (tools.credential or "").strip()
     if found and not (found.isascii() and found.isprintable()):
-        raise _keyless("its key holds characters that no key has: a line break, or part of something else")
+        raise keyless("its key holds characters that no key has: a line break, or part of something else")
     if not found and needed_by is not None and tools.setup is not None:
-        raise _keyless(needs_key(needed_by))
+        raise keyless(needs_key(needed_by))
     return found or None
 
 
-def _keyless(text: str) -> BackendFailure:
+def keyless(text: str) -> BackendFailure:
+    """For a backend whose profile has nothing that it could be asked with."""
     return BackendFailure(Failure(FailureKind.AUTH_MISSING, text, seen_at="starting"))

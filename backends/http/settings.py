@@ -64,6 +64,12 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
         return (self.base_url or "").rstrip("/")
 
     @property
+    def provider(self) -> str | None:
+        parts = urlsplit(self.url)
+        host = "127.0.0.1" if parts.hostname in _LOOPBACK else parts.hostname
+        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
+
+    @property
     def is_own(self) -> bool:
         """Whether its server is one of this machine."""
         return urlsplit(self.url).hostname in _LOOPBACK

@@ -7,6 +7,7 @@ from acp_broker.errors import WireError
 # One event holds a token or two; a whole picture in one is no answer of a language model.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _MAX_BARE_BYTES = 65_536
+_BARE = (b"{", b"[")
 
 
 class Event(NamedTuple):
@@ -43,15 +44,15 @@ class EventStream:
                 self._size += len(value)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
-            elif line.startswith(b"{") or (self._bare and not line.startswith(b":")):
+            elif line.startswith(_BARE) or (self._bare and not line.startswith(b":")):
                 self._bare = (self._bare + line)[:_MAX_BARE_BYTES]
         if len(self._rest) + self._size > self._max:
             raise WireError(f"an event of more than {self._max} bytes")
         return events
 
     def bare(self) -> bytes:
-        """An object that was written between the events, or behind them: no event, but Google tells errors so."""
-        return self._bare + self._rest if self._bare or self._rest.startswith(b"{") else b""
+        """JSON that was written between the events, or behind them: no event, but Google tells errors so."""
+        return self._bare + self._rest if self._bare or self._rest.startswith(_BARE) else b""
 
     def _lines(self, text: bytes) -> list[bytes]:
         """Lines end with LF, CRLF or CR; what follows the last end is not whole yet."""

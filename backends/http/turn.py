@@ -46,6 +46,13 @@ class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
     cost: float | None = None
 
 
+class _Listed(Struct):
+    error: Raw
+
+
+_listed = msgspec.json.Decoder(list[_Listed]).decode
+
+
 class Decoder(Protocol):
     """One answer's events, in a kind's own language. `stop` is set once its end has come, `code` is the provider's word
     for it; `is_over` when nothing more can follow."""
@@ -60,12 +67,22 @@ class Decoder(Protocol):
 
 
 def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
-    """An event in a kind's own types. Raises BackendFailure for what is none."""
+    """An event in a kind's own types. Raises BackendFailure for what is none: an error, if it is a list of one."""
     try:
         return decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        if data.startswith(b"[") and _is_listed_error(data):
+            raise BackendFailure(http_failures.from_event(data)) from error
         text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
         raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
+
+
+def _is_listed_error(data: bytes) -> bool:
+    """Google writes an error as a list of one, where a list of chunks would have been the answer."""
+    try:
+        return bool(_listed(data))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 class Order(Struct, frozen=True):
@@ -178,14 +195,17 @@ class _Answer:
         self._frontend.reached("submitted")
 
     async def _stream(self, response: httpx2.Response) -> None:
-        events, decoder = EventStream(), self._decoder
+        events, decoder, first = EventStream(), self._decoder, b""
         async with aclosing(response.aiter_bytes()) as reads:
             async for read in reads:
+                first = first or read
                 self._say(events.feed(read))
                 if decoder.is_over:
                     self._watch.arm(_TAIL_S, None)
                 elif decoder.stop is not None:
                     self._watch.arm(_TRAILER_S, None)
+        if decoder.stop is None and http_failures.is_page(first):
+            raise BackendFailure(failing.of_page(first, self._client.host))
         if decoder.stop is None and (bare := events.bare()):
             failure = http_failures.from_event(bare)
             if failure.kind is not FailureKind.UNCLASSIFIED:

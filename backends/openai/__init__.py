@@ -1,4 +1,4 @@
-"""Kind `openai`: Chat Completions, at OpenAI and at everybody who speaks it.
+"""Kind `openai`: Chat Completions or Responses, at OpenAI and at everybody who speaks one of them.
 
 {"kind": "openai", "preset": "openrouter", "model": "qwen/qwen3-coder", "auth": "openrouter"}
 """
@@ -22,23 +22,36 @@ class Preset(Struct, frozen=True):
     needs_model: bool = True
     # OpenAI's newer models refuse the older name of this limit; others know the older one alone.
     max_tokens_as: str = "max_tokens"
+    # Below `base_url`. OpenRouter tells its whole list to anybody, and this one to those who have a key.
+    models_path: str = "models"
+    # Whether a model that is not in the list is not there.
+    lists_all: bool = False
+    # How its server is started on this machine.
+    start: str = ""
 
 
 PRESETS: Mapping[str, Preset] = {
-    "openai": Preset("https://api.openai.com/v1", needs_key=True, max_tokens_as="max_completion_tokens"),
-    "openrouter": Preset("https://openrouter.ai/api/v1", needs_key=True),
-    "ollama": Preset("http://127.0.0.1:11434/v1"),
-    "lmstudio": Preset("http://127.0.0.1:1234/v1"),
-    "vllm": Preset("http://127.0.0.1:8000/v1"),
-    "llamacpp": Preset("http://127.0.0.1:8080/v1", needs_model=False),
+    "openai": Preset(
+        "https://api.openai.com/v1", needs_key=True, max_tokens_as="max_completion_tokens", lists_all=True
+    ),
+    "openrouter": Preset("https://openrouter.ai/api/v1", needs_key=True, models_path="models/user"),
+    "ollama": Preset("http://127.0.0.1:11434/v1", lists_all=True, start="`ollama serve`"),
+    "lmstudio": Preset("http://127.0.0.1:1234/v1", lists_all=True, start="`lms server start`"),
+    "vllm": Preset("http://127.0.0.1:8000/v1", lists_all=True, start="`vllm serve MODEL`"),
+    "llamacpp": Preset("http://127.0.0.1:8080/v1", needs_model=False, start="`llama-server -m FILE`"),
 }
 PresetName = Literal["openai", "openrouter", "ollama", "lmstudio", "vllm", "llamacpp"]
 
 
 class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_only=True):
-    """An API that speaks OpenAI's Chat Completions: a `preset`, or any other by its `baseUrl`."""
+    """An API that speaks OpenAI's Chat Completions or (`api`) Responses: a `preset`, or any other by its `baseUrl`.
+
+    `thoughts` asks Responses for summaries of the model's thinking; Chat Completions has no word for it.
+    """
 
     preset: PresetName | None = None
+    api: Literal["chat", "responses"] = "chat"
+    thoughts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,10 +59,19 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
             raise ValueError(f"write a `preset` ({', '.join(PRESETS)}), or the `baseUrl` of another server")
         if self.model is None and self.known.needs_model:
             raise ValueError("write the `model` that is to answer")
+        if self.thoughts and self.api == "chat":
+            raise ValueError('only Responses can be asked for `thoughts`: write "api": "responses", too')
+        if self.audio and self.api == "responses":
+            raise ValueError("Responses take no `audio`")
 
     @property
     def known(self) -> Preset:
         return PRESETS[self.preset] if self.preset is not None else Preset(self.base_url or "")
+
+    @property
+    def provider(self) -> str | None:
+        is_elsewhere = self.preset is None or self.base_url is not None or self.is_own
+        return super().provider if is_elsewhere else self.preset
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""One session at an API that speaks Chat Completions."""
+"""One session at an API that speaks Chat Completions or Responses."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,23 +8,28 @@ from msgspec import Raw
 
 from acp_broker.contract import Tools
 from acp_broker.core.history import Exchange
+from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
 from backends.openai import OpenAIConfig
 from backends.openai.chat import ChatDecoder
+from backends.openai.items import items
 from backends.openai.messages import messages
+from backends.openai.responses import ResponseDecoder
 
 
 @asynccontextmanager
 async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
     """Raises BackendFailure."""
     tools.reached("starting")
+    is_chat, known = settings.api == "chat", settings.known
     api = Api(
         settings.preset or "openai",
         f"{settings.model or 'its model'} at {settings.preset or settings.url}",
-        f"{settings.url}/chat/completions",
+        f"{settings.url}/chat/completions" if is_chat else f"{settings.url}/responses",
         _headers(settings, tools),
-        partial(_body, settings),
-        ChatDecoder,
+        partial(_chat if is_chat else _response, settings),
+        ChatDecoder if is_chat else ResponseDecoder,
+        Listing(f"{settings.url}/{known.models_path}", None, known.lists_all, known.start),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
@@ -35,11 +40,25 @@ def _headers(settings: OpenAIConfig, tools: Tools) -> Mapping[str, str]:
     return headers(settings) | ({} if found is None else {"authorization": f"Bearer {found}"})
 
 
-def _body(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
+def _chat(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
     said = messages(settings.system, past, prompt)
     body: Body = {"messages": said, "stream": True, "stream_options": {"include_usage": True}}
     if settings.model is not None:
         body["model"] = settings.model
     if settings.max_tokens is not None:
         body[settings.known.max_tokens_as] = settings.max_tokens
+    return body
+
+
+def _response(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
+    """Nothing of it is kept by the provider: the conversation is the session's."""
+    body: Body = {"input": items(past, prompt), "stream": True, "store": False}
+    if settings.model is not None:
+        body["model"] = settings.model
+    if settings.system is not None:
+        body["instructions"] = settings.system
+    if settings.max_tokens is not None:
+        body["max_output_tokens"] = settings.max_tokens
+    if settings.thoughts:
+        body["reasoning"] = {"summary": "auto"}
     return body

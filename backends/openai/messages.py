@@ -41,7 +41,8 @@ def _part(part: str | File) -> Part:
         return {"type": "text", "text": part}
     match part.what:
         case "image":
-            url = f"data:{part.mime};base64,{part.data}" if part.data else part.uri
+            if not (url := f"data:{part.mime};base64,{part.data}" if part.data else part.link):
+                raise no_place(part)
             return {"type": "image_url", "image_url": {"url": url}}
         case "audio":
             return _audio(part)

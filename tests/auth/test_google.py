@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from acp_broker.auth.google import GoogleSource
-from acp_broker.auth.google_file import AuthorizedUser, ServiceAccount, place, read
+from acp_broker.auth.google_file import AuthorizedUser, ServiceAccount, place, projects, read
 from acp_broker.auth.tokens import TokenSet
+from acp_broker.core.names import ProjectId, Projects
 from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved
 from tests.auth.programs import kept
 from tests.support.clock import FakeClock
@@ -83,7 +85,8 @@ async def test_a_service_account_signs_for_its_token(tmp_path: Path) -> None:
     KEY.public_key().verify(_unpacked(signature), f"{head}.{claims}".encode(), padding.PKCS1v15(), SHA256())
 
     now = int(CLOCK.wall())
-    assert (NEW, {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}) == (tokens, form)
+    of_p = replace(NEW, projects=Projects(ProjectId("p")))
+    assert (of_p, {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}) == (tokens, form)
     assert {"alg": "RS256", "typ": "JWT", "kid": "k1"} == json.loads(_unpacked(head))
     assert {
         "iss": "bot@p.iam.gserviceaccount.com",
@@ -106,18 +109,30 @@ async def test_a_persons_login_is_refreshed(tmp_path: Path) -> None:
 async def test_the_metadata_server_is_asked_where_config_says_so(tmp_path: Path) -> None:
     """With the header that keeps web pages from asking it."""
     async with token_server(GOOD) as server:
-        environ = {"GCE_METADATA_HOST": f"127.0.0.1:{server.port}"}
+        environ = {"GCE_METADATA_HOST": f"127.0.0.1:{server.port}", "GOOGLE_CLOUD_PROJECT": "mine"}
         tokens = await source(tmp_path, may_ask_machine=True, environ=environ).refresh(None)
     [asked] = server.asked
 
     path = "/computeMetadata/v1/instance/service-accounts/default/token"
     query = "scopes=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fcloud-platform%2Copenid"
-    assert (NEW, "GET", f"{path}?{query}", "Google") == (
+    assert (replace(NEW, projects=Projects(ProjectId("mine"))), "GET", f"{path}?{query}", "Google") == (
         tokens,
         asked.method,
         asked.target,
         asked.headers["metadata-flavor"],
     )
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(said(b"theirs\n"), "theirs"), (said(b"<html>", 404), None)])
+async def test_the_metadata_server_knows_the_machines_project(tmp_path: Path, answer: bytes, expected: str) -> None:
+    """Asked where no variable says it; one that does not know it gives tokens all the same."""
+    async with token_server(GOOD, answer) as server:
+        environ = {"GCE_METADATA_HOST": f"127.0.0.1:{server.port}"}
+        tokens = await source(tmp_path, may_ask_machine=True, environ=environ).refresh(None)
+    asked = server.asked[1]
+
+    assert ("ya29.new", expected) == (tokens.access, tokens.projects.main)
+    assert ("/computeMetadata/v1/project/project-id", "Google") == (asked.target, asked.headers["metadata-flavor"])
 
 
 async def test_it_is_asked_by_nobody_else(tmp_path: Path) -> None:
@@ -143,6 +158,32 @@ async def test_it_is_asked_by_nobody_else(tmp_path: Path) -> None:
 def test_the_order_is_googles(named: Path | None, environ: dict[str, str], expected: tuple[Path, str]) -> None:
     """So that a file that works with Google's tools works here."""
     assert expected == place(named, environ)
+
+
+_VARIABLES = {"GOOGLE_CLOUD_PROJECT": "of-variable", "GOOGLE_CLOUD_QUOTA_PROJECT": "quota-of-variable"}
+_BOTH = account(project_id="own", quota_project_id="quota")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "is_named", "main", "quota"),
+    [
+        (account(project_id="own"), {}, False, "own", None),
+        (_BOTH, {}, False, "own", "quota"),
+        (_BOTH, _VARIABLES, False, "of-variable", "quota-of-variable"),
+        (_BOTH, _VARIABLES, True, "own", "quota"),
+        (login(), _VARIABLES, True, "of-variable", "quota-of-variable"),
+        (login(quota_project_id="quota"), {}, False, "quota", "quota"),
+        (login(quota_project_id="quota"), {"GOOGLE_CLOUD_PROJECT": "of-variable"}, False, "of-variable", "quota"),
+        (login(quota_project_id=None), {}, False, None, None),
+    ],
+)
+def test_credentials_say_which_project(
+    tmp_path: Path, text: str, environ: dict[str, str], is_named: bool, main: str | None, quota: str | None
+) -> None:
+    """In the order of Google's clients; a file that config.json names is not overruled by a variable of the shell."""
+    found = read(kept(tmp_path, text))
+
+    assert Projects(main, quota) == projects(found, environ, is_named=is_named)
 
 
 # --- what is wrong with it ------------------------------------------------------------------------------------------

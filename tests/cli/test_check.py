@@ -128,6 +128,7 @@ def test_what_is_found_is_told_in_stable_fields(machine: Machine) -> None:
         "kind": "acp",
         "role": "primary",
         "canAnswer": True,
+        "isAgent": True,
         "failure": None,
         "why": None,
         "program": str(program),
@@ -141,6 +142,7 @@ def test_what_is_found_is_told_in_stable_fields(machine: Machine) -> None:
             "commands": [],
             "hint": "",
         },
+        "provider": None,
         "capabilities": {
             "image": True,
             "audio": False,

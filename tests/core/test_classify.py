@@ -175,9 +175,9 @@ PROVIDERS = [
     (anthropic("billing_error", "x", error_code="linked_organization_spend_limit_reached"), K.BILLING),
     (anthropic("permission_error", "x"), K.AUTH_REJECTED),
     (anthropic("not_found_error", "model: claude-x"), K.MODEL_NOT_FOUND),
-    (anthropic("request_too_large", "x"), K.CONTEXT_OVERFLOW),
+    (anthropic("request_too_large", "x"), K.UNSUPPORTED),
     (anthropic("rate_limit_error", "slow"), K.RATE_LIMITED),
-    (anthropic("rate_limit_error", "Extra usage is required for long context requests."), K.BILLING),
+    (anthropic("rate_limit_error", "Extra usage is required for long context requests."), K.RATE_LIMITED),
     (anthropic("rate_limit_error", "x", error_code="enforced_spend_limit_reached"), K.BILLING),
     (anthropic("rate_limit_error", "x", error_code="ramp_limit_exceeded"), K.RATE_LIMITED),
     (anthropic("api_error", "Internal server error"), K.SERVER_ERROR),
@@ -272,7 +272,7 @@ SENTENCES = [
     ("Authentication required", K.AUTH_MISSING),
     ("Failed to authenticate: OAuth session expired and could not be refreshed", K.AUTH_REJECTED),
     ("credit balance is too low", K.BILLING),
-    ("Extra usage is required for long context requests", K.BILLING),
+    ("Extra usage is required for long context requests", K.RATE_LIMITED),
     ("请求过于频繁", K.RATE_LIMITED),
     ("余额不足", K.BILLING),
     ("上下文过长", K.CONTEXT_OVERFLOW),
@@ -291,7 +291,7 @@ SENTENCES = [
     ("This model's maximum context length is 8192 tokens.", K.CONTEXT_OVERFLOW),
     ("Your input exceeds the context window of this model.", K.CONTEXT_OVERFLOW),
     ("litellm.ContextWindowExceededError: x", K.CONTEXT_OVERFLOW),
-    ("413 Request Entity Too Large", K.CONTEXT_OVERFLOW),
+    ("413 Request Entity Too Large", K.UNSUPPORTED),
     ("the request exceeds the available context size", K.CONTEXT_OVERFLOW),
     ("You have reached your project's monthly spending limit", K.BILLING),
     ("This request requires more credits, or fewer max_tokens.", K.BILLING),
@@ -345,25 +345,30 @@ SENTENCES = [
 
 # The words of signs.py a second time, by meaning: both must be wrong alike for a slip to pass.
 MEANINGS = {
-    K.BAD_REQUEST: "invalid_request_error INVALID_ARGUMENT FAILED_PRECONDITION ValidationException bad_request",
+    K.BAD_REQUEST: "invalid_request_error INVALID_ARGUMENT FAILED_PRECONDITION ValidationException bad_request "
+    "invalid_image invalid_base64_image image_parse_error empty_image_file",
+    K.UNSUPPORTED: "request_too_large OperationNotSupported not_supported_error invalid_image_format "
+    "invalid_image_mode unsupported_image_media_type image_too_large image_too_small image_file_too_large "
+    "invalid_image_url failed_to_download_image image_file_not_found",
     K.AUTH_REJECTED: "authentication_error permission_error invalid_api_key unsupported_country_region_territory "
     "API_KEY_INVALID UNAUTHENTICATED PERMISSION_DENIED AccessDeniedException UnrecognizedClientException "
     "InvalidSignatureException IncompleteSignatureException ExpiredTokenException authentication_failed "
-    "oauth_org_not_allowed unauthorized ProviderAuthError",
+    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch",
     K.BILLING: "billing_error linked_organization_billing_unavailable linked_organization_spend_limit_reached "
     "enforced_spend_limit_reached contract_spend_limit_reached organization_on_hold insufficient_quota "
     "credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded "
-    "organization_usage_limit_exceeded ServiceQuotaExceededException",
+    "organization_usage_limit_exceeded ServiceQuotaExceededException BILLING_DISABLED",
     K.MODEL_NOT_FOUND: "not_found_error model_not_found NOT_FOUND ResourceNotFoundException",
-    K.CONTEXT_OVERFLOW: "request_too_large context_length_exceeded context_window_exceeded contextWindowExceeded",
+    K.CONTEXT_OVERFLOW: "context_length_exceeded context_window_exceeded contextWindowExceeded",
     K.RATE_LIMITED: "rate_limit_error rate_limit_exceeded ramp_limit_exceeded RESOURCE_EXHAUSTED ThrottlingException "
     "rate_limit RateLimitError TooManyRequests",
     K.SERVER_ERROR: "api_error APIError timeout_error server_error service_unavailable_error INTERNAL UNAVAILABLE "
     "DEADLINE_EXCEEDED ModelTimeoutException ModelErrorException ModelStreamErrorException InternalServerException "
     "ServiceUnavailableException internal_server_error http_connection_failed response_stream_connection_failed "
-    "response_stream_disconnected response_too_many_failed_attempts",
+    "response_stream_disconnected response_too_many_failed_attempts vector_store_timeout",
     K.OVERLOADED: "overloaded_error overloaded server_is_overloaded slow_down ModelNotReadyException server_overloaded",
-    K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation",
+    K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation "
+    "image_content_policy_violation content_filter ResponsibleAIPolicyViolation",
     K.ACCOUNT_RATE_LIMITED: "usage_limit_exceeded usage_limit_reached usageLimitExceeded",
     K.UNREACHABLE: "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT ENOTFOUND EAI_AGAIN EHOSTUNREACH ENETUNREACH EPIPE",
 }
@@ -373,10 +378,11 @@ HTTP = {
     K.AUTH_REJECTED: [401, 403],
     K.BILLING: [402],
     K.MODEL_NOT_FOUND: [404, 410],
-    K.CONTEXT_OVERFLOW: [413],
+    K.UNSUPPORTED: [413],
     K.RATE_LIMITED: [429],
     K.SERVER_ERROR: [408, 409, 424, 425, 499, 500, 502, 503, 504, 530],
     K.OVERLOADED: [529],
+    K.UNREACHABLE: [511],
 }
 
 RPC = {

@@ -67,7 +67,7 @@ ROWS = [
     (403, refused("permission_error", "Your API key may not use this"), FailureKind.AUTH_REJECTED),
     (404, refused("not_found_error", "model: claude-x"), FailureKind.MODEL_NOT_FOUND),
     (409, refused("conflict_error", "Try again."), FailureKind.SERVER_ERROR),
-    (413, refused("request_too_large", "Request exceeds the maximum size"), FailureKind.CONTEXT_OVERFLOW),
+    (413, refused("request_too_large", "Request exceeds the maximum size"), FailureKind.UNSUPPORTED),
     (429, refused("rate_limit_error", "This request would exceed your rate limit"), FailureKind.RATE_LIMITED),
     (429, refused("rate_limit_error", "Slower.", "ramp_limit_exceeded"), FailureKind.RATE_LIMITED),
     (429, refused("rate_limit_error", "Spent.", "enforced_spend_limit_reached"), FailureKind.BILLING),

@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from acp_broker.core.turnrules import Limits
-from backends import anthropic, gemini, openai
+from backends import anthropic, anthropic_vertex, gemini, openai
+from tests.support import responses_speech
 from tests.support.answered import listening
 from tests.support.chat_player import CHAT, Speech, playing
 from tests.support.gemini_speech import GEMINI
 from tests.support.harness import house
 from tests.support.messages_speech import MESSAGES, event
 from tests.support.provider import Pace, provider
+from tests.support.responses_speech import RESPONSES
 
 pytestmark = pytest.mark.anyio
 
@@ -55,15 +57,24 @@ class Api(NamedTuple):
     differs: Mapping[str, str]
     speech: Speech
     keep_alive: str
+    members: Mapping[str, object] = {}
 
     def primary(self, url: str, **members: object):
-        tag = self.kind.__name__.rpartition(".")[2]
-        entry = {"kind": tag, "baseUrl": f"{url}/v1", "model": "drill-model", **members}
+        tag = self.kind.config.__struct_config__.tag
+        entry = {"kind": tag, "baseUrl": f"{url}/v1", "model": "drill-model", **self.members, **members}
         return partial(self.kind.open, msgspec.convert(entry, self.kind.config))
 
 
 APIS = [
     Api(openai, "chat", {}, CHAT, ": OPENROUTER PROCESSING\n\n"),
+    Api(
+        openai,
+        "responses",
+        {"err-first": "overloaded", "err-mid": "overloaded"},
+        RESPONSES,
+        responses_speech.event("response.queued").decode(),
+        {"api": "responses"},
+    ),
     Api(
         anthropic,
         "anthropic",
@@ -72,6 +83,22 @@ APIS = [
         event("ping").decode(),
     ),
     Api(gemini, "gemini", {"err-first": "overloaded", "err-mid": "overloaded"}, GEMINI, ": waiting\n\n"),
+    Api(
+        anthropic_vertex,
+        "anthropic-vertex",
+        {"err-first": "overloaded", "err-mid": "overloaded"},
+        MESSAGES,
+        event("ping").decode(),
+        {"project": "drill", "location": "us-east5"},
+    ),
+    Api(
+        gemini,
+        "gemini-vertex",
+        {"err-first": "overloaded", "err-mid": "overloaded"},
+        GEMINI,
+        ": waiting\n\n",
+        {"vertex": {"project": "drill"}},
+    ),
 ]
 
 
@@ -277,8 +304,8 @@ def conversation(body: dict) -> list[tuple[str, str]]:
     if "contents" in body:
         told = [("system", body["systemInstruction"]), *((one["role"], one) for one in body["contents"])]
         return [(role.replace("model", "assistant"), words(one["parts"])) for role, one in told]
-    system = [{"role": "system", "content": body["system"]}] if "system" in body else []
-    return [(one["role"], words(one["content"])) for one in [*system, *body["messages"]]]
+    system = [{"role": "system", "content": body[name]} for name in ("system", "instructions") if name in body]
+    return [(one["role"], words(one["content"])) for one in [*system, *(body.get("messages") or body["input"])]]
 
 
 def words(content: str | list[dict]) -> str:

@@ -106,7 +106,7 @@ def _is_whole(raw: bytes) -> bool:
         return False
     if length := re.search(rb"content-length: (\d+)", head):
         return len(body) == int(length[1])
-    return body.endswith(b"\r\n0\r\n\r\n")
+    return (gap + body).endswith(b"\r\n0\r\n\r\n")
 
 
 def _joined(body: bytes) -> bytes:

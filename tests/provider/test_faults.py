@@ -8,7 +8,7 @@ import pytest
 from tests.provider import speech
 from tests.provider.asking import APIS, Heard, ask, request
 from tests.support.provider import NAMES, Pace, provider
-from tests.support.provider.faults import CUTS, STATUSES, named
+from tests.support.provider.faults import CUTS, ODD_CUTS, REFUSALS, STATUSES, named
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +26,10 @@ ENDS = {
     "reset-mid": ("reset", "alpha beta gamma ", "reset"),
     "eof-mid": ("whole", "alpha beta gamma ", "short"),
     "stall-mid": ("silent", "alpha beta gamma ", "silent"),
+    "stall-open": ("silent", "", "silent"),
+    "reset-open": ("reset", "", "reset"),
+    "eof-open": ("whole", "", "short"),
+    "err-role": ("whole", "", "whole"),
 }
 # An event that only a finished answer has.
 ENDINGS = {"anthropic": "message_stop", "chat": "[DONE]", "responses": "response.completed", "gemini": "finishReason"}
@@ -38,7 +42,7 @@ async def heard(fault: str, api: str, **how: bool) -> Heard:
 
 def test_every_cut_is_held_to_its_name() -> None:
     """A fault that nobody checks is a test elsewhere that proves nothing."""
-    assert sorted(CUTS) == sorted(ENDS)
+    assert sorted(CUTS | ODD_CUTS) == sorted(ENDS)
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -71,6 +75,38 @@ async def test_a_status_comes_with_an_error_as_the_provider_writes_it(fault: str
     """Agents read the body as much as the status."""
     answer = await heard(fault, api)
     assert (named(fault).status, True) == (answer.status, len(answer.json["error"]["message"]) > 5)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("fault", REFUSALS)
+async def test_a_refusal_is_told_as_its_provider_tells_it(fault: str, api: str) -> None:
+    """Three 400s and 429s mean three things: the words, the code, or what Gemini says with a 200."""
+    told, plain = await heard(fault, api), await heard(str(REFUSALS[fault]), api)
+    assert (True, "[DONE]" in str(plain.body)) == (told.json != plain.json, False)
+
+
+async def test_a_broken_event_stands_in_the_middle_of_a_whole_answer() -> None:
+    """Whoever passes over it shows every word."""
+    body = (await heard("garbled-mid", "chat")).body
+    broken = body.index(b'"content": \n')
+    assert (True, True) == (body.index(b'"gamma ') < broken < body.index(b'"delta '), body.rstrip().endswith(b"[DONE]"))
+
+
+async def test_a_stream_without_its_last_mark_has_all_but_that() -> None:
+    """Some servers never send it."""
+    body = (await heard("no-done", "chat")).body
+    assert (True, False) == (b'"finish_reason":"stop"' in body, b"[DONE]" in body)
+
+
+async def test_who_leaves_before_the_end_is_counted() -> None:
+    """What a broker has given up it must close: somebody pays for the words that nobody reads."""
+    async with provider(SAYS, "stall-mid", pace=AT_ONCE) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(request("chat"))
+            await server.silent()
+            before = server.left
+        await server.until_left()
+    assert (0, 1) == (before, server.left)
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("429;ra=2", "2"), ("429", None)])

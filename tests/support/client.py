@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.contract import CancelAsked, SessionSetup, TurnRequest
-from acp_broker.core.names import BackendId, Phase, SessionId, TurnId
+from acp_broker.core.names import BackendId, Phase, Projects, SessionId, TurnId
 from acp_broker.errors import RpcError
 from acp_broker.wire.acp import Answer, Update, text_of
 
@@ -102,6 +102,7 @@ class FakeTools:
         authenticated_by: str | None = None,
         credential: str | None = None,
         is_token: bool = False,
+        projects: Projects = Projects(),  # noqa: B008
     ) -> None:
         self.backend = BackendId("under-test")
         self.clock = clock or SystemClock()
@@ -112,6 +113,7 @@ class FakeTools:
         self.authenticated_by = authenticated_by
         self.credential = credential
         self.is_token = is_token
+        self.projects = projects
         self.environment = dict(os.environ) if environment is None else environment
         self.between = FakeClient()
         self.phases: list[Phase] = []

@@ -5,7 +5,8 @@ from pathlib import PurePath
 
 from acp_broker.app.checkup.modes import POSTURES
 from acp_broker.app.checkup.report import About, Report
-from acp_broker.config import Config
+from acp_broker.app.references import shown, wanted_by
+from acp_broker.config import Config, KeyringSecret
 from acp_broker.wire.jsonrpc import encode
 
 # A turn that waits so long for an agent which tries again by itself is late, and not lost.
@@ -23,18 +24,18 @@ _UNASKED = {
 
 def advice(config: Config, report: Report, primary: Report, about: About) -> Iterator[str]:
     """All that there is to say of one backend."""
-    yield from _login(report)
+    for one in report.login.failed:
+        yield f"{one.credential} fails ({one.failure}: {one.why}), and the next one is used"
+    yield from _login(report) if about.is_agent else _key(config, report, about)
     yield from _retries(report, about)
     if report.role == "fallback":
-        yield from _modes(report, primary)
+        yield from _modes(report, primary, about)
         yield from _posture(report, primary)
     yield from _shares(config, report)
     yield from _command(config, report, about)
 
 
 def _login(report: Report) -> Iterator[str]:
-    for one in report.login.failed:
-        yield f"{one.credential} fails ({one.failure}: {one.why}), and the next one is used"
     ways = [" or ".join(report.login.commands), report.login.hint]
     how = ", or ".join(way for way in ways if way) or "with the agent's own command"
     if report.login.state == "required":
@@ -43,6 +44,19 @@ def _login(report: Report) -> Iterator[str]:
         yield f"no login of it was seen: {how}"
     elif report.login.state == "unseen":
         yield f"`acp-broker check --turn` finds out whether it is logged in; if not: {how}"
+
+
+def _key(config: Config, report: Report, about: About) -> Iterator[str]:
+    """Of one that asks its provider itself."""
+    wanted = wanted_by(config, report.id)
+    if report.login.state == "required" and any(isinstance(one, KeyringSecret) for one in wanted):
+        yield f"acp-broker auth set {config.backends[report.id].auth}"
+    elif report.login.state == "required" and wanted:
+        yield f"put a key that its provider takes into {_and([shown(config, one) for one in wanted])}"
+    elif report.login.state == "required" and config.backends[report.id].auth is not None:
+        yield f"acp-broker auth status says what is wrong with {config.backends[report.id].auth}"
+    if about.fix:
+        yield about.fix
 
 
 def _retries(report: Report, about: About) -> Iterator[str]:
@@ -62,12 +76,13 @@ def _retries(report: Report, about: About) -> Iterator[str]:
         yield f"it asks a failing provider for {lasts_ms // 1000} s, and nothing is known that turns that off; {bound}"
 
 
-def _modes(report: Report, primary: Report) -> Iterator[str]:
+def _modes(report: Report, primary: Report, about: About) -> Iterator[str]:
     for mode in report.modes.unknown:
         yield f"`modes` maps to {mode}, which it does not offer; it offers {_listed(report.modes.available)}"
     if not report.modes.unmapped or not report.can_answer:
         return
-    like = {mode: _like(report, primary, mode) for mode in report.modes.unmapped}
+    # What only talks stays within the boundary of any mode.
+    like = {mode: _like(report, primary, mode) if about.is_agent else mode for mode in report.modes.unmapped}
     known = {mode: own for mode, own in like.items() if own is not None}
     passed_over = f"it is passed over while {primary.id} is in {_listed(report.modes.unmapped)}"
     if known:
@@ -103,6 +118,9 @@ def _shares(config: Config, report: Report) -> Iterator[str]:
         if share.backend in before:
             alike.setdefault(_and(share.what), []).append(share.backend)
     for what, others in alike.items():
+        if what == "everything":
+            yield f"it is {_and(others)} under another name: no turn that has asked the one asks the other"
+            continue
         yield f"it has the {what} of {_and(others)}: what stops one stops the other"
 
 

@@ -8,10 +8,12 @@ from msgspec import Struct
 from acp_broker.app import logins
 from acp_broker.app.references import shown, wanted_by
 from acp_broker.config import AgentProfile, Config, GoogleProfile, OAuthProfile
+from acp_broker.contract import BackendConfig
 from acp_broker.core.names import BackendId
 from backends.acp.row import Row
 
-What = Literal["provider", "credential", "command"]
+# `everything`: but for its name the one is the other.
+What = Literal["provider", "credential", "command", "everything"]
 
 
 class Shares(Struct, frozen=True):
@@ -27,12 +29,15 @@ class Domain(Struct, frozen=True):
     provider: str | None = None
     credential: str | None = None
     command: tuple[str, ...] | None = None
+    asks: BackendConfig | None = None
 
 
 def of(config: Config, name: BackendId, row: Row | None, environment: Mapping[str, str]) -> Domain:
     """`environment` is its agent's own."""
-    command = getattr(config.backends[name], "command", None)
-    return Domain(_provider(row, environment), _credential(config, name, row, environment), command)
+    settings = config.backends[name]
+    command = getattr(settings, "command", None)
+    provider = settings.provider or _provider(row, environment)
+    return Domain(provider, _credential(config, name, row, environment), command, settings.asks)
 
 
 def shares(name: BackendId, domains: Mapping[BackendId, Domain]) -> tuple[Shares, ...]:
@@ -43,6 +48,8 @@ def shares(name: BackendId, domains: Mapping[BackendId, Domain]) -> tuple[Shares
 
 
 def _common(one: Domain, other: Domain) -> tuple[What, ...]:
+    if one.asks is not None and one.asks == other.asks:
+        return ("everything",)
     kinds: Sequence[What] = ("provider", "credential", "command")
     alike = (what for what in kinds if getattr(one, what) == getattr(other, what))
     return tuple(what for what in alike if getattr(one, what) is not None)

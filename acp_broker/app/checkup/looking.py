@@ -26,7 +26,7 @@ from acp_broker.broker.standby import Standby
 from acp_broker.broker.whom import Whom
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import Config, state_dir
-from acp_broker.contract import About, Backend, SessionSetup
+from acp_broker.contract import About, Backend, Looked, Looks, SessionSetup
 from acp_broker.core.failures import Failure, Spends, spends
 from acp_broker.core.names import BackendId, SessionId
 from acp_broker.edge.household import Household
@@ -54,7 +54,8 @@ class Look(Struct, frozen=True):
     """What was seen of one backend. Seconds; None: it did not get so far.
 
     `failure` is why no session could be opened in it. `about` is what it said of itself as far as it came. `refused`
-    are credentials that failed before the one that it was looked at with.
+    are credentials that failed before the one that it was looked at with. `provider` is what the provider of one
+    that asks it itself has shown, unless a turn has shown more.
     """
 
     started_s: float | None = None
@@ -62,12 +63,14 @@ class Look(Struct, frozen=True):
     failure: Failure | None = None
     about: About = About()
     turn: Turn | None = None
+    provider: Looked | None = None
     refused: tuple[Refused, ...] = ()
 
     @property
     def fault(self) -> Failure | None:
         """Why it cannot answer."""
-        return self.failure or (self.turn.failure if self.turn is not None else None)
+        told = self.turn or self.provider
+        return self.failure or (told.failure if told is not None else None)
 
 
 class Looking:
@@ -119,8 +122,12 @@ class Looking:
             turn = await take(backend, self._clock, limits) if takes_turn else None
             if turn is not None and turn.failure is not None:
                 turn = replace(turn, failure=standby.hushed(turn.failure))
+            looked = await backend.look() if isinstance(backend, Looks) and (turn is None or turn.failure) else None
+            if looked is not None and looked.failure is not None:
+                looked = replace(looked, failure=standby.hushed(looked.failure))
             await self._forget(backend)
-            return Look(watch.lasted("starting"), watch.lasted("opening"), about=backend.about, turn=turn)
+            started_s, opened_s = watch.lasted("starting"), watch.lasted("opening")
+            return Look(started_s, opened_s, about=backend.about, turn=turn, provider=looked)
         except BackendFailure as error:
             return Look(watch.lasted("starting"), failure=error.failure)
         finally:

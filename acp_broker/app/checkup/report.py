@@ -73,6 +73,13 @@ class Answered(Struct, frozen=True, rename="camel"):
     why: str | None = None
 
 
+class Asked(Struct, frozen=True):
+    """What was asked of its provider, free of charge, and what that showed."""
+
+    requests: tuple[str, ...]
+    says: str
+
+
 class Report(Struct, frozen=True, rename="camel", kw_only=True):
     """One backend. `agent` names its row among the known agents; null: nobody has described it."""
 
@@ -80,6 +87,7 @@ class Report(Struct, frozen=True, rename="camel", kw_only=True):
     kind: str
     role: Literal["primary", "fallback"]
     can_answer: bool
+    is_agent: bool = True
     failure: str | None = None
     why: str | None = None
     program: str | None = None
@@ -89,6 +97,7 @@ class Report(Struct, frozen=True, rename="camel", kw_only=True):
     start_ms: int | None = None
     session_ms: int | None = None
     login: Login = Login()
+    provider: Asked | None = None
     capabilities: Capabilities | None = None
     modes: Modes = Modes()
     retries: Retries = Retries()
@@ -110,7 +119,8 @@ class About(Struct, frozen=True):
     """What is known of one backend beside what it says: `environment` is its agent's own, with what we set in it.
 
     `agent` is the name of its row. `is_late`: only what it calls itself told who it is, too late for its variables.
-    `is_followed`: another backend comes behind it.
+    `is_followed`: another backend comes behind it. `is_agent`: it has a login, modes and tools of its own. `fix` is
+    what the look at its provider advises.
     """
 
     row: Row | None = None
@@ -119,6 +129,8 @@ class About(Struct, frozen=True):
     is_followed: bool = False
     environment: Mapping[str, str] = {}
     program: str | None = None
+    is_agent: bool = True
+    fix: str = ""
 
 
 class _Info(Struct):
@@ -137,7 +149,8 @@ def about(config: Config, name: BackendId, inherited: Mapping[str, str], look: L
     command: tuple[str, ...] = getattr(settings, "command", ())
     program = shutil.which(command[0], path=inherited.get("PATH")) if command else None
     if not isinstance(settings, AcpConfig):
-        return About(environment=inherited, program=program)
+        fix = look.provider.fix if look.provider is not None else ""
+        return About(environment=inherited, program=program, is_agent=not settings.takes_credential, fix=fix)
     path, is_followed = inherited.get("PATH"), name != (config.acp.backend, *config.acp.fallbacks)[-1]
     told = find(settings.agent, command, path=path)
     found = find(settings.agent, command, agent.name_of(look.about.initialized), path=path)
@@ -163,6 +176,7 @@ def report(config: Config, name: BackendId, look: Look, known_of: Mapping[Backen
         kind=str(settings.__struct_config__.tag),
         role="primary" if name == primary else "fallback",
         can_answer=failed is None,
+        is_agent=own.is_agent,
         failure=failed.kind.value if failed is not None else None,
         why=failed.text if failed is not None else None,
         program=own.program,
@@ -172,6 +186,7 @@ def report(config: Config, name: BackendId, look: Look, known_of: Mapping[Backen
         start_ms=_ms(look.started_s),
         session_ms=_ms(look.opened_s),
         login=_login(config, name, look, own),
+        provider=Asked(look.provider.asked, look.provider.says) if look.provider and look.provider.asked else None,
         capabilities=_capabilities(look) if look.started_s is not None else None,
         modes=modes.of(look.about, own.row),
         retries=retries.of(own.row, own.environment),
@@ -211,7 +226,7 @@ def _login(config: Config, name: BackendId, look: Look, own: About) -> Login:
     state: Literal["ok", "unseen", "required"] | None = "ok"
     if failed is not None and failed.kind in _LOGGED_OUT:
         state = "required"
-    elif look.failure is not None:
+    elif look.failure is not None or (not own.is_agent and not wanted):
         state = None
     elif login is not None and not names and (look.turn is None or failed) and config.backends[name].auth is None:
         state = "unseen"

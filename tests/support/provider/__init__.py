@@ -1,7 +1,7 @@
 """A fault server: one port on loopback that speaks the wire formats of the model providers, and fails as it is told.
 
-It speaks Anthropic Messages, OpenAI Chat Completions and Responses, and Gemini, streamed and not; lists one model and
-counts tokens; and answers anything else that agents ask at start with `{}`. In a test:
+It speaks Anthropic Messages, OpenAI Chat Completions and Responses, Gemini, and both as Vertex AI does, streamed and
+not; lists one model and counts tokens; and answers anything else that agents ask at start with `{}`. In a test:
 
     async with provider("alpha beta gamma delta", "503") as server:
         ...                             # point an agent or a client at server.url

@@ -17,6 +17,11 @@ _ERRORS = {
     429: ("rate_limit_error", "This request would exceed your organization's rate limit of 50 requests per minute"),
     529: ("overloaded_error", "Overloaded"),
 }
+_REFUSALS = {
+    "too-long": ("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+    "filtered": ("invalid_request_error", "Output blocked by content filtering policy"),
+    "quota": ("rate_limit_error", "This organization has reached its spend limit."),
+}
 _OTHER_ERROR = ("api_error", "Internal server error")
 
 
@@ -27,8 +32,7 @@ class Anthropic:
         if request.method != "POST" or not request.path.endswith("/messages"):
             return None
         body = said(request)
-        tools = tuple(Tool(one["name"], one.get("input_schema", {})) for one in body.get("tools") or ())
-        return Ask(str(body.get("model")), bool(body.get("stream")), counted(request), tools, _is_answered(body))
+        return asked(request, body, str(body.get("model")), is_stream=bool(body.get("stream")))
 
     def reel(self, ask: Ask, answer: Answer) -> Reel:
         block, thoughts, words = 0, [], []
@@ -57,11 +61,18 @@ class Anthropic:
         return _message(ask, answer)
 
     def failure(self, fault: Fault) -> dict[str, Any]:
-        kind, message = _ERRORS.get(fault.status, _OTHER_ERROR)
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_drill"}
+        kind, message = _REFUSALS.get(fault.name) or _ERRORS.get(fault.status, _OTHER_ERROR)
+        more = {"details": {"error_code": "enforced_spend_limit_reached"}} if fault.name == "quota" else {}
+        return {"type": "error", "error": {"type": kind, "message": message, **more}, "request_id": "req_drill"}
 
     def headers(self) -> dict[str, str]:
         return {"request-id": "req_drill", "anthropic-organization-id": "org-drill"}
+
+
+def asked(request: Request, body: dict[str, Any], model: str, *, is_stream: bool) -> Ask:
+    """What a body of Messages asks for."""
+    tools = tuple(Tool(one["name"], one.get("input_schema", {})) for one in body.get("tools") or ())
+    return Ask(model, is_stream, counted(request), tools, _is_answered(body))
 
 
 def _message(ask: Ask, answer: Answer) -> dict[str, Any]:

@@ -12,10 +12,17 @@ Before any word:
 - `garbage`: 200 with a proxy's HTML page
 - `stall-headers`, `stall-first`: silence when the request was read, or after the opening events
 
-After three words: `err-mid`, `reset-mid`, `eof-mid`, `stall-mid`, likewise.
+- `stall-open`, `reset-open`, `eof-open`: 200 and its headers, then silence, RST, or the end of the body
+- `err-role`: 200, the opening events, then an error event
+- `too-long`, `filtered`, `quota`: refused as this provider refuses a prompt that is too long, one that its content
+  filter stops (Gemini: a 200 that says so), and an account without credit
 
-And the healthy ones: `good`; `tool-shell` and `tool-write` first call the agent's tool for commands or for writing a
-file, and say their words when its result is there. With an agent that offers no such tool they are `good`.
+After three words: `err-mid`, `reset-mid`, `eof-mid`, `stall-mid`, likewise; `garbled-mid`: an event that is no JSON,
+then the rest as if nothing had been.
+
+And the healthy ones: `good`; `no-done`, without the `[DONE]` of Chat Completions; `tool-shell` and `tool-write` first
+call the agent's tool for commands or for writing a file, and say their words when its result is there. With an agent
+that offers no such tool they are `good`.
 
 An answer that was not asked as a stream has no events: there `err-*` is a status 500; `eof-*`, `reset-mid` and
 `stall-mid` break inside the body, whose length was told; `think-reset` and `stall-first` after the headers.
@@ -40,6 +47,7 @@ class Where(StrEnum):
     """What was sent before it stops."""
 
     HEADERS = "headers"
+    OPEN = "open"
     FIRST = "first"
     THINK = "think"
     MID = "mid"
@@ -61,9 +69,18 @@ CUTS = {
     "eof-mid": (Cut.EOF, Where.MID),
     "stall-mid": (Cut.STALL, Where.MID),
 }
+# More of them, which agents are not held against.
+ODD_CUTS = {
+    "stall-open": (Cut.STALL, Where.OPEN),
+    "reset-open": (Cut.RESET, Where.OPEN),
+    "eof-open": (Cut.EOF, Where.OPEN),
+    "err-role": (Cut.ERROR, Where.FIRST),
+}
+REFUSALS = {"too-long": 400, "filtered": 400, "quota": 429}
+ODD = (*ODD_CUTS, *REFUSALS, "garbled-mid", "no-done")
 STATUSES = ("429", "429;ra=2", "503", "529", "401", "400", "402")
 # Every name that the tables of this project use; any other status works as well.
-NAMES = (*STATUSES, "refused", "garbage", *CUTS, *WHOLE)
+NAMES = (*STATUSES, "refused", "garbage", *CUTS, *ODD, *WHOLE)
 
 _STATUS = re.compile(r"([45]\d\d)(?:;ra=(\d+))?")
 
@@ -81,7 +98,7 @@ class Fault(Struct, frozen=True):
 
     @property
     def cut(self) -> tuple[Cut, Where] | None:
-        return CUTS.get(self.name)
+        return CUTS.get(self.name) or ODD_CUTS.get(self.name)
 
 
 def named(name: str) -> Fault:
@@ -89,5 +106,5 @@ def named(name: str) -> Fault:
     if match := _STATUS.fullmatch(name):
         return Fault(name, int(match[1]), None if match[2] is None else int(match[2]))
     if name in NAMES:
-        return Fault(name)
+        return Fault(name, REFUSALS.get(name, 0))
     raise ValueError(f"no such fault: {name}; a status such as 503, or one of {', '.join(NAMES)}")

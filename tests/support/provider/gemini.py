@@ -7,7 +7,7 @@ from tests.support.provider.faults import Fault
 from tests.support.provider.shape import Answer, Ask, Call, Reel, Tool, counted, event, said
 from tests.support.provider.wire import Request
 
-_PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent)")
+PATH = re.compile(r".*/models/([^/:]+):(generateContent|streamGenerateContent)")
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "Please ensure that function call turn comes immediately after a user turn."),
     401: ("UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token."),
@@ -17,6 +17,13 @@ _ERRORS = {
     429: ("RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing details."),
     500: ("INTERNAL", "An internal error has occurred."),
     503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+}
+_REFUSALS = {
+    "too-long": (
+        "INVALID_ARGUMENT",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+    ),
+    "quota": ("RESOURCE_EXHAUSTED", "Your prepayment credits are depleted."),
 }
 _QUOTA = {
     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
@@ -29,7 +36,7 @@ class Gemini:
     name = "gemini"
 
     def ask(self, request: Request) -> Ask | None:
-        match = _PATH.fullmatch(request.path)
+        match = PATH.fullmatch(request.path)
         if request.method != "POST" or match is None:
             return None
         body = said(request)
@@ -68,9 +75,11 @@ class Gemini:
         return whole
 
     def failure(self, fault: Fault) -> dict[str, Any]:
-        status, message = _ERRORS.get(fault.status, _OTHER_ERROR)
+        if fault.name == "filtered":
+            return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}}
+        status, message = _REFUSALS.get(fault.name) or _ERRORS.get(fault.status, _OTHER_ERROR)
         error: dict[str, Any] = {"code": fault.status, "message": message, "status": status}
-        if fault.status == 429:
+        if fault.status == 429 and fault.name != "quota":
             error["details"] = [_QUOTA]
         if fault.retry_after is not None:
             delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.retry_after}s"}

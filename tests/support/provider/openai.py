@@ -14,11 +14,28 @@ _ERRORS: dict[int, tuple[str, str, str | None]] = {
     429: ("Rate limit reached for requests. Please try again in 20s.", "requests", "rate_limit_exceeded"),
     503: ("The server is currently overloaded with other requests. Sorry about that!", "server_error", None),
 }
+_REFUSALS = {
+    "too-long": (
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+        "invalid_request_error",
+        "context_length_exceeded",
+    ),
+    "filtered": (
+        "Your request was rejected by the safety system.",
+        "invalid_request_error",
+        "content_policy_violation",
+    ),
+    "quota": (
+        "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+        "insufficient_quota",
+    ),
+}
 _OTHER_ERROR = ("The server had an error while processing your request. Sorry about that!", "server_error", None)
 
 
 def failure(fault: Fault) -> dict[str, Any]:
-    message, kind, code = _ERRORS.get(fault.status, _OTHER_ERROR)
+    message, kind, code = _REFUSALS.get(fault.name) or _ERRORS.get(fault.status, _OTHER_ERROR)
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 

@@ -5,6 +5,7 @@ from typing import NoReturn
 import anyio
 from msgspec import Struct
 from msgspec.json import encode
+from msgspec.structs import replace
 
 from tests.support.provider.faults import SOONEST, Cut, Fault, Where
 from tests.support.provider.shape import THOUGHTS, Answer, Ask, Reel, Shape
@@ -13,6 +14,8 @@ from tests.support.provider.wire import Gone, Wire, chunk, head
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 _EVENTS = "text/event-stream; charset=utf-8"
 _BROKEN = Fault("500", 500)
+_BROKEN_EVENT = b'data: {"choices": [{"delta": {"content": \n\n'
+_DONE = b"data: [DONE]\n\n"
 
 
 class Pace(Struct, frozen=True):
@@ -35,15 +38,42 @@ async def play(wire: Wire, shape: Shape, ask: Ask, answer: Answer, fault: Fault,
             thinking = Answer(answer.words, answer.thoughts or THOUGHTS, answer.call)
             spoken = thinking if cut and cut[1] is Where.THINK else answer
             if ask.is_stream:
-                await _stream(wire, shape, shape.reel(ask, spoken), cut, pace)
+                await _stream(wire, shape, _odd(shape.reel(ask, spoken), fault), cut, pace)
             else:
                 await _at_once(wire, shape, encode(shape.whole(ask, spoken)), cut, pace)
 
 
+async def denied(wire: Wire, shape: Shape, fault: Fault) -> bool:
+    """What is no request to the model, failed by a fault that comes before any word; False for all others.
+
+    Raises Gone when the connection cannot be used again.
+    """
+    match fault.cut:
+        case _ if fault.status:
+            await _refuse(wire, shape, fault)
+        case _ if fault.name == "garbage":
+            await wire.send(head(200, "text/html", len(_HTML), {}) + _HTML)
+        case Cut.RESET | Cut.STALL as cut, Where.HEADERS:
+            await _break(wire, cut)
+        case _:
+            return False
+    return True
+
+
 async def _refuse(wire: Wire, shape: Shape, fault: Fault) -> None:
-    body = encode(shape.failure(fault))
+    told = shape.failure(fault)
+    body, status = encode(told), fault.status if "promptFeedback" not in told else 200
     more = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
-    await wire.send(head(fault.status, "application/json", len(body), shape.headers() | more) + body)
+    await wire.send(head(status, "application/json", len(body), shape.headers() | more) + body)
+
+
+def _odd(reel: Reel, fault: Fault) -> Reel:
+    """With what is wrong in the middle of it, or at its end."""
+    if fault.name == "garbled-mid":
+        return replace(reel, words=[*reel.words[:SOONEST], _BROKEN_EVENT, *reel.words[SOONEST:]])
+    if fault.name == "no-done":
+        return replace(reel, ending=reel.ending.removesuffix(_DONE))
+    return reel
 
 
 async def _stream(wire: Wire, shape: Shape, reel: Reel, cut: tuple[Cut, Where] | None, pace: Pace) -> None:
@@ -69,6 +99,7 @@ def _pieces(reel: Reel, cut: tuple[Cut, Where] | None) -> list[bytes]:
         case how, where:
             sent = {
                 Where.HEADERS: [],
+                Where.OPEN: [],
                 Where.FIRST: [reel.opening],
                 Where.THINK: [reel.opening, *reel.thoughts[:SOONEST]],
                 Where.MID: [reel.opening, *reel.words[:SOONEST]],

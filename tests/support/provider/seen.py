@@ -6,7 +6,8 @@ from msgspec import Struct
 class Seen(Struct, frozen=True):
     """One request. Header names are in lower case.
 
-    `api` is `anthropic`, `chat`, `responses` or `gemini` for one to the model, else `models`, `tokens` or `other`.
+    `api` is `anthropic`, `chat`, `responses`, `gemini`, `anthropic-vertex` or `gemini-vertex` for one to the model,
+    else `models`, `tokens` or `other`.
     `fault` names what was played; "" where faults do not apply. `is_main`: the model was offered tools, which an
     agent does for the turn itself and not for titles or suggestions.
     """

@@ -13,18 +13,25 @@ from tests.support.provider.anthropic import Anthropic
 from tests.support.provider.chat import Chat
 from tests.support.provider.control import control
 from tests.support.provider.door import Door
-from tests.support.provider.faults import Fault, named
+from tests.support.provider.faults import Cut, Fault, named
 from tests.support.provider.gemini import Gemini
 from tests.support.provider.lists import beside
-from tests.support.provider.playing import Pace, play
+from tests.support.provider.playing import Pace, denied, play
 from tests.support.provider.responses import Responses
 from tests.support.provider.seen import Seen
 from tests.support.provider.shape import Answer, Ask, Shape
+from tests.support.provider.vertex import AnthropicVertex, GeminiVertex
 from tests.support.provider.wire import Gone, Request, Wire, head
 
-SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), Gemini())
+SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), AnthropicVertex(), GeminiVertex(), Gemini())
 
 _GOOD = named("good")
+
+
+def shape_of(request: Request) -> Shape:
+    """Whose errors a list of models fails with."""
+    anthropic, chat, _, gemini = SHAPES
+    return gemini if "/v1beta/" in request.path else anthropic if "anthropic-version" in request.headers else chat
 
 
 class Provider:
@@ -34,12 +41,16 @@ class Provider:
     thinks: what it reasons before, in the same way
     fault: a name from `faults`; it holds for every request that comes from now on
     only: `all` requests to the model fail, or the `main` ones alone (see Seen)
+    lists_fail: the faults that come before any word hold for lists of models, too
+    models: what those list; None: one model, and any name is one of it
     command, path: what `tool-shell` runs, and the file that `tool-write` writes; its content is `says`
     """
 
     def __init__(self, says: str, fault: str, only: str, pace: Pace, port: int) -> None:
         self.says = says
         self.thinks = ""
+        self.lists_fail = False
+        self.models: tuple[str, ...] | None = None
         self.command = "echo drill"
         self.path = "drill.txt"
         self.pace = pace
@@ -50,6 +61,10 @@ class Provider:
         self._open: set[anyio.CancelScope] = set()
         self._fault = _GOOD
         self._silence = anyio.Event()
+        self._left = anyio.Event()
+        # Clients that went away before their answer was whole; `connections`: all that were ever accepted.
+        self.left = 0
+        self.connections = 0
         self.only = only
         self.fault = fault
 
@@ -101,6 +116,12 @@ class Provider:
         """Wait until a client is left without a word, by a `stall-*` that was set before."""
         await self._silence.wait()
 
+    async def until_left(self, times: int = 1) -> None:
+        """Wait until so many clients have gone away before their answer was whole."""
+        while self.left < times:
+            self._left = anyio.Event()
+            await self._left.wait()
+
     async def serve(self) -> None:
         """Until cancelled."""
         try:
@@ -112,6 +133,7 @@ class Provider:
             self._side_door.close()
 
     async def _talk(self, sock: socket.socket) -> None:
+        self.connections += 1
         with anyio.CancelScope() as scope:
             self._open.add(scope)
             try:
@@ -146,7 +168,15 @@ class Provider:
             if ask := shape.ask(request):
                 fault = self._fault if self.only == "all" or ask.tools else _GOOD
                 self._note(request, shape.name, fault.name, is_main=bool(ask.tools))
-                await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
+                try:
+                    await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
+                except Gone:
+                    self._note_left(fault)
+                    raise
+                return
+        if self.lists_fail and beside(request) is not None:
+            self._note(request, "models", self._fault.name, is_main=False)
+            if await denied(wire, shape_of(request), self._fault):
                 return
         status, body = self._answer_beside(request)
         content = b"" if request.method == "HEAD" else body
@@ -155,9 +185,10 @@ class Provider:
     def _answer_beside(self, request: Request) -> tuple[int, bytes]:
         if told := control(self, request):
             return told
-        if found := beside(request):
-            self._note(request, found[0], "", is_main=False)
-            return 200, encode(found[1])
+        if found := beside(request, self.models):
+            if not self.lists_fail:
+                self._note(request, found[0], "", is_main=False)
+            return (404, b'{"error":{"type":"not_found_error"}}') if found[1] is None else (200, encode(found[1]))
         self._note(request, "other", "", is_main=False)
         return (200 if request.method in ("GET", "HEAD") else 404), b"{}"
 
@@ -173,6 +204,12 @@ class Provider:
             if call:
                 return Answer(call=call)
         return Answer(_tokens(self.says), _tokens(self.thinks))
+
+    def _note_left(self, fault: Fault) -> None:
+        """Whoever did not break it off itself was left."""
+        if fault.cut is None or fault.cut[0] is Cut.STALL:
+            self.left += 1
+            self._left.set()
 
     def _note(self, request: Request, api: str, fault: str, *, is_main: bool) -> None:
         seen = Seen(request.method, request.path, api, fault, is_main, request.headers, request.body)

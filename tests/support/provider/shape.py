@@ -78,7 +78,7 @@ class Shape(Protocol):
     def whole(self, ask: Ask, answer: Answer) -> dict[str, Any]:
         """The answer to one that did not ask for a stream."""
 
-    def failure(self, fault: Fault) -> dict[str, Any]:
+    def failure(self, fault: Fault) -> object:
         """The body of an answer with the fault's status."""
 
     def headers(self) -> dict[str, str]: ...

@@ -1,0 +1,210 @@
+"""Claude and Gemini on Vertex AI: where they are asked, in whose project, and as whom."""
+
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from acp_broker.core.failures import FailureKind
+from acp_broker.core.names import ProjectId, Projects
+from acp_broker.errors import BackendFailure
+from backends import anthropic_vertex, gemini
+from tests.backends.contract import TurnContract
+from tests.support.chat_player import playing
+from tests.support.client import FakeClient, FakeTools, setup, turn
+from tests.support.gemini_speech import GEMINI
+from tests.support.messages_speech import MESSAGES
+
+pytestmark = pytest.mark.anyio
+
+WORDS = {"do": "say", "text": "a duck"}
+TOKEN = "ya29.0123456789"
+CLAUDE = {"kind": "anthropic-vertex", "model": "claude-x@20250929"}
+GOOGLES = {"kind": "gemini", "model": "gemini-x"}
+
+
+def of(entry: dict) -> tuple:
+    """Its kind, its config, and the speech of its server."""
+    kind, speech = (anthropic_vertex, MESSAGES) if entry["kind"] == "anthropic-vertex" else (gemini, GEMINI)
+    return kind, msgspec.convert(entry, kind.config), speech
+
+
+def tools(**members) -> FakeTools:
+    return FakeTools(
+        **{"setup": setup("/"), "environment": {}, "credential": TOKEN, "is_token": True, **members},
+    )
+
+
+async def asked(entry: dict, **members: object):
+    """The request of one turn."""
+    _, _, speech = of(entry)
+    async with playing([[WORDS]], speech) as server:
+        kind, settings, _ = of({"baseUrl": server.url, **entry})
+        async with kind.open(settings, tools(**members)) as backend:
+            await backend.run(turn(), FakeClient())
+    return server.requests[0]
+
+
+async def refusal(entry: dict, **members: object):
+    """How opening fails."""
+    kind, settings, _ = of(entry)
+    with pytest.raises(BackendFailure) as raised:
+        async with kind.open(settings, tools(**members)):
+            pass
+    return raised.value.failure
+
+
+class _Contract(TurnContract):
+    entry: ClassVar[dict]
+
+    @asynccontextmanager
+    async def open(self, script, tools):
+        _, _, speech = of(self.entry)
+        async with playing(script.get("turns", [[]]), speech) as server:
+            kind, settings, _ = of({"baseUrl": server.url, **self.entry})
+            async with kind.open(settings, tools) as backend:
+                yield backend
+
+
+class TestClaude(_Contract):
+    entry: ClassVar = {**CLAUDE, "project": "p"}
+
+
+class TestGemini(_Contract):
+    entry: ClassVar = {**GOOGLES, "vertex": {"project": "p"}}
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ({}, "https://aiplatform.googleapis.com"),
+        ({"location": "global"}, "https://aiplatform.googleapis.com"),
+        ({"location": "us"}, "https://aiplatform.us.rep.googleapis.com"),
+        ({"location": "eu"}, "https://aiplatform.eu.rep.googleapis.com"),
+        ({"location": "europe-west1"}, "https://europe-west1-aiplatform.googleapis.com"),
+    ],
+)
+def test_a_location_is_a_host(location, expected):
+    """As Anthropic's and Google's own clients have it."""
+    _, claude, _ = of({**CLAUDE, **location})
+    _, googles, _ = of({**GOOGLES, "vertex": location})
+
+    assert (expected, expected) == (claude.url, googles.url)
+
+
+@pytest.mark.parametrize("location", ["", "eu.evil.example/", "Europe", "a@b"])
+def test_a_location_is_part_of_a_name(location):
+    """The token goes to the host that it makes."""
+    for entry in ({**CLAUDE, "location": location}, {**GOOGLES, "vertex": {"location": location}}):
+        with pytest.raises(msgspec.ValidationError):
+            of(entry)
+
+
+async def test_claude_is_asked_as_anthropics_client_asks():
+    """The model is in the address and not in the body, which has a version of its own."""
+    request = await asked({**CLAUDE, "project": "p", "location": "us-east5", "system": "Be brief.", "maxTokens": 5})
+
+    assert "/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-x@20250929:streamRawPredict" == (
+        request.path
+    )
+    assert {
+        "anthropic_version": "vertex-2023-10-16",
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
+        "stream": True,
+        "system": "Be brief.",
+    } == msgspec.json.decode(request.body)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("gemini-x", "publishers/google/models/gemini-x"),
+        ("publishers/meta/models/llama", "publishers/meta/models/llama"),
+        ("endpoints/123", "endpoints/123"),
+    ],
+)
+async def test_gemini_is_asked_as_googles_client_asks(model, expected):
+    """With a project and a place before the model; a tuned one is an endpoint."""
+    request = await asked({**GOOGLES, "model": model, "vertex": {"project": "p", "location": "eu"}})
+
+    assert (f"/v1/projects/p/locations/eu/{expected}:streamGenerateContent", "alt=sse") == (request.path, request.query)
+
+
+@pytest.mark.parametrize("entry", [CLAUDE, {**GOOGLES, "vertex": {}}], ids=["claude", "gemini"])
+class TestCredentials:
+    """Whichever model it is."""
+
+    async def test_a_token_and_the_project_that_pays_are_headers(self, entry):
+        """Without the second Google asks the project that the login's client belongs to."""
+        projects = Projects(ProjectId("mine"), ProjectId("payer"))
+        request = await asked(entry, projects=projects)
+
+        assert (f"Bearer {TOKEN}", "payer") == (
+            request.headers["authorization"],
+            request.headers["x-goog-user-project"],
+        )
+
+    async def test_nobody_pays_who_was_not_named(self, entry):
+        """Google refuses an empty one."""
+        request = await asked(entry, projects=Projects(ProjectId("mine")))
+
+        assert "x-goog-user-project" not in request.headers
+
+    @pytest.mark.parametrize(
+        ("projects", "environment", "expected"),
+        [
+            (Projects(ProjectId("of-file")), {"GOOGLE_CLOUD_PROJECT": "of-shell"}, "of-file"),
+            (Projects(), {"GOOGLE_CLOUD_PROJECT": "of-shell"}, "of-shell"),
+            (Projects(ProjectId("example.com:old")), {}, "example.com:old"),
+            (Projects(ProjectId("a/../b")), {}, "a%2F..%2Fb"),
+        ],
+    )
+    async def test_the_project_is_that_of_the_credentials(self, entry, projects, environment, expected):
+        """Else of the environment: a token of another kind of profile knows of none."""
+        request = await asked(entry, projects=projects, environment=environment)
+
+        assert request.path.startswith(f"/v1/projects/{expected}/locations/global/")
+
+    async def test_without_a_project_the_next_backend_answers(self, entry):
+        """And the log says three ways to name one."""
+        found = await refusal(entry)
+
+        assert FailureKind.UNSUPPORTED == found.kind
+        assert all(fix in found.text for fix in ("`project`", "GOOGLE_CLOUD_PROJECT", "set-quota-project"))
+
+    async def test_nobody_is_asked_without_credentials(self, entry):
+        """Nobody waits for a refusal that is certain."""
+        found = await refusal(entry, credential=None, is_token=False)
+
+        assert FailureKind.AUTH_MISSING == found.kind
+
+    def test_a_profile_is_named_or_a_gateway(self, entry):
+        """Told before anybody is called, with what to do."""
+        kind, bare, _ = of(entry)
+        others = [of({**entry, **members})[1] for members in ({"auth": "g"}, {"baseUrl": "http://gateway"})]
+
+        assert "profile of type `google`" in kind.check(bare, {})
+        assert [None, None] == [kind.check(one, {}) for one in others]
+
+
+async def test_claude_takes_no_api_key():
+    """Vertex would answer 401 at each turn, and say less."""
+    found = await refusal({**CLAUDE, "project": "p"}, is_token=False)
+
+    assert (FailureKind.AUTH_MISSING, True) == (found.kind, "type `google`" in found.text)
+
+
+@pytest.mark.parametrize(
+    ("vertex", "expected"),
+    [({}, "/v1/publishers/google/models/gemini-x"), ({"project": "p"}, "/v1/projects/p/locations/global/publishers/")],
+)
+async def test_gemini_takes_an_api_key(vertex, expected):
+    """Vertex in express mode: the key is of a project, and config alone may name another."""
+    request = await asked(
+        {**GOOGLES, "vertex": vertex}, is_token=False, environment={"GOOGLE_CLOUD_PROJECT": "of-shell"}
+    )
+
+    assert (TOKEN, False) == (request.headers["x-goog-api-key"], "authorization" in request.headers)
+    assert request.path.startswith(expected)
