@@ -1,14 +1,21 @@
 """OpenFang #1003: a model server on this machine goes away between two turns; another provider answers, and nothing is
 forgotten; when the server is back it serves again, and nobody has knocked at its door meanwhile."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
 
 import backends.openai as kind
+from backends import gemini
 from backends.openai import OpenAIConfig
 from tests.support.answered import listening
+from tests.support.broker import BrokerProcess, chain
 from tests.support.harness import house
 from tests.support.provider import Pace, provider
 
@@ -100,3 +107,118 @@ async def test_one_that_dies_in_the_middle_of_its_headers_is_no_answer(tmp_path)
 
     said = "".join(words.removeprefix("say ") for words in turn.words)
     assert (REMOTE, ["primary unreachable", "spare"], 1) == (said, turn.attempts, len(far.asked()))
+
+
+@contextmanager
+def served(port: int = 0) -> Iterator[tuple[str, str, subprocess.Popen]]:
+    """The local server as a process of its own: its URL, that of its control, and the process."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.provider",
+        "--says",
+        LOCAL,
+        "--between",
+        "0.002",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url, control = (process.stdout.readline().split()[-1] for _ in range(2))
+            yield url, control, process
+        finally:
+            process.kill()
+
+
+def fails(control: str, fault: str) -> None:
+    with urlopen(Request(f"{control}/__fault", fault.encode(), method="PUT")):
+        pass
+
+
+def asked_of(control: str) -> int:
+    """How many requests it has seen."""
+    with urlopen(f"{control}/__requests") as answer:
+        return len(msgspec.json.decode(answer.read()))
+
+
+def remembered(server) -> list[tuple[str, str]]:
+    """What the latest request in Gemini's shape was told."""
+    contents = msgspec.json.decode(server.asked("gemini")[-1].body)["contents"]
+    return [(one["role"], "".join(part["text"] for part in one["parts"])) for one in contents]
+
+
+async def test_a_server_that_is_killed_comes_back_to_its_conversation(tmp_path):
+    """OpenFang #1003, whole: its process is killed between two turns, and in a third it breaks off in mid-headers. Both
+    times Gemini answers, and is told all that was said, by each side; then the server serves again, and is told too."""
+    far_kind = partial(msgspec.convert, type=gemini.config)
+    async with provider(REMOTE, pace=FAST) as far:
+        spare = partial(gemini.open, far_kind({"kind": "gemini", "baseUrl": far.url, "model": "drill-model"}))
+        with served() as (url, _, process):
+            async with house(tmp_path, primary=local(url), spare=spare) as home:
+                editor = await listening(home)
+                session = await editor.new()
+                turns = [await editor.prompted(session, "one")]
+                process.kill()
+                process.wait()
+                turns.append(await editor.prompted(session, "two"))
+                told_second = remembered(far)
+                with served(int(url.rpartition(":")[2])) as (_, control, _):
+                    fails(control, "eof-headers")
+                    await home.clock.advance(30)
+                    turns.append(await editor.prompted(session, "three"))
+                    told_third = remembered(far)
+                    fails(control, "good")
+                    await home.clock.advance(30)
+                    turns.append(await editor.prompted(session, "four"))
+                    asked = asked_of(control)
+
+    away = ["primary unreachable", "spare"]
+    assert [["primary"], away, away, ["primary"]] == [turn.attempts for turn in turns]
+    first = [("user", "one"), ("model", LOCAL), ("user", "two")]
+    assert (first, [*first, ("model", REMOTE), ("user", "three")]) == (told_second, told_third)
+    assert (2, 2) == (asked, len(far.asked()))
+
+
+@pytest.mark.parametrize("fault", ["refused", "reset-headers", "eof-headers", "503"])
+async def test_however_long_it_was_away_it_is_back_within_thirty_seconds(tmp_path, fault):
+    """And while it was, it was asked once in half a minute, for whoever prompts each few seconds."""
+    async with (
+        provider(LOCAL, pace=FAST) as near,
+        provider(REMOTE, pace=FAST) as far,
+        house(tmp_path, primary=local(near.url), spare=chat(far.url)) as home,
+    ):
+        editor = await listening(home)
+        session = await editor.new()
+        await editor.prompted(session)
+        before = near.connections
+        near.fault, turns = fault, []
+        for _ in range(120):
+            turns.append(await editor.prompted(session))
+            await home.clock.advance(5)
+        knocks = sum(len(turn.attempts) > 1 for turn in turns)
+        near.fault = "good"
+        await home.clock.advance(25)
+        back = await editor.prompted(session)
+
+    assert (20, {"end_turn"}, ["primary"]) == (knocks, {turn.outcome for turn in turns}, back.attempts)
+    # One more when it is back.
+    assert near.connections - before <= knocks + 1
+
+
+def test_a_fallback_that_is_the_same_server_is_not_asked_again(tmp_path):
+    """Under another name, by its address instead of a preset; and the log says so as well as the reply."""
+    with served() as (url, control, _):
+        same = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model"}
+        far = {"turns": [[{"do": "say", "text": REMOTE}]] * 2}
+        fails(control, "503")
+        with BrokerProcess(tmp_path, chain(primary={**same, "preset": "lmstudio"}, again=same, far=far)) as broker:
+            session = broker.open()
+            turns = [broker.prompt(session), broker.prompt(session)]
+            logged = [line["passed"] for line in broker.log("turn_over")]
+        asked = asked_of(control)
+
+    why = "asks the same of the same provider as primary, which is tried"
+    assert [["primary overloaded", "far"], ["far"]] == [turn.attempts for turn in turns]
+    assert (1, {"backend": "again", "why": why}) == (asked, turns[0].told["skipped"][0])
+    assert ([f"again: {why}"], True) == (logged[0], f"again: {why}" in logged[1])

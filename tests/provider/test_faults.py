@@ -26,6 +26,7 @@ ENDS = {
     "reset-mid": ("reset", "alpha beta gamma ", "reset"),
     "eof-mid": ("whole", "alpha beta gamma ", "short"),
     "stall-mid": ("silent", "alpha beta gamma ", "silent"),
+    "eof-headers": ("short", "", "short"),
     "stall-open": ("silent", "", "silent"),
     "reset-open": ("reset", "", "reset"),
     "eof-open": ("whole", "", "short"),

@@ -12,6 +12,7 @@ Before any word:
 - `garbage`: 200 with a proxy's HTML page
 - `stall-headers`, `stall-first`: silence when the request was read, or after the opening events
 
+- `eof-headers`: the connection ends in the middle of the headers
 - `stall-open`, `reset-open`, `eof-open`: 200 and its headers, then silence, RST, or the end of the body
 - `err-role`: 200, the opening events, then an error event
 - `too-long`, `filtered`, `quota`: refused as this provider refuses a prompt that is too long, one that its content
@@ -71,6 +72,7 @@ CUTS = {
 }
 # More of them, which agents are not held against.
 ODD_CUTS = {
+    "eof-headers": (Cut.EOF, Where.HEADERS),
     "stall-open": (Cut.STALL, Where.OPEN),
     "reset-open": (Cut.RESET, Where.OPEN),
     "eof-open": (Cut.EOF, Where.OPEN),

@@ -34,6 +34,9 @@ async def play(wire: Wire, shape: Shape, ask: Ask, answer: Answer, fault: Fault,
             await wire.send(head(200, "text/html", len(_HTML), {}) + _HTML)
         case Cut.RESET | Cut.STALL as cut, Where.HEADERS:
             await _break(wire, cut)
+        case Cut.EOF as cut, Where.HEADERS:
+            await wire.send(head(200, _EVENTS, None, shape.headers())[:40])
+            await _break(wire, cut)
         case cut:
             thinking = Answer(answer.words, answer.thoughts or THOUGHTS, answer.call)
             spoken = thinking if cut and cut[1] is Where.THINK else answer
