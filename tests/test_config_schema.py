@@ -21,6 +21,7 @@ from backends.acp import AcpConfig, row
 from backends.anthropic import AnthropicConfig
 from backends.anthropic_vertex import AnthropicVertexConfig
 from backends.gemini import GeminiConfig
+from backends.http.rows import FailureRow
 from backends.http.vertex import Vertex
 from backends.openai import OpenAIConfig
 from backends.scripted import ScriptedConfig
@@ -43,6 +44,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "`backends.ID` of kind `anthropic-vertex`": AnthropicVertexConfig,
     "`backends.ID` of kind `gemini`": GeminiConfig,
     "`backends.ID.vertex`": Vertex,
+    "`backends.ID.failures`": FailureRow,
     "`backends.ID` of kind `scripted`": ScriptedConfig,
     "`backends.ID.agent`": row.Row,
     "`backends.ID.agent.settings`": row.Setting,

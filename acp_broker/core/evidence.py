@@ -31,7 +31,7 @@ _STATUS_KEYS = frozenset(
 # ... its prose, and of which limit of Google's ...
 _TEXT_KEYS = frozenset(
     {"message", "msg", "details", "detail", "error", "reason", "text", "cause", "body", "responsebody", "raw"}
-    | {"quotaid"}
+    | {"quotaid", "statusmsg", "errormsg", "errormessage"}
 )
 # ... and how long to wait.
 _WAIT_KEYS = frozenset({"retryafter", "retryafters", "retryafterseconds", "retrydelay", "resetsinseconds"})
@@ -44,12 +44,16 @@ _SUFFIX = re.compile(r"(?<=.)(?:error|exception)$")
 
 
 class Evidence(Struct, frozen=True):
-    """`words` as they were written, `statuses` of HTTP, `texts` is prose; each in the order found."""
+    """`words` as they were written, `statuses` of HTTP, `texts` is prose; each in the order found.
+
+    `codes` are the words, and the numbers in their places.
+    """
 
     words: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
     wait_s: float | None = None
+    codes: tuple[str, ...] = ()
 
 
 def fold(word: str) -> str:
@@ -68,6 +72,7 @@ def gather(*sources: bytes | str | None) -> Evidence:
     statuses: list[int] = []
     texts: list[str] = []
     waits: list[float] = []
+    codes: list[str] = []
     for source in sources:
         for key, leaf in _leaves("message", _decoded(source), _MAX_DEPTH):
             if isinstance(leaf, str):
@@ -75,12 +80,14 @@ def gather(*sources: bytes | str | None) -> Evidence:
                     words.append(leaf[:_MAX_WORD])
                 if key in _TEXT_KEYS:
                     texts.append(leaf)
+            if key in _WORD_KEYS or key in _STATUS_KEYS:
+                codes.append(str(leaf)[:_MAX_WORD])
             if key in _STATUS_KEYS and is_status(number := _number(leaf)):
                 statuses.append(int(number))
             if key in _WAIT_KEYS or key in _WAIT_MS_KEYS:
                 wait = retry_after.of_value(leaf, is_ms=key in _WAIT_MS_KEYS)
                 waits.extend([wait] if wait is not None else [])
-    return Evidence(tuple(words), tuple(statuses), tuple(texts), max(waits, default=None))
+    return Evidence(tuple(words), tuple(statuses), tuple(texts), max(waits, default=None), tuple(codes))
 
 
 def _number(leaf: float | str) -> float:

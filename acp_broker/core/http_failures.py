@@ -5,7 +5,7 @@ of which nothing remains (`x-ratelimit-*`, `anthropic-ratelimit-*`), the body's 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -13,7 +13,6 @@ from acp_broker.core import retry_after
 from acp_broker.core.classify import prose, weigh
 from acp_broker.core.evidence import Evidence, fold, gather
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.habits import Pattern
 from acp_broker.core.names import Phase
 from acp_broker.core.redact import plain
 from acp_broker.core.signs import STATUSES, WORDS
@@ -40,14 +39,13 @@ def from_http(
     *,
     wall: float,
     seen_at: Phase | None = "submitted",
-    patterns: Sequence[Pattern] = (),
 ) -> Failure:
     """What an answer with a failing status means. Header names are in lower case; `wall` is now, in seconds since the
     epoch. Never raises."""
     if is_page(body):
         return _of_page(status, headers, body, wall, seen_at)
     evidence = _blamed(gather(body), status)
-    verdict = weigh(evidence, status, patterns)
+    verdict = weigh(evidence, status, ())
     text = prose("", evidence)
     kind = verdict.kind or FailureKind.UNCLASSIFIED
     if status in _NOT_REACHED and kind is FailureKind.BAD_REQUEST:
@@ -56,10 +54,10 @@ def from_http(
     return Failure(kind, plain(f"{status}: {text}" if text else f"status {status}"), verdict.code, wait, seen_at)
 
 
-def from_event(body: bytes, *, seen_at: Phase | None = "submitted", patterns: Sequence[Pattern] = ()) -> Failure:
+def from_event(body: bytes, *, seen_at: Phase | None = "submitted") -> Failure:
     """What an error means that came inside an answer with status 200. Never raises."""
     evidence = gather(body)
-    verdict = weigh(evidence, None, patterns)
+    verdict = weigh(evidence, None, ())
     text = prose("", evidence)
     wait = evidence.wait_s or retry_after.of_text(text)
     kind = verdict.kind or FailureKind.UNCLASSIFIED

@@ -3,13 +3,13 @@
 A row is data, short and dated. It never decides: `rows` finds it, and what it says is followed elsewhere.
 """
 
-import re
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from acp_broker.contract import PhaseLimits
 from backends.acp import RowName
+from backends.regexp import RegExp
 
 # What a failure notice means where its own words say nothing more exact: a name of core.failures.FailureKind.
 Meaning = Literal[
@@ -33,24 +33,6 @@ Posture = Literal["reads", "asks", "edits", "acts"]
 Leaves = Literal["eof", "term", "kill"]
 
 
-def pattern_problem(pattern: str) -> str | None:
-    """Why it cannot be used as a regular expression, and what to write; None for one that can."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return f'is no regular expression: {error}; in JSON a backslash is written twice, and "\\\\(" means "("'
-    return None
-
-
-RegExp = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=500,
-        description="A regular expression (Python's re).",
-        extra={"expected": "a regular expression, 1 to 500 characters", "check": pattern_problem},
-    ),
-]
 Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", extra={"expected": "a date such as 2026-11-20"})]
 
 

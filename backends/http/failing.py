@@ -1,12 +1,13 @@
 """What httpx2 raises, and answers that are none, as failures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import httpx2
 
 from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
+from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
 
 # More of an error is not read: the reason stands at its beginning.
@@ -31,17 +32,23 @@ def of_transport(error: Exception, host: str, *, is_answered: bool) -> Failure:
     return Failure(FailureKind.UNREACHABLE, text, type(error).__name__, seen_at="submitted")
 
 
-async def check(response: httpx2.Response, host: str, wall: float) -> None:
+async def check(response: httpx2.Response, host: str, wall: float, rules: Sequence[Rule] = ()) -> None:
     """Raises BackendFailure for an answer that cannot hold one of a model's."""
     status, headers = response.status_code, _lower(response.headers)
-    if 300 <= status < 400:
-        where = plain(headers.get("location", "nowhere"))
-        text = f"{host} answers with {status} and leads to {where}; write the right address in `baseUrl`"
-        raise BackendFailure(Failure(FailureKind.UNREACHABLE, text, str(status), seen_at="submitted"))
+    if status < 300 and _type(headers) not in ("text/html", "application/xhtml+xml"):
+        return
+    body = await beginning(response)
+    raise BackendFailure(ruled(rules, _refused(status, headers, body, host, wall), body, status))
+
+
+def _refused(status: int, headers: Mapping[str, str], body: bytes, host: str, wall: float) -> Failure:
+    if status < 300:
+        return of_page(body, host)
     if status >= 400:
-        raise BackendFailure(http_failures.from_http(status, headers, await beginning(response), wall=wall))
-    if headers.get("content-type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml"):
-        raise BackendFailure(of_page(await beginning(response), host))
+        return http_failures.from_http(status, headers, body, wall=wall)
+    where = plain(headers.get("location", "nowhere"))
+    text = f"{host} answers with {status} and leads to {where}; write the right address in `baseUrl`"
+    return Failure(FailureKind.UNREACHABLE, text, str(status), seen_at="submitted")
 
 
 def of_page(body: bytes, host: str) -> Failure:
@@ -61,6 +68,10 @@ async def beginning(response: httpx2.Response, most: int = MAX_BODY_BYTES) -> by
     except (httpx2.HTTPError, httpx2.StreamError):
         pass
     return body[:most]
+
+
+def _type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _lower(headers: httpx2.Headers) -> Mapping[str, str]:

@@ -56,6 +56,7 @@ class Talk:
     def __init__(self, settings: HttpConfig, tools: Tools, api: Api, client: Client) -> None:
         self.about = about(settings, api.name, api.title, tools.setup)
         self._settings = settings
+        self._rules = settings.rules
         self._clock = tools.clock
         self._api = api
         self._client = client
@@ -66,7 +67,7 @@ class Talk:
             return Finished("cancelled")
         settings, api = self._settings, self._api
         body = merged(api.body(await turn.past(settings.history_bytes), turn.prompt), settings.body)
-        order = Order(api.url, api.headers, encode(body), settings.first_byte_s, settings.context_window)
+        order = Order(api.url, api.headers, encode(body), settings.first_byte_s, settings.context_window, self._rules)
         return await converse(order, api.decoder(), turn, client, self._client, self._clock, self._spent)
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape

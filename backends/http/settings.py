@@ -7,6 +7,8 @@ from msgspec import Meta, field
 from msgspec.structs import replace
 
 from acp_broker.contract import BackendConfig, Milliseconds, PhaseLimits
+from acp_broker.core.rules import Rule
+from backends.http.rows import FailureRow
 
 # Members of a request that a session's turns are made of, or that have a key of their own.
 _OWN = frozenset(
@@ -46,6 +48,7 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
     images: bool = True
     audio: bool = False
     context_window: Annotated[int, Meta(ge=1, description="Tokens.")] | None = None
+    failures: tuple[FailureRow, ...] = ()
     history_bytes: Annotated[int, Meta(ge=0, le=64 * 1024 * 1024, description="Bytes.")] = 256 * 1024
 
     def __post_init__(self) -> None:
@@ -102,8 +105,14 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
             images=True,
             audio=False,
             context_window=None,
+            failures=(),
             history_bytes=0,
         )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """By which its failures are told before everything else; the first that fits counts."""
+        return tuple(row.rule for row in self.failures)
 
     @property
     def window(self) -> int | None:

@@ -15,9 +15,11 @@ from acp_broker.clock import Clock
 from acp_broker.contract import Client as Frontend
 from acp_broker.contract import Finished, TurnRequest
 from acp_broker.core import http_failures
+from acp_broker.core.evidence import Evidence
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.core.redact import plain
+from acp_broker.core.rules import Rule, fitting, of_rule, ruled
 from acp_broker.errors import BackendFailure, WireError
 from acp_broker.wire.acp import Update, update
 from backends.http import failing
@@ -93,6 +95,7 @@ class Order(Struct, frozen=True):
     body: bytes
     first_byte_s: float
     context_window: int | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 async def converse(
@@ -145,6 +148,8 @@ class _Answer:
         self._watch = watch
         self._voice = voice
         self._is_answered = False
+        # Its last event: where there is no end, it may be an error in words of its own.
+        self._last = b""
 
     async def read(self) -> None:
         try:
@@ -164,7 +169,11 @@ class _Answer:
         stop, code, host = self._decoder.stop, self._decoder.code, self._client.host
         if stop is None:
             text = f"{host} ended its answer in the middle"
-            raise BackendFailure(Failure(FailureKind.SERVER_ERROR, text, seen_at="submitted"))
+            failure = Failure(FailureKind.SERVER_ERROR, text, seen_at="submitted")
+            raise BackendFailure(ruled(self._order.rules, failure, self._last))
+        if rule := fitting(self._order.rules, Evidence(), code):
+            text = f"{host} ended its answer as {code}"
+            raise BackendFailure(of_rule(rule, Failure(rule.kind, text, code, seen_at="submitted")))
         if stop == "refusal" and not self._voice.has_spoken:
             text = f"{host} refuses to answer this prompt: {code}"
             raise BackendFailure(Failure(FailureKind.GUARDRAIL, text, code, seen_at="submitted"))
@@ -178,7 +187,7 @@ class _Answer:
         response = await client.post(order.url, order.headers, order.body, self._sending)
         self._is_answered = True
         try:
-            await failing.check(response, client.host, self._clock.wall())
+            await failing.check(response, client.host, self._clock.wall(), order.rules)
             self._watch.disarm()
             if response.headers.get("content-type", "").startswith("application/json"):
                 body = await failing.beginning(response, _MAX_WHOLE_BYTES)
@@ -207,7 +216,7 @@ class _Answer:
         if decoder.stop is None and http_failures.is_page(first):
             raise BackendFailure(failing.of_page(first, self._client.host))
         if decoder.stop is None and (bare := events.bare()):
-            failure = http_failures.from_event(bare)
+            failure = ruled(self._order.rules, http_failures.from_event(bare), bare)
             if failure.kind is not FailureKind.UNCLASSIFIED:
                 raise BackendFailure(failure)
 
@@ -218,10 +227,12 @@ class _Answer:
         try:
             for event in events:
                 pieces.extend(self._decoder.pieces(event))
-        except BackendFailure:
+        except BackendFailure as error:
             if self._voice.has_spoken:
                 self._show(pieces)
-            raise
+            raise BackendFailure(ruled(self._order.rules, error.failure, event.data)) from error
+        if events:
+            self._last = events[-1].data
         self._show(pieces)
 
     def _show(self, pieces: list[Piece]) -> None:

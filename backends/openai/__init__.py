@@ -11,6 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from acp_broker.contract import Backend, Tools
+from acp_broker.core.rules import Rule
+from backends.http.rows import FailureRow
 from backends.http.settings import HttpConfig, needs_key
 
 
@@ -28,6 +30,8 @@ class Preset(Struct, frozen=True):
     lists_all: bool = False
     # How its server is started on this machine.
     start: str = ""
+    # How it alone words its failures.
+    failures: tuple[FailureRow, ...] = ()
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -36,7 +40,16 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "openrouter": Preset("https://openrouter.ai/api/v1", needs_key=True, models_path="models/user"),
     "ollama": Preset("http://127.0.0.1:11434/v1", lists_all=True, start="`ollama serve`"),
-    "lmstudio": Preset("http://127.0.0.1:1234/v1", lists_all=True, start="`lms server start`"),
+    "lmstudio": Preset(
+        "http://127.0.0.1:1234/v1",
+        lists_all=True,
+        start="`lms server start`",
+        # It answers with 400 where it has lost a model.
+        failures=(
+            FailureRow(kind="overloaded", text="model (?:is |was |has )?unloaded"),
+            FailureRow(kind="server_error", text="model has crashed|failed to load model|error loading model"),
+        ),
+    ),
     "vllm": Preset("http://127.0.0.1:8000/v1", lists_all=True, start="`vllm serve MODEL`"),
     "llamacpp": Preset("http://127.0.0.1:8080/v1", needs_model=False, start="`llama-server -m FILE`"),
 }
@@ -76,6 +89,11 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
     @property
     def url(self) -> str:
         return (self.base_url or self.known.base_url).rstrip("/")
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """One's own before those of the preset."""
+        return (*super().rules, *(row.rule for row in self.known.failures))
 
     @property
     def asks(self) -> HttpConfig:

@@ -59,6 +59,12 @@ LM_STUDIO = Provider(
                 ),
             ),
         ),
+        Case("400, model is unloaded", "overloaded", status(400, {"error": "Model is unloaded."})),
+        Case(
+            "400, the model has crashed",
+            "server_error",
+            status(400, {"error": "The model has crashed without additional information. (Exit code: 6)"}),
+        ),
         Case("400, too long (MLX)", "context_overflow", status(400, {"error": "Context size has been exceeded."})),
         Case(
             "200, `event: error`",
