@@ -7,7 +7,7 @@ it is cancelled. Nothing here waits and nothing here decides: `show`, `ask`, `te
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from anyio import Event
 from msgspec import Meta, Raw, Struct
@@ -295,6 +295,8 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     model: str | None = None
     limits: PhaseLimits | None = None
     modes: dict[str, str] = {}
+    # Keys of which one is required.
+    one_of: ClassVar[tuple[str, ...]] = ()
 
     def known_limits(self) -> PhaseLimits | None:
         """What is known of such a backend; it counts less than `limits`. Asked when a turn is first planned."""

@@ -61,12 +61,17 @@ class Story(Struct, frozen=True, omit_defaults=True):
 
 
 def answered(answer: Raw, stop_reason: StopReason, story: Story | None) -> Raw:
-    """The runtime's whole answer with our stop reason, and our story, unless it is None, merged into its `_meta`."""
+    """The runtime's whole answer with our stop reason, and our story, unless it is None, merged into its `_meta`.
+
+    A runtime that is a broker itself tells its own story there: it is `remote` in ours.
+    """
     members = _members(answer)
     members["stopReason"] = _raw(stop_reason)
     if story is not None:
         meta = _members(members.get("_meta", Raw(b"{}")))
-        members["_meta"] = _raw({**meta, OURS: story})
+        theirs = meta.get(OURS)
+        told = story if theirs is None else {**_members(_raw(story)), "remote": theirs}
+        members["_meta"] = _raw({**meta, OURS: told})
     return _raw(members)
 
 

@@ -21,6 +21,9 @@ def schema(kinds: Kinds) -> dict[str, Node]:
         [Document, *order, *_late(order)], schema_hook=_other, ref_template="#/$defs/{name}"
     )
     entries = entries[: len(order)]
+    for kind, entry in zip(order, entries, strict=True):
+        if one_of := getattr(kind, "one_of", ()):
+            parts[entry["$ref"].rpartition("/")[2]]["anyOf"] = [{"required": [key]} for key in one_of]
     document = parts.pop("Document")
     parts.pop("BackendConfig", None)
     document["properties"]["backends"]["additionalProperties"] = {"anyOf": entries}

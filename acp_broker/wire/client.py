@@ -92,10 +92,15 @@ def declared(capabilities: Raw) -> Can:
 
 
 def for_agents(capabilities: Raw) -> Raw:
-    """The capabilities without what is between the client and us; as they were written where there is nothing of it."""
+    """The capabilities without what is between the client and us; as they were written where there is nothing of it.
+
+    `via` stays: by it a chain of brokers sees that it leads back to one of them (backends/acp/hops.py).
+    """
     if b'"acp-broker"' not in bytes(capabilities):
         return capabilities
     members = msgspec.json.decode(capabilities, type=dict[str, Raw])
     meta = msgspec.json.decode(members.pop("_meta", Raw(b"{}")), type=dict[str, Raw] | None) or {}
-    meta.pop("acp-broker", None)
+    via = msgspec.json.decode(meta.pop("acp-broker", Raw(b"{}")), type=dict[str, Raw] | None) or {}
+    if "via" in via:
+        meta["acp-broker"] = Raw(msgspec.json.encode({"via": via["via"]}))
     return Raw(msgspec.json.encode({**members, "_meta": meta} if meta else members))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
+from acp_broker.contract import SessionSetup
 from acp_broker.core import redact
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import INVALID_PARAMS, BackendFailure
@@ -43,3 +44,23 @@ def servers(mcp_servers: Sequence[Raw], can: agent.Mcp) -> tuple[list[Raw], list
         else:
             taken.append(raw)
     return taken, left_out
+
+
+def session(setup: SessionSetup, can: agent.Capabilities, cwd: str | None) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The params that open the session, and what was changed in them, in sentences.
+
+    Raises BackendFailure (unsupported).
+    `cwd` is a folder of another machine: what is named by paths of this one is not for an agent there.
+    """
+    if setup.additional_directories and (cwd is not None or can.session.additional_directories is None):
+        text = "cannot work in additional directories"
+        raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
+    taken, left_out = servers(setup.mcp_servers, can.mcp)
+    if cwd is not None:
+        there = [raw for raw in taken if acp.mcp_server(raw).type in ("http", "sse")]
+        left_out += [acp.mcp_server(raw).name for raw in taken if raw not in there]
+        taken = there
+    params: dict[str, object] = {**setup.rest, "cwd": cwd or setup.cwd, "mcpServers": taken}
+    if setup.additional_directories:
+        params["additionalDirectories"] = setup.additional_directories
+    return params, tuple(f"MCP server {name} was left out: this agent cannot reach it" for name in left_out)

@@ -1,40 +1,30 @@
-"""One agent process and the session in it, from its start to its very end."""
+"""One agent and the session in it, from its start to its very end: a process of ours, or one elsewhere."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Literal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from secrets import token_hex
+from typing import Literal, Protocol
 
 import msgspec
 from anyio import CancelScope, Event, create_task_group, move_on_after
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from acp_broker.contract import About, Backend, Child, Client, Finished, Tools, TurnRequest
-from acp_broker.core import classify, redact
+from acp_broker.contract import About, CancelAsked, Client, Finished, Tools, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.habits import UNKNOWN, Habits
-from acp_broker.core.names import Phase
 from acp_broker.errors import BackendFailure, RpcError
-from acp_broker.wire import agent, jsonrpc
-from backends.acp import AcpConfig, fitting, rows
+from acp_broker.wire import agent
+from backends.acp import AcpConfig, fitting, numbering
+from backends.acp.opening import Opening
 from backends.acp.peer import Peer
-from backends.acp.row import Leaves, Row
+from backends.acp.row import Row
+from backends.acp.transport import Transport
 
-PROTOCOL_VERSION = 1
 # Some agents run messages as tasks and overlook a cancel that comes right behind the prompt.
 CANCEL_AGAIN_S = 0.05
-# After stdin closed, and after SIGTERM. acpx waits 1.5 s and 1 s; nobody waits for the words of an agent that leaves.
-EOF_GRACE_S = 0.5
-TERM_GRACE_S = 0.5
-# What serves nobody is not waited for: some agents leave neither for the one nor for the other.
-_GRACES: dict[Leaves, tuple[float, float]] = {
-    "eof": (EOF_GRACE_S, TERM_GRACE_S),
-    "term": (0.0, TERM_GRACE_S),
-    "kill": (0.0, 0.0),
-}
-# How long the exit status may take to follow the end of stdout.
-EXIT_GRACE_S = 0.2
+# For an agent elsewhere to close its session.
+CLOSING_S = 0.5
 
 
 class _Stopped(Struct):
@@ -43,19 +33,20 @@ class _Stopped(Struct):
     )
 
 
-class _Named(Struct):
-    session: str = msgspec.field(name="sessionId")
-
-
 @asynccontextmanager
 async def living(
-    settings: AcpConfig, row: Row | None, environment: Mapping[str, str], tools: Tools
-) -> AsyncIterator[Backend]:
-    """The agent, initialized and with its session open; ended, with all that belongs to it, on the way out."""
-    tools.reached("starting")
-    cwd = tools.setup.cwd if tools.setup is not None else None
-    process = await tools.spawn(settings.command, env=environment, cwd=cwd)
-    life = Life(process, tools, settings, row)
+    transport: Transport,
+    tools: Tools,
+    settings: AcpConfig,
+    row: Row | None,
+    capabilities: Raw,
+    again: "Again | None" = None,
+) -> AsyncIterator["Life"]:
+    """The agent, initialized and with its session open; ended, with all that belongs to it, on the way out.
+
+    `again` finds a broker elsewhere once more, that was lost in the middle of a turn.
+    """
+    life = Life(transport, tools, settings, row, capabilities, again)
     failure: BackendFailure | None = None
     was_open = False
     try:
@@ -68,35 +59,56 @@ async def living(
             else:
                 yield life
                 was_open = True
+                await life.take_leave()
             tasks.cancel_scope.cancel()
     finally:
         # An agent that served may leave politely; one that hangs or failed while it opened is killed at once.
         with CancelScope(shield=True):
-            eof_grace_s, term_grace_s = _GRACES[life.leaves] if was_open else (0.0, 0.0)
-            await process.stop(eof_grace_s=eof_grace_s, term_grace_s=term_grace_s)
+            await life.transport.leave(life.opening.leaves if was_open else "kill")
     if failure is not None:
         raise failure
 
 
-class Life:
-    """contract.Backend for one agent process."""
+class Again(Protocol):
+    async def follow(self, life: "Life", end: Failure) -> Failure:
+        """A connection has ended so: go on over others while that is worth it; how the last one ended."""
 
-    def __init__(self, process: Child, tools: Tools, settings: AcpConfig, row: Row | None) -> None:
+
+class Resumed(Struct, frozen=True):
+    """How a connection ended that was to take up a turn; `is_refused`: by an answer that stays the same."""
+
+    end: Failure
+    is_taken_up: bool = False
+    is_refused: bool = False
+
+
+class Life:
+    """contract.Backend for one agent."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        tools: Tools,
+        settings: AcpConfig,
+        row: Row | None,
+        capabilities: Raw,
+        again: Again | None,
+    ) -> None:
         self.about = About()
-        self.leaves: Leaves = row.leaves if row is not None else "eof"
-        self._settings = settings
-        self._row = row
-        self._process = process
+        self.transport = transport
         self._tools = tools
-        self._peer = Peer(process, tools.between, tools.log)
-        self._phase: Phase = "starting"
-        self._said = agent.Initialized()
-        self._adapted: tuple[str, ...] = ()
+        self._again = again
+        self._peer = Peer(transport, tools.between, tools.log)
+        self.opening = Opening(self._peer, tools, settings, row, capabilities)
         # The agent owes the answer to a prompt: only then is there something to cancel.
         self._is_prompted = False
+        self._cancel_asked = CancelAsked()
         self._forget_cancel: Callable[[], None] | None = None
+        # The number of the last update before that prompt.
+        self._before_prompt = 0
         # Its output has ended; `_is_ended` follows once all of it is gone.
         self._has_left = False
+        self._following = CancelScope()
         self._is_ended = Event()
         self._end = Failure(FailureKind.CRASHED, "the agent ended")
 
@@ -104,6 +116,17 @@ class Life:
 
     async def read(self) -> None:
         """Read the agent to its end, end what is left of it, then fail whoever waits for it."""
+        try:
+            self._end = await self._heard()
+            if self._again is not None:
+                with self._following:
+                    self._end = await self._again.follow(self, self._end)
+        finally:
+            self._peer.fail(self._end)
+            self._is_ended.set()
+
+    async def _heard(self) -> Failure:
+        """Read one connection to its end; why it ended."""
         garbled: Failure | None = None
 
         def on_lines(lines: list[bytes]) -> None:
@@ -114,146 +137,132 @@ class Life:
                 self._peer.on_lines(lines)
             except BackendFailure as error:
                 garbled = error.failure
-                self._process.kill()
+                self.transport.kill()
 
-        try:
-            await self._process.run(on_lines)
-            self._has_left = True
-            with move_on_after(EXIT_GRACE_S):
-                await self._process.wait()
-            exited = self._process.returncode
-            with CancelScope(shield=True):
-                await self._process.stop(eof_grace_s=0, term_grace_s=0)
-            self._end = garbled or classify.from_exit(exited, self._process.stderr_tail(), seen_at=self._phase)
-        finally:
-            self._peer.fail(self._end)
-            self._is_ended.set()
+        await self.transport.run(on_lines)
+        self._has_left = True
+        ended = await self.transport.ended(self.opening.phase)
+        return garbled or ended
 
     async def gone(self) -> str:
         await self._is_ended.wait()
         return self._end.text
 
     async def begin(self) -> None:
-        """initialize, log in again where that was done before, then open the session. Raises BackendFailure."""
-        capabilities, info = self._tools.client_capabilities, self._tools.client_info
-        params = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities}
-        result = await self._asked("initialize", params if info is None else {**params, "clientInfo": info})
-        try:
-            self._said = agent.initialized(result)
-        except msgspec.DecodeError as error:
-            raise BackendFailure(self._garbled(f"answered initialize with something else: {error}")) from error
-        version = self._said.version
-        if version is not None and version != PROTOCOL_VERSION:
-            text = f"speaks ACP version {version}; acp-broker speaks version {PROTOCOL_VERSION}"
-            raise BackendFailure(Failure(FailureKind.GARBLED, text, code=str(version), seen_at="starting"))
-        if self._tools.authenticated_by is not None:
-            await self._asked("authenticate", {"methodId": self._tools.authenticated_by})
-        opened = Raw(b"{}")
+        """Introduce ourselves, then open the session. Raises BackendFailure."""
+        opening, opened = self.opening, Raw(b"{}")
+        result = await opening.introduced()
         if self._tools.setup is not None:
-            self._phase = "opening"
+            opening.phase = "opening"
             self._tools.reached("opening")
-            opened = await self._open()
-        self.about = About(result, opened, self._habits(agent.name_of(result)))
+            opened = await opening.open()
+        self.about = About(result, opened, opening.habits(agent.name_of(result)))
 
-    def _habits(self, info_name: str | None) -> Habits:
-        """Its own words; what it calls itself says more than its command."""
-        found = rows.find(self._settings.agent, self._settings.command, info_name)
-        if found is None:
-            return UNKNOWN
-        if found.row.env and self._row is None and self._tools.is_followed:
-            text = f'it was started as a stranger; to have its retries off write "agent": "{found.name}"'
-            self._tools.log("agent_recognised", agent=found.name, why=text)
-        self.leaves = found.row.leaves
-        return rows.habits(found.row)
+    # --- a broker elsewhere that was lost in the middle of a turn
 
-    async def _open(self) -> Raw:
-        """The result of the session's opening: the runtime's own session again where it has one, else a new one."""
-        params = self._session_params()
-        known = self._tools.remembered()
-        if known is not None and self._said.can_come_back:
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a turn waits whose broker can take it up again: it numbers what it says, and knows prompts by key."""
+        return self._is_prompted and self._peer.numbers is not None
+
+    @property
+    def last_heard(self) -> int:
+        return self._peer.numbers.last if self._peer.numbers is not None else 0
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether anything of the running turn was heard."""
+        return self.last_heard > self._before_prompt
+
+    def lose(self, end: Failure) -> None:
+        self._peer.lost(end)
+
+    async def resume(self, transport: Transport, taken_up: Callable[[], None]) -> Resumed:
+        """Take up the running turn over another connection, and read that to its end; `taken_up` is called between."""
+        self.transport, self._has_left = transport, False
+        self._peer.found(transport)
+        is_taken_up, refusal = False, None
+
+        async def take_up() -> None:
+            nonlocal is_taken_up, refusal
             try:
-                return await self._come_back(known, params)
+                await self.opening.introduced()
+                params = {**self.opening.params(), "sessionId": self._peer.session}
+                marked = numbering.marked({}, after=self.last_heard)
+                # What was missed comes before the answer, and is the turn's.
+                await self.opening.asked("session/load", {**params, **marked})
             except BackendFailure as error:
-                if self._is_ended.is_set():
-                    raise
-                self._tools.log("session_not_taken_up", why=error.failure.text)
-        self._peer.listener, self._peer.session = self._tools.between, None
-        opened = await self._asked("session/new", params)
-        try:
-            session = msgspec.json.decode(opened, type=_Named).session
-        except msgspec.DecodeError as error:
-            raise BackendFailure(self._garbled(f"answered session/new without a session id: {error}")) from error
-        self._tools.remember(session)
-        self._peer.named(jsonrpc.encode(session))
-        return opened
+                refusal = error.failure if isinstance(error.__cause__, RpcError) else None
+                transport.kill()
+                return
+            is_taken_up = True
+            taken_up()
+            self._peer.repeat()
+            if self._cancel_asked.is_set():
+                self._peer.tell("session/cancel", {"sessionId": self._peer.session})
 
-    async def _come_back(self, session: str, params: dict[str, object]) -> Raw:
-        method = "session/resume" if self._said.can.session.resume is not None else "session/load"
-        # What is replayed was shown before: it is swallowed.
-        self._peer.listener, self._peer.session = None, jsonrpc.encode(session)
-        result = await self._asked(method, {**params, "sessionId": session})
-        if method == "session/load" and not self._peer.swallowed:
-            # Some answer so to an id that they do not know. What a load does not replay, the agent does not remember.
-            self._tools.remember(session)
-        self._peer.listener = self._tools.between
-        return result if result != jsonrpc.NULL else Raw(b"{}")
+        async with create_task_group() as tasks:
+            tasks.start_soon(take_up)
+            end = await self._heard()
+            # Its words have ended, and with them the answers that it might have waited for.
+            tasks.cancel_scope.cancel()
+        is_refused = refusal is not None and refusal.kind is not FailureKind.OVERLOADED
+        return Resumed(refusal or end, is_taken_up, is_refused)
 
-    def _session_params(self) -> dict[str, object]:
-        setup = self._tools.setup
-        assert setup is not None
-        servers, left_out = fitting.servers(setup.mcp_servers, self._said.can.mcp)
-        self._adapted = tuple(f"MCP server {name} was left out: this agent cannot reach it" for name in left_out)
-        params: dict[str, object] = {**setup.rest, "cwd": setup.cwd, "mcpServers": servers}
-        if setup.additional_directories:
-            if self._said.can.session.additional_directories is None:
-                text = "cannot work in additional directories"
-                raise BackendFailure(Failure(FailureKind.UNSUPPORTED, text, seen_at="opening"))
-            params["additionalDirectories"] = setup.additional_directories
-        return params
-
-    async def _asked(self, method: str, params: object) -> Raw:
-        try:
-            return await self._peer.ask(method, params)
-        except RpcError as error:
-            raise BackendFailure(_classified(error, self._phase)) from error
-
-    def _garbled(self, text: str) -> Failure:
-        # msgspec quotes what it did not expect, which may be anything.
-        return Failure(FailureKind.GARBLED, redact.plain(text), seen_at=self._phase)
+    async def take_leave(self) -> None:
+        """One elsewhere keeps a session whose connection ends: it is told that nobody comes back to it soon."""
+        can_close = self.opening.said.can.session.close is not None and self._peer.session is not None
+        if self._again is None or self._has_left or not can_close:
+            return
+        with move_on_after(CLOSING_S), suppress(RpcError, BackendFailure):
+            await self._peer.ask("session/close", {"sessionId": self._peer.session})
 
     # --- contract.Backend
 
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
-        prompt, flattened = fitting.prompt(turn.prompt, self._said.can.prompt)
-        if self._has_left or self._process.returncode is not None:
+        prompt, flattened = fitting.prompt(turn.prompt, self.opening.said.can.prompt)
+        if self._has_left or self.transport.has_ended:
             # Nobody reads any more: the prompt is not submitted, whoever comes next may have it.
             await self._is_ended.wait()
             raise BackendFailure(replace(self._end, seen_at="opening"))
-        self._phase = "submitted"
+        self.opening.phase = "submitted"
         assert not self._is_prompted, "a prompt still runs in it: every agent does something else with a second one"
-        self._is_prompted = True
+        self._is_prompted, self._cancel_asked = True, turn.cancel_asked
         self._peer.listener = client
         client.reached("submitted")
-        params = {**turn.rest, "sessionId": self._peer.session, "prompt": prompt}
+        numbers, session = self._peer.numbers, self._peer.session
+        rest = dict(turn.rest)
+        if numbers is not None:
+            self._before_prompt = numbers.last
+            rest = numbering.marked(rest, idempotencyKey=f"{turn.turn}-{token_hex(4)}")
+        params = {**rest, "sessionId": session, "prompt": prompt}
         # The words behind the answer are not the attempt's: they go elsewhere from that very line on.
-        answer = self._peer.ask("session/prompt", params, self._hush)
+        answer = self._peer.ask("session/prompt", params, self._hush, is_lasting=numbers is not None)
         turn.cancel_asked.then(self._cancel)
         try:
             result = await answer
         except asyncio.CancelledError:
-            self._process.kill()
+            self._break_off()
             with CancelScope(shield=True):
                 await self._is_ended.wait()
             raise
         except RpcError as error:
             if turn.cancel_asked.is_set():
                 return Finished("cancelled")
-            raise BackendFailure(_classified(error, "submitted")) from error
+            raise BackendFailure(self.opening.classified(error)) from error
         try:
             reason = msgspec.json.decode(result, type=_Stopped).reason
         except msgspec.DecodeError as error:
-            raise BackendFailure(self._garbled(f"answered the prompt without a stop reason: {error}")) from error
-        return Finished(reason, result, (*self._adapted, *flattened))
+            raise BackendFailure(self.opening.garbled(f"answered the prompt without a stop reason: {error}")) from error
+        return Finished(reason, result, (*self.opening.adapted, *flattened))
+
+    def _break_off(self) -> None:
+        """End it, now. One elsewhere outlives its connection: it must hear that nobody waits for the turn."""
+        if self._is_prompted and self._again is not None:
+            self._peer.tell("session/cancel", {"sessionId": self._peer.session})
+        self._is_prompted = False
+        self._following.cancel()
+        self.transport.kill()
 
     def _hush(self) -> None:
         self._peer.listener = self._tools.between
@@ -281,12 +290,3 @@ class Life:
         if "sessionId" in params and self._peer.session is not None:
             params["sessionId"] = self._peer.session
         self._peer.tell(method, params)
-
-
-def _classified(error: RpcError, phase: Phase) -> Failure:
-    data = bytes(error.data) if error.data is not None else None
-    failure = classify.from_rpc_error(error.code, error.message, data, seen_at=phase)
-    if failure.kind is FailureKind.BAD_REQUEST:
-        # A provider's 400 is about the request that this agent wrote; another agent writes one of its own.
-        return replace(failure, kind=FailureKind.UNSUPPORTED)
-    return failure

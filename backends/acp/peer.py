@@ -22,6 +22,7 @@ from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update
 from acp_broker.wire.framing import Overlong
+from backends.acp.numbering import Numbers
 
 # An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
 MOST_ODD_LINES = 200
@@ -45,6 +46,14 @@ class _Head(Struct):
     tool_call: str | None = msgspec.field(name="toolCallId", default=None)
 
 
+class _Question(Struct):
+    """One of ours. `line` is what was sent, of one that is asked again over another connection."""
+
+    future: asyncio.Future[Raw]
+    then: Callable[[], None] | None
+    line: bytes | None
+
+
 class _Cancelled(Struct):
     request: Raw = msgspec.field(name="requestId")
 
@@ -62,19 +71,24 @@ class Peer:
         self.session: Raw | None = None
         # How many updates came while nobody listened: what a session is loaded with.
         self.swallowed = 0
+        # Of an agent that numbers its updates.
+        self.numbers: Numbers | None = None
         self._line = line
         self._log = log
         self._last_id = 0
-        self._questions: dict[int, tuple[asyncio.Future[Raw], Callable[[], None] | None]] = {}
+        self._questions: dict[int, _Question] = {}
         self._asked: dict[bytes, Asked] = {}
         self._early: list[Update] = []
         self._odd_lines = 0
         self._failure: Failure | None = None
 
-    def ask(self, method: str, params: object, then: Callable[[], None] | None = None) -> asyncio.Future[Raw]:
+    def ask(
+        self, method: str, params: object, then: Callable[[], None] | None = None, *, is_lasting: bool = False
+    ) -> asyncio.Future[Raw]:
         """Ask the agent; the future gives its result or raises RpcError, or BackendFailure once it is gone.
 
-        `then` is called on the very line of the answer, before what follows it is read.
+        `then` is called on the very line of the answer, before what follows it is read. One that is lasting outlives
+        the connection: `repeat` asks it again.
         """
         # Ids from 0, as the agents' own SDKs count them.
         number, self._last_id = self._last_id, self._last_id + 1
@@ -83,8 +97,9 @@ class Peer:
         if self._failure is not None:
             future.set_exception(BackendFailure(self._failure))
             return future
-        self._questions[number] = future, then
-        self._line.write(jsonrpc.request(number, method, params))
+        line = jsonrpc.request(number, method, params)
+        self._questions[number] = _Question(future, then, line if is_lasting else None)
+        self._line.write(line)
         return future
 
     def tell(self, method: str, params: object) -> None:
@@ -94,9 +109,38 @@ class Peer:
         """The agent is gone: every open question fails, and every later one."""
         self._failure = failure
         questions, self._questions = self._questions, {}
-        for future, _ in questions.values():
-            if not future.done():
-                future.set_exception(BackendFailure(failure))
+        for question in questions.values():
+            if not question.future.done():
+                question.future.set_exception(BackendFailure(failure))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing that is asked now is answered."""
+        return self._failure is not None
+
+    def lost(self, failure: Failure) -> None:
+        """The connection is gone, its agent perhaps not: what is lasting waits, everything else fails.
+
+        Its questions are taken back: one that is still open is asked again by who finds the agent.
+        """
+        lasting = {number: one for number, one in self._questions.items() if one.line is not None}
+        self._questions = {number: one for number, one in self._questions.items() if one.line is None}
+        self.fail(failure)
+        self._questions = lasting
+        asked, self._asked = self._asked, {}
+        for one in asked.values():
+            one.withdraw()
+
+    def found(self, line: Line) -> None:
+        """Another connection to the agent that was lost."""
+        self._failure = None
+        self._line = line
+
+    def repeat(self) -> None:
+        """Ask once more what is lasting."""
+        for question in tuple(self._questions.values()):
+            if question.line is not None:
+                self._line.write(question.line)
 
     def named(self, session: Raw) -> None:
         """The agent's id of the session is known: what came before it is heard now."""
@@ -117,6 +161,8 @@ class Peer:
                 if frame.method == "session/update" and frame.id is UNSET:
                     params = _members(frame.params or b"{}")
                     head = _head(params["update"])
+                    if self.numbers is not None and not self.numbers.is_new(head.kind, params):
+                        continue
                     if params.get("sessionId") == self.session:
                         batch.append(Update(head.kind, params, head.message, head.tool_call))
                     else:
@@ -170,10 +216,12 @@ class Peer:
 
     def _requested(self, id: Raw, method: str, params: Raw | None) -> None:  # noqa: A002 - JSON-RPC's own word
         key = bytes(id)
+        # Of this connection: on another one the id is another question's.
+        asked, line = self._asked, self._line
 
         def answered(outcome: Answer) -> None:
-            self._asked.pop(key, None)
-            self._line.write(jsonrpc.answer(id, outcome))
+            asked.pop(key, None)
+            line.write(jsonrpc.answer(id, outcome))
 
         try:
             members = _members(params) if params is not None else {}
@@ -190,15 +238,17 @@ class Peer:
             is_answered = True
             answered(outcome)
 
-        asked = self.listener.ask(method, members, once)
+        question = self.listener.ask(method, members, once)
         if not is_answered:
-            self._asked[key] = asked
+            asked[key] = question
 
     def _notified(self, method: str, params: Raw | None) -> None:
         if method == "$/cancel_request":
             asked = self._asked.get(bytes(msgspec.json.decode(params or b"{}", type=_Cancelled).request))
             if asked is not None:
                 asked.withdraw()
+        elif method.startswith("_acp-broker/"):
+            return  # between a broker and its client, which we are; our own clients are told of our turns
         elif method.startswith("_") or method == "elicitation/complete":
             if self.listener is not None:
                 self.listener.tell(method, _members(params) if params is not None else None)
@@ -210,9 +260,9 @@ class Peer:
         question = self._questions.pop(int(key), None) if key.isdigit() and len(key) < _LONGEST_ID else None
         if question is None:
             return
-        future, then = question
-        if then is not None:
-            then()
+        future = question.future
+        if question.then is not None:
+            question.then()
         if future.done():
             return
         if isinstance(outcome, RpcError):

@@ -81,8 +81,8 @@ async def connected(url: str, environment: Mapping[str, str], connect_s: float) 
     way = way_to(url, environment)
     key = (id(asyncio.get_running_loop()), way)
     if key not in _pools:
-        trusted = await _trusted(way)
-        _pools.setdefault(key, _Shared(_transport(way, trusted)))
+        authorities = await trusted(way)
+        _pools.setdefault(key, _Shared(_transport(way, authorities)))
     shared = _pools[key]
     shared.users += 1
     try:
@@ -128,8 +128,8 @@ def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncHTTPTran
         raise _unusable(f"the proxy in the environment cannot be used: {plain(str(error))}") from error
 
 
-async def _trusted(way: Way) -> ssl.SSLContext | None:
-    """Read from disk, once for each pool; nothing for a way without TLS."""
+async def trusted(way: Way) -> ssl.SSLContext | None:
+    """The authorities of a way, read from disk; None for one without TLS. Raises BackendFailure."""
     if not way.origin.startswith("https:"):
         return None
     file, folder = way.certificates

@@ -10,7 +10,7 @@ import pytest
 import backends.acp as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
-from backends.acp import AcpConfig, life
+from backends.acp import AcpConfig, local
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +90,7 @@ def tools(child: FakeChild, tmp_path: Path) -> FakeTools:
 
 async def test_an_agent_whose_output_has_ended_is_given_no_prompt(child, tools, monkeypatch) -> None:
     """It died between two turns: under the commit point `submitted` the next one may have a prompt nobody read."""
-    monkeypatch.setattr(life, "EXIT_GRACE_S", DEADLINE_S)
+    monkeypatch.setattr(local, "EXIT_GRACE_S", DEADLINE_S)
     client = FakeClient()
     with anyio.fail_after(DEADLINE_S):
         async with kind.open(CONFIG, tools) as backend, anyio.create_task_group() as tasks:

@@ -127,7 +127,7 @@ def _shares(config: Config, report: Report) -> Iterator[str]:
 def _command(config: Config, report: Report, about: About) -> Iterator[str]:
     if report.kind == "acp" and report.agent is None and report.start_ms is not None:
         yield "nobody has described this agent: the general rules hold for what it says and how it fails"
-    command: tuple[str, ...] = getattr(config.backends[report.id], "command", ())
+    command: tuple[str, ...] = getattr(config.backends[report.id], "command", None) or ()
     if command and PurePath(command[0]).name in _FETCHERS:
         install = about.row.install if about.row is not None else ""
         other = f"; {install}" if install else ""

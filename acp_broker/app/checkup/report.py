@@ -146,7 +146,7 @@ class _Said(Struct):
 def about(config: Config, name: BackendId, inherited: Mapping[str, str], look: Look) -> About:
     """`inherited` is the environment that its child is made from."""
     settings = config.backends[name]
-    command: tuple[str, ...] = getattr(settings, "command", ())
+    command: tuple[str, ...] = getattr(settings, "command", None) or ()
     program = shutil.which(command[0], path=inherited.get("PATH")) if command else None
     if not isinstance(settings, AcpConfig):
         fix = look.provider.fix if look.provider is not None else ""

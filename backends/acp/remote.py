@@ -1,0 +1,151 @@
+"""An agent elsewhere: reached over WebSocket, and found again where it is a broker that was lost in a turn."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from anyio import Event
+from msgspec import Raw
+from msgspec.structs import replace
+
+from acp_broker.clock import Clock
+from acp_broker.contract import Backend, Tools
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.names import Phase
+from acp_broker.edge.dialing import Dialled, Route, dial
+from acp_broker.errors import BackendFailure
+from acp_broker.wire import jsonrpc
+from backends.acp import AcpConfig, hops, rows
+from backends.acp.life import Life, living
+from backends.acp.row import Leaves
+from backends.http.client import trusted, way_to
+
+CONNECT_S = 10.0
+# For a broker that was lost in a turn: before its first word another backend can answer, behind it nobody else can.
+SILENT_S, SPOKEN_S = 3.0, 30.0
+# Between two tries, doubled each time.
+PAUSE_S, MOST_PAUSE_S = 0.1, 2.0
+# Times that a turn is taken up without a word more of it: its connection is not lost by accident then.
+MOST_IN_VAIN = 20
+# What another try may change.
+_PASSING = frozenset({FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR, FailureKind.CRASHED})
+
+
+@asynccontextmanager
+async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
+    """The agent, initialized and with its session open; the connection is closed on the way out."""
+    tools.reached("starting")
+    heard = _capabilities(settings, tools)
+    route = await _route(settings, tools)
+    limits = settings.limits
+    connect_s = CONNECT_S if limits is None or limits.connect_ms is None else limits.connect_ms / 1000
+    reconnect_s = None if limits is None or limits.reconnect_ms is None else limits.reconnect_ms / 1000
+
+    async def connect(within_s: float) -> "Connected":
+        return Connected(await dial(route, min(connect_s, within_s), time.time))
+
+    found = rows.find(settings.agent, ())
+    again = Finding(connect, tools, reconnect_s)
+    async with living(await connect(connect_s), tools, settings, found.row if found else None, heard, again) as life:
+        yield life
+
+
+async def _route(settings: AcpConfig, tools: Tools) -> Route:
+    assert settings.url is not None
+    way = way_to(settings.url.replace("ws", "http", 1), tools.environment)
+    proxy = way.proxy if way.proxy is None or "://" in way.proxy else f"http://{way.proxy}"
+    return Route(settings.url, tools.credential, proxy, await trusted(way))
+
+
+def _capabilities(settings: AcpConfig, tools: Tools) -> Raw:
+    """What the client can do, for an agent elsewhere. One with folders of its own has no use for files named here."""
+    heard = hops.onward(tools.client_capabilities)
+    if settings.cwd is None:
+        return heard
+    members = msgspec.json.decode(heard, type=dict[str, Raw])
+    return jsonrpc.encode({name: value for name, value in members.items() if name not in ("fs", "terminal")})
+
+
+class Connected:
+    """transport.Transport over a WebSocket connection."""
+
+    def __init__(self, dialled: Dialled) -> None:
+        self._dialled = dialled
+        self.write = dialled.write
+        self.run = dialled.run
+        self.kill = dialled.kill
+
+    @property
+    def has_ended(self) -> bool:
+        return self._dialled.has_ended
+
+    async def ended(self, seen_at: Phase) -> Failure:
+        return await self._dialled.ended(seen_at)
+
+    async def leave(self, how: Leaves) -> None:  # noqa: ARG002 - what is elsewhere ends as it likes
+        await self._dialled.stop()
+
+
+class Finding:
+    """life.Again: tries to reach a broker again for as long as a turn of it is worth it."""
+
+    def __init__(
+        self, connect: Callable[[float], Awaitable[Connected]], tools: Tools, reconnect_s: float | None
+    ) -> None:
+        self._connect = connect
+        self._tools = tools
+        self._reconnect_s = reconnect_s
+
+    async def follow(self, life: Life, end: Failure) -> Failure:
+        """Go on over other connections; how the last one ended."""
+        in_vain = 0
+        while life.may_go_on and end.kind in _PASSING and in_vain < MOST_IN_VAIN:
+            before = life.last_heard
+            life.lose(end)
+            self._tools.log("connection_lost", why=end.text)
+            end, is_taken_up = await self._taken_up(life, end)
+            if not is_taken_up:
+                return end
+            in_vain = 0 if life.last_heard > before else in_vain + 1
+        return end
+
+    async def _taken_up(self, life: Life, lost: Failure) -> tuple[Failure, bool]:
+        """Try until one connection has taken up the turn; how that one ended, or why there is none."""
+        clock, pause, last = self._tools.clock, 0.0, lost
+        limit = self._limit(life)
+        until = clock.now() + limit
+        while clock.now() + pause < until:
+            await _wait(clock, pause)
+            pause = min(max(PAUSE_S, 2 * pause), MOST_PAUSE_S)
+            try:
+                transport = await self._connect(until - clock.now())
+            except BackendFailure as error:
+                last = error.failure
+                if last.kind not in _PASSING:
+                    return replace(last, seen_at="submitted"), False
+                continue
+            timer = clock.call_at(until, transport.kill)
+            resumed = await life.resume(transport, timer.cancel)
+            timer.cancel()
+            if resumed.is_taken_up or resumed.is_refused:
+                return resumed.end, resumed.is_taken_up
+            last = resumed.end
+            life.lose(last)
+        text = f"{lost.text}, and the turn could not be taken up again within {limit:g} s: {last.text}"
+        return Failure(FailureKind.CRASHED, text, last.code, seen_at="submitted"), False
+
+    def _limit(self, life: Life) -> float:
+        if self._reconnect_s is not None:
+            return self._reconnect_s
+        return SILENT_S if self._tools.is_followed and not life.has_spoken else SPOKEN_S
+
+
+async def _wait(clock: Clock, seconds: float) -> None:
+    if seconds > 0:
+        over = Event()
+        timer = clock.call_at(clock.now() + seconds, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()

@@ -1,0 +1,373 @@
+"""The `acp` kind over WebSocket, with a scripted agent at the other end, and with peers that are none."""
+
+import base64
+import json
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+import backends.acp as kind
+from acp_broker.contract import Backend
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.edge import dialing
+from acp_broker.errors import BackendFailure
+from backends.acp import AcpConfig, hops
+from tests.backends.contract import DIES, BackendContract, Script
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, raw, setup, turn
+from tests.support.served_agent import Served, served
+
+pytestmark = pytest.mark.anyio
+
+
+def command(script: Script) -> tuple[str, ...]:
+    return (sys.executable, "-m", "backends.scripted", "--script", json.dumps(script))
+
+
+@asynccontextmanager
+async def opened(agent: Served, tools: FakeTools, **members: object) -> AsyncIterator[Backend]:
+    with anyio.fail_after(DEADLINE_S):
+        async with kind.open(AcpConfig(url=agent.url, **members), tools) as backend:
+            yield backend
+
+
+@asynccontextmanager
+async def playing(script: Script, tools: FakeTools) -> AsyncIterator[Backend]:
+    async with served(command(script)) as agent, opened(agent, tools) as backend:
+        yield backend
+
+
+class TestAcpOverWebSocket(BackendContract):
+    def open(self, script, tools):
+        return playing(script, tools)
+
+    async def test_gone_tells_why_the_runtime_died(self, tools, client):
+        """How an agent elsewhere died stays there: what is seen here is the end of its connection."""
+        async with self._opened(DIES, tools) as backend:
+            with pytest.raises(BackendFailure):
+                await backend.run(turn(), client)
+            why = await backend.gone()
+
+        assert why.endswith("was lost")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> FakeTools:
+    return FakeTools(setup=setup(str(tmp_path)), environment={})
+
+
+def heard(agent: Served, method: str) -> dict:
+    return next(one["params"] for one in map(json.loads, agent.heard) if one.get("method") == method)
+
+
+async def failure_of(agent: Served, tools: FakeTools) -> Failure:
+    """How opening it fails."""
+    with pytest.raises(BackendFailure) as raised:
+        async with opened(agent, tools):
+            pass
+    return raised.value.failure
+
+
+# --- the way there
+
+
+async def test_the_token_goes_in_the_header_and_nowhere_else(tools):
+    """Addresses end up in the logs of proxies."""
+    tools.credential = "box-token"
+    async with served(command({})) as agent, opened(agent, tools, auth="box"):
+        request = agent.requests[0]
+
+    assert ("/acp", "Bearer box-token") == (request.path, request.headers["Authorization"])
+    assert "box-token" not in "".join(agent.heard) + str(tools.logged)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "token", "expected"),
+    [
+        (401, {}, None, (FailureKind.AUTH_MISSING, "401", None)),
+        (401, {}, "old", (FailureKind.AUTH_REJECTED, "401", None)),
+        (403, {}, "old", (FailureKind.AUTH_REJECTED, "403", None)),
+        (404, {}, None, (FailureKind.UNREACHABLE, "404", None)),
+        (400, {}, None, (FailureKind.UNREACHABLE, "400", None)),
+        (426, {}, None, (FailureKind.UNREACHABLE, "426", None)),
+        (302, {"Location": "ws://127.0.0.1:9/acp"}, "t", (FailureKind.UNREACHABLE, "302", None)),
+        (429, {"Retry_After": "7"}, None, (FailureKind.RATE_LIMITED, "429", 7.0)),
+        (503, {"Retry_After": "9"}, None, (FailureKind.OVERLOADED, "503", 9.0)),
+        (500, {}, None, (FailureKind.SERVER_ERROR, "500", None)),
+        (200, {}, None, (FailureKind.UNREACHABLE, "200", None)),
+    ],
+)
+async def test_who_is_not_let_in_knows_what_it_spends(tools, status, headers, token, expected):
+    """The answer to the handshake is the only word that such a host has for us; none of them blames the prompt."""
+    tools.credential = token
+    async with served(command({}), lambda agent: agent.refuse(status, **headers)) as agent:
+        failure = await failure_of(agent, tools)
+
+    assert expected == (failure.kind, failure.code, failure.retry_after_s)
+    assert 1 == len(agent.requests)
+
+
+async def test_a_host_that_refuses_is_unreachable(tools):
+    """Nobody listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    agent = Served(())
+    agent.url = f"ws://127.0.0.1:{port}/acp"
+    failure = await failure_of(agent, tools)
+
+    assert (FailureKind.UNREACHABLE, "starting") == (failure.kind, failure.seen_at)
+
+
+async def test_a_host_that_says_nothing_is_given_up(tools):
+    """The kernel accepts for a program that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        url = f"ws://127.0.0.1:{door.getsockname()[1]}/acp"
+        with pytest.raises(BackendFailure) as raised, anyio.fail_after(DEADLINE_S):
+            async with kind.open(AcpConfig(url=url, limits=kind.AcpLimits(connect_ms=20)), tools):
+                pass
+
+    failure = raised.value.failure
+    assert (FailureKind.UNREACHABLE, True) == (failure.kind, failure.text.endswith("did not open a connection in time"))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (1001, FailureKind.CRASHED),
+        (1008, FailureKind.AUTH_REJECTED),
+        (1009, FailureKind.UNSUPPORTED),
+        (1011, FailureKind.SERVER_ERROR),
+        (1013, FailureKind.OVERLOADED),
+        (4321, FailureKind.CRASHED),
+    ],
+)
+async def test_a_close_in_the_middle_of_a_turn_means_what_its_code_says(tools, code, expected):
+    """Words were shown: whatever it is, the turn ends with it."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    client = FakeClient()
+
+    async def close(agent: Served) -> None:
+        await client.until(lambda one: bool(one.texts))
+        await agent.connections[0].close(code, "so it is")
+
+    async with served(command(script)) as agent, opened(agent, tools) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(close, agent)
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+
+    failure = raised.value.failure
+    assert (expected, str(code), ["half"]) == (failure.kind, failure.code, client.texts)
+    assert f"closed the connection ({code}): so it is" in failure.text
+
+
+async def test_a_peer_that_answers_no_ping_is_gone(tools, monkeypatch):
+    """A laptop that sleeps sends nothing, and its connection stays open for hours; also while a turn runs."""
+    monkeypatch.setattr(dialing, "PING_S", 0.01)
+    monkeypatch.setattr(dialing, "GONE_S", 0.02)
+    client = FakeClient()
+
+    async def sleep(agent: Served) -> None:
+        await client.until(lambda one: bool(one.texts))
+        agent.connections[0].transport.pause_reading()
+
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    async with served(command(script)) as agent, opened(agent, tools) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep, agent)
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+        agent.connections[0].transport.resume_reading()
+
+    failure = raised.value.failure
+    assert (FailureKind.CRASHED, True) == (failure.kind, failure.text.startswith("nothing was heard of"))
+
+
+async def test_a_plain_agent_is_never_given_its_prompt_twice(tools):
+    """It may have acted: only a broker knows a prompt by its key."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    client = FakeClient()
+
+    async def lose(agent: Served) -> None:
+        await client.until(lambda one: bool(one.texts))
+        agent.connections[0].transport.abort()
+
+    async with served(command(script)) as agent, opened(agent, tools) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(lose, agent)
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+
+    assert (FailureKind.CRASHED, 1) == (raised.value.failure.kind, len(agent.requests))
+
+
+async def test_a_message_of_a_megabyte_arrives(tools):
+    """Tool calls carry whole files."""
+    script = {"turns": [[{"do": "echo", "chunks": 1}]]}
+    client = FakeClient()
+    async with served(command(script)) as agent, opened(agent, tools) as backend:
+        await backend.run(turn("y" * 1_200_000), client)
+
+    assert 1_200_000 == len("".join(client.texts))
+
+
+async def test_a_proxy_of_the_environment_is_used_and_may_refuse(tools):
+    """Behind a company's proxy there is no other way out."""
+
+    async def refuse(stream: anyio.abc.SocketStream) -> None:
+        asked.append((await stream.receive()).split(b"\r\n"))
+        await stream.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await stream.aclose()
+
+    asked: list[list[bytes]] = []
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    tools.environment = {"HTTPS_PROXY": f"http://me:word@127.0.0.1:{port}"}
+    agent = Served(())
+    agent.url = "wss://box.example:8765/acp"
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, refuse)
+        failure = await failure_of(agent, tools)
+        tasks.cancel_scope.cancel()
+
+    assert b"CONNECT box.example:8765 HTTP/1.1" == asked[0][0]
+    assert b"Proxy-Authorization: Basic " + base64.b64encode(b"me:word") in asked[0]
+    assert (FailureKind.UNREACHABLE, False) == (failure.kind, "word" in failure.text)
+
+
+# --- the other machine
+
+
+async def test_an_agent_with_a_folder_of_its_own_is_told_nothing_of_ours(tools):
+    """Paths of this machine name other files there, and commands with secrets in them are not for it to start."""
+    tools.client_capabilities = raw({"fs": {"readTextFile": True}, "terminal": True, "auth": {}})
+    local = {"name": "mine", "command": "/usr/bin/mine", "args": [], "env": [{"name": "KEY", "value": "k"}]}
+    tools.setup = replace(tools.setup, mcp_servers=(raw(local),))
+    async with served(command({})) as agent, opened(agent, tools, cwd="/srv/work") as backend:
+        finished = await backend.run(turn(), FakeClient())
+
+    opening = heard(agent, "session/new")
+    assert ("/srv/work", []) == (opening["cwd"], opening["mcpServers"])
+    assert {"auth", "_meta"} == set(heard(agent, "initialize")["clientCapabilities"])
+    assert ("MCP server mine was left out: this agent cannot reach it",) == finished.adapted
+
+
+async def test_without_a_folder_of_its_own_it_gets_what_a_local_agent_gets(tools):
+    """A container with the same folder mounted."""
+    tools.client_capabilities = raw({"fs": {"readTextFile": True}, "_meta": {"mine": 1, "acp-broker": {"seq": True}}})
+    async with served(command({})) as agent, opened(agent, tools):
+        pass
+
+    said = heard(agent, "initialize")["clientCapabilities"]
+    ours = {"seq": True, "via": [hops.here()]}
+    assert {"fs": {"readTextFile": True}, "_meta": {"mine": 1, "acp-broker": ours}} == said
+    assert tools.setup.cwd == heard(agent, "session/new")["cwd"]
+
+
+async def test_folders_beside_it_are_not_for_an_agent_with_a_folder_of_its_own(tools):
+    """They are never dropped in silence: another backend may have them."""
+    tools.setup = replace(tools.setup, additional_directories=("/elsewhere",))
+    async with served(command({})) as agent:
+        with pytest.raises(BackendFailure) as raised:
+            async with opened(agent, tools, cwd="/srv/work"):
+                pass
+
+    assert FailureKind.UNSUPPORTED == raised.value.failure.kind
+
+
+async def test_a_session_is_closed_there_when_nobody_needs_it_here(tools):
+    """A process ends with its connection's end only where it wants to; what we leave behind must not pile up."""
+    script = {"capabilities": {"sessionCapabilities": {"close": {}}}}
+    async with served(command(script)) as agent, opened(agent, tools):
+        pass
+
+    assert "session/close" in [json.loads(one).get("method") for one in agent.heard]
+
+
+async def test_a_turn_that_is_broken_off_is_cancelled_there(tools):
+    """The end of a connection ends no turn at a broker: it must be told."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    client = FakeClient()
+    async with (
+        served(command(script)) as agent,
+        opened(agent, tools) as backend,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(backend.run, turn(), client)
+        await client.until(lambda one: bool(one.texts))
+        tasks.cancel_scope.cancel()
+
+    assert "session/cancel" in [json.loads(one).get("method") for one in agent.heard]
+
+
+# --- chains of brokers
+
+
+def via(*names: str) -> msgspec.Raw:
+    return raw({"_meta": {"acp-broker": {"via": names}}})
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [((hops.here(),), "leads back to this one"), (tuple("abcdefgh"), "a chain of so many is taken for a loop")],
+)
+async def test_a_chain_that_leads_back_is_cut_before_anybody_is_called(tools, before, said):
+    """Two machines that name each other as a fallback would hand one prompt to and fro."""
+    tools.client_capabilities = via(*before)
+    async with served(command({})) as agent:
+        failure = await failure_of(agent, tools)
+
+    assert (FailureKind.UNSUPPORTED, True, []) == (failure.kind, said in failure.text, agent.requests)
+
+
+async def test_each_broker_adds_itself_to_the_chain(tools):
+    """The next one can then see all that stand before it."""
+    tools.client_capabilities = via("another")
+    async with served(command({})) as agent, opened(agent, tools):
+        pass
+
+    said = heard(agent, "initialize")["clientCapabilities"]["_meta"]["acp-broker"]["via"]
+    assert ["another", hops.here()] == said
+
+
+# --- config
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({}, 'expected either "command"'),
+        ({"command": ("a",), "url": "wss://box/acp"}, 'expected either "command"'),
+        ({"command": ("a",), "cwd": "/srv"}, '"cwd" is for an agent at a "url"'),
+        ({"url": "https://box/acp"}, "expected an address such as wss://host:8765/acp"),
+        ({"url": "wss://box:port/acp"}, "Port could not be cast"),
+        ({"url": "wss://me:word@box/acp"}, "an address with a secret in it"),
+        ({"url": "wss://box/acp?token=word"}, "an address with a secret in it"),
+        ({"url": "ws://box/acp", "auth": "box"}, "would send the token in the clear"),
+        ({"url": "wss://box/acp", "env": {"A": "b"}}, '"env" and "envPolicy" are for an agent'),
+        ({"url": "wss://box/acp", "cwd": "srv"}, '"cwd" is a folder of the other machine'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_what_to_write(members, said):
+    """Before anything is sent anywhere."""
+    with pytest.raises(ValueError, match=re.escape(said)):
+        AcpConfig(**members)
+
+
+def test_a_token_may_go_in_the_clear_to_this_machine():
+    """A tunnel ends there."""
+    assert "ws://localhost:8765/acp" == AcpConfig(url="ws://localhost:8765/acp", auth="box").url
+
+
+def test_its_secret_is_its_token_whatever_variable_it_comes_from():
+    """No child is there that could be given one."""
+    assert (True, False) == (AcpConfig(url="wss://b").takes_credential, AcpConfig(command=("a",)).takes_credential)
+
+
+def test_check_calls_nobody():
+    """Config is checked at each start of an editor."""
+    assert kind.check(AcpConfig(url="wss://nobody.invalid/acp"), {}) is None

@@ -1,0 +1,137 @@
+"""A chain across machines: a broker whose backend is another broker, over WebSocket and TLS; exactly one answer."""
+
+from pathlib import Path
+
+from tests.support.two_brokers import far, near
+
+DIES = {"turns": [[{"do": "die"}]]}
+OVERLOADED = {"turns": [[{"do": "fail", "message": "529 overloaded"}]]}
+SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
+STALLS = {"turns": [[{"do": "stall"}]]}
+ALLOW = {"outcome": {"outcome": "selected", "optionId": "allow"}}
+PERMISSION = "session/request_permission"
+
+
+def says(text: str, chunks: int = 1) -> dict:
+    return {"turns": [[{"do": "say", "text": text, "chunks": chunks, "everyMs": 1}]]}
+
+
+def text_of(words: list[str]) -> str:
+    return "".join(word.removeprefix("say ") for word in words if word.startswith("say "))
+
+
+def test_a_turn_is_answered_by_an_agent_of_the_other_machine(tmp_path: Path) -> None:
+    """The whole way, healthy; and who answered there is told here."""
+    with far(tmp_path, main=says("from afar")) as daemon, near(tmp_path, daemon, spare=SPARE) as broker:
+        turn = broker.prompt(broker.open())
+
+    assert ("from afar", ["box"]) == (text_of(turn.words), turn.attempts)
+    assert ("main", [{"backend": "main"}]) == (
+        turn.told["remote"]["backend"],
+        [{"backend": one["backend"]} for one in turn.told["remote"]["attempts"]],
+    )
+
+
+def test_the_other_machine_fails_over_by_itself(tmp_path: Path) -> None:
+    """Its chain is its own business; the story has both."""
+    with far(tmp_path, main=DIES, second=says("second")) as daemon, near(tmp_path, daemon, spare=SPARE) as broker:
+        turn = broker.prompt(broker.open())
+        tried = [(one["backend"], one.get("failure")) for one in turn.told["remote"]["attempts"]]
+
+    assert ("second", ["box"]) == (text_of(turn.words), turn.attempts)
+    assert [("main", "crashed"), ("second", None)] == tried
+
+
+def test_a_chain_that_failed_as_a_whole_over_there_goes_on_here(tmp_path: Path) -> None:
+    """One failure domain is used up; the next backend is another."""
+    with (
+        far(tmp_path, main=OVERLOADED, second=OVERLOADED) as daemon,
+        near(tmp_path, daemon, spare=SPARE) as broker,
+    ):
+        turn = broker.prompt(broker.open())
+
+    assert ("spare", ["box server_error", "spare"]) == (text_of(turn.words), turn.attempts)
+    assert "All ACP backends failed (2): main" in turn.told["attempts"][0]["text"]
+
+
+def test_a_wrong_token_is_named_and_the_next_backend_answers(tmp_path: Path) -> None:
+    """And it stands in no log."""
+    with far(tmp_path, main=says("x")) as daemon, near(tmp_path, daemon, token="wrong-word", spare=SPARE) as broker:
+        turn = broker.prompt(broker.open())
+        logged = broker.log_file.read_text()
+
+    assert ("spare", ["box auth_rejected", "spare"]) == (text_of(turn.words), turn.attempts)
+    assert "wrong-word" not in logged
+
+
+def test_a_permission_goes_the_whole_way_and_back(tmp_path: Path) -> None:
+    """A person is asked here what an agent there wants to do."""
+    script = {"turns": [[{"do": "askPermission", "toolCallId": "call-1"}, {"do": "sayAnswer"}]]}
+    with far(tmp_path, main=script) as daemon, near(tmp_path, daemon) as broker:
+        broker.answers[PERMISSION] = ALLOW
+        turn = broker.prompt(broker.open())
+
+    assert "allow" == text_of(turn.words)
+
+
+def test_a_cancel_reaches_the_agent_over_there(tmp_path: Path) -> None:
+    """Else it would work on, and be paid for."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    with far(tmp_path, main=script) as daemon, near(tmp_path, daemon) as broker:
+        session = broker.open()
+        prompt = broker.start(session)
+        broker.until_method("session/update")
+        broker.cancel(session)
+        reply = broker.until_reply(prompt).reply
+        over = daemon.until_logged("turn_over")
+
+    assert ("cancelled", "cancelled") == (reply["result"]["stopReason"], over["stop_reason"])
+
+
+def test_a_session_is_taken_up_by_the_next_broker_with_all_that_was_said(tmp_path: Path) -> None:
+    """The other machine's session outlives ours: both turns are of one."""
+    with far(tmp_path, main=says("one")) as daemon:
+        with near(tmp_path, daemon) as broker:
+            session = broker.open()
+            broker.prompt(session)
+        with near(tmp_path, daemon) as broker:
+            broker.initialize()
+            broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
+            turn = broker.prompt(session)
+        sessions = [line["session"] for line in daemon.log("turn_over")]
+
+    assert ("one", 2, 1) == (text_of(turn.words), len(sessions), len(set(sessions)))
+
+
+# --- the other machine dies
+
+
+def test_killed_before_it_spoke_the_next_backend_answers(tmp_path: Path) -> None:
+    """Nobody has seen anything: exactly one answer comes, from somebody else."""
+    with (
+        far(tmp_path, main=STALLS) as daemon,
+        near(tmp_path, daemon, box={"limits": {"reconnectMs": 200}}, spare=SPARE) as broker,
+    ):
+        prompt = broker.start(broker.open())
+        daemon.until_agents("main", 1)
+        daemon.kill()
+        turn = broker.until_reply(prompt)
+
+    assert ("spare", ["box crashed", "spare"]) == (text_of(turn.words), turn.attempts)
+
+
+def test_killed_after_it_spoke_the_words_stay_and_nobody_else_is_tried(tmp_path: Path) -> None:
+    """The promise of the commit point holds across machines."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    with (
+        far(tmp_path, main=script) as daemon,
+        near(tmp_path, daemon, box={"limits": {"reconnectMs": 200}}, spare=SPARE) as broker,
+    ):
+        prompt = broker.start(broker.open())
+        heard = broker.until_method("session/update")
+        daemon.kill()
+        turn = broker.until_reply(prompt)
+
+    assert "half" == heard["params"]["update"]["content"]["text"]
+    assert (-33002, "") == (turn.reply["error"]["code"], text_of(turn.words))
+    assert "could not be taken up again within 0.2 s" in turn.reply["error"]["message"]

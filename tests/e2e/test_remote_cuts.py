@@ -1,0 +1,83 @@
+"""Between two brokers a connection that is lost anywhere loses no turn and no word, and brings none twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import BrokerProcess
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.daemon import Daemon
+from tests.support.heard import Turn
+from tests.support.two_brokers import far, near, port_of
+
+ALLOW = {"outcome": {"outcome": "selected", "optionId": "allow"}}
+PERMISSION = "session/request_permission"
+WORDS = "".join(f"<{number}>" for number in range(40))
+ASKS = [{"do": "askPermission", "toolCallId": "call-1"}, {"do": "sayAnswer"}, {"do": "say", "text": WORDS, "chunks": 9}]
+SCRIPT = {
+    "turns": [
+        [{"do": "ifText", "contains": "ask", "steps": ASKS, "else": [{"do": "say", "text": WORDS, "chunks": 40}]}]
+    ]
+}
+# Both ways, from within the handshake of the next connection to behind the last word: TLS hides where a message ends.
+SERVER, CLIENT = range(150, 9_000, 443), range(50, 1_200, 131)
+
+
+class Line:
+    """A broker, another one behind it, and the proxy between them."""
+
+    def __init__(self, daemon: Daemon, proxy: CuttingProxy, broker: BrokerProcess) -> None:
+        self.daemon = daemon
+        self.proxy = proxy
+        self.broker = broker
+
+    def prompt(self, text: str = "hello", **cut: int) -> tuple[Turn, int, int]:
+        """A turn in a session of its own whose connection is cut; how often it was, and how often the turn was run."""
+        session = self.broker.new()
+        cuts, runs = self.proxy.cuts, len(self.daemon.log("turn_over"))
+        self.proxy.cut_after(**{"client": 1 << 30, "server": 1 << 30, **cut})
+        turn = self.broker.prompt(session, text)
+        self.proxy.cut_after()
+        return turn, self.proxy.cuts - cuts, len(self.daemon.log("turn_over")) - runs
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    folder: Path = tmp_path_factory.mktemp("cuts")
+    with (
+        far(folder, main={"kind": "scripted", "script": SCRIPT}) as daemon,
+        CuttingProxy(port_of(daemon)) as proxy,
+        near(folder, daemon, port=proxy.port) as broker,
+    ):
+        broker.initialize()
+        broker.answers[PERMISSION] = ALLOW
+        yield Line(daemon, proxy, broker)
+
+
+def text_of(turn: Turn) -> str:
+    return "".join(word.removeprefix("say ") for word in turn.words if word.startswith("say "))
+
+
+@pytest.mark.parametrize("after", SERVER)
+def test_cut_after_any_number_of_bytes_from_there(line: Line, after: int) -> None:
+    """In the words, in the answer, behind it."""
+    turn, cuts, runs = line.prompt(server=after)
+
+    assert (WORDS, "end_turn", 1, 1) == (text_of(turn), turn.reply["result"]["stopReason"], cuts, runs)
+
+
+@pytest.mark.parametrize("after", CLIENT)
+def test_cut_after_any_number_of_bytes_to_there(line: Line, after: int) -> None:
+    """The prompt may have arrived, or not."""
+    turn, _, runs = line.prompt("x" * 1_000, client=after)
+
+    assert (WORDS, "end_turn", 1) == (text_of(turn), turn.reply["result"]["stopReason"], runs)
+
+
+@pytest.mark.parametrize("after", [1, 120, 300, 500, 700, 900])
+def test_cut_around_a_question_it_is_answered_once(line: Line, after: int) -> None:
+    """A permission that was asked when the connection was lost is asked again, and the agent hears one answer."""
+    turn, _, runs = line.prompt("ask", server=after)
+
+    assert (f"allow{WORDS}", "end_turn", 1) == (text_of(turn), turn.reply["result"]["stopReason"], runs)
