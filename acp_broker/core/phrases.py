@@ -29,6 +29,10 @@ TEXTS = _patterns(
         r"context size has been exceeded|exceeds the available context size",
     ),  # LM Studio, llama.cpp
     (Kind.CONTEXT_OVERFLOW, r"when context (?:the )?overflows|context length of only \d"),  # LM Studio
+    (Kind.CONTEXT_OVERFLOW, r"maximum prompt length is \d|greater than the context length"),  # xAI; LM Studio
+    (Kind.CONTEXT_OVERFLOW, r"reduce the length of the messages|tokens \+ .{0,3}max_new_tokens"),  # Groq; Together
+    (Kind.CONTEXT_OVERFLOW, r"context window exceeds limit|exceeded model token limit"),  # MiniMax; Kimi
+    (Kind.CONTEXT_OVERFLOW, r"prompt too long; exceeded|range of input length should be"),  # Ollama; Alibaba
     (Kind.CONTEXT_OVERFLOW, r"上下文过长"),  # OpenClaw, ERROR_PATTERNS
     # Gemini's quota of a day is no matter of a minute, whatever it says of when to retry.
     (Kind.ACCOUNT_RATE_LIMITED, r"(?:current quota|quota exceeded|resource exhausted)[\s\S]{0,900}?PerDayPer"),
@@ -59,6 +63,7 @@ TEXTS = _patterns(
     (Kind.ACCOUNT_RATE_LIMITED, r"limit will reset|额度不足|已用尽"),
     (Kind.GUARDRAIL, r"content_policy_violation|content management policy|content[ _]filter"),  # OpenAI, Azure
     (Kind.GUARDRAIL, r"violat\w{0,5} .{0,40}polic(?:y|ies)|prohibited_content|guardrail_intervened"),  # Gemini, Bedrock
+    (Kind.GUARDRAIL, r"violates usage guidelines"),  # xAI
     (Kind.GUARDRAIL, r"(?:input|prompt|message|request) was flagged|flagged (?:by|for) \w+"),  # OpenRouter
     (Kind.UNSUPPORTED, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
@@ -102,7 +107,7 @@ TEXTS = _patterns(
     (Kind.RATE_LIMITED, r"requests too (?:quickly|fast|often)|limite de débit|rate-limited"),
     (Kind.RATE_LIMITED, r"rate limiting|limited to \d+ api calls|exceeded your api quota"),  # Together, Cohere
     (Kind.RATE_LIMITED, r"concurrent request limit|individual quota reached"),  # Kimi, Antigravity
-    (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown|capacity exceeded"),  # ...; Mistral
+    (Kind.RATE_LIMITED, r"tokens per (?:minute|day)|model_cooldown|service tier capacity exceeded"),  # ...; Mistral
     (Kind.RATE_LIMITED, r"请求过于频繁|调用频率|频率限制"),
     (
         Kind.OVERLOADED,

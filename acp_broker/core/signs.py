@@ -36,6 +36,7 @@ STATUSES: Mapping[int, Kind] = {
     425: Kind.SERVER_ERROR,
     429: Kind.RATE_LIMITED,
     499: Kind.SERVER_ERROR,  # Gemini CANCELLED: cut off on the way, by nobody we know
+    498: Kind.OVERLOADED,  # Groq: no room in its flex tier
     511: Kind.UNREACHABLE,  # RFC 6585, 6: a captive portal's
     529: Kind.OVERLOADED,  # Anthropic overloaded_error: capacity across all callers
 }
@@ -101,6 +102,12 @@ _WORDS: Mapping[str, Kind] = {
     "slow_down": Kind.OVERLOADED,
     # Azure
     "OperationNotSupported": Kind.UNSUPPORTED,
+    # Groq
+    "capacity_exceeded": Kind.OVERLOADED,
+    "model_decommissioned": Kind.MODEL_NOT_FOUND,
+    "organization_restricted": Kind.AUTH_REJECTED,
+    # Mistral
+    "invalid_model": Kind.MODEL_NOT_FOUND,
     # llama.cpp, with 501
     "not_supported_error": Kind.UNSUPPORTED,
     # Gemini, Vertex: `status`, and the `reason` of a detail. INVALID_ARGUMENT and FAILED_PRECONDITION need the text.

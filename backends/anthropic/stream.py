@@ -32,7 +32,7 @@ class _Usage(Struct):
 
 
 class _Message(Struct):
-    content: list[_Content] = []
+    content: list[_Content] | None = None
     stop_reason: str | None = None
     usage: _Usage | None = None
 
@@ -96,7 +96,7 @@ class MessageDecoder:
                 """A ping, the end of a block, or what is newer than this."""
 
     def _message(self, message: _Message) -> Iterator[Piece]:
-        yield from _said(message.content)
+        yield from _said(message.content or ())
         self._ending(message.stop_reason, message.usage)
 
     def _ending(self, reason: str | None, usage: _Usage | None) -> None:

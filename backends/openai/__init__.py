@@ -17,13 +17,17 @@ from backends.http.settings import HttpConfig, needs_key
 
 
 class Preset(Struct, frozen=True):
-    """A provider or server that is known by name."""
+    """A provider or server that is known by name; whose address holds RESOURCE has one for each of its customers."""
 
     base_url: str
     needs_key: bool = False
     needs_model: bool = True
     # OpenAI's newer models refuse the older name of this limit; others know the older one alone.
     max_tokens_as: str = "max_tokens"
+    # In which a key is sent; a token goes into `authorization`.
+    key_header: str = "authorization"
+    # Mistral refuses a request that asks for the usage, which it tells unasked.
+    has_stream_options: bool = True
     # Below `base_url`. OpenRouter tells its whole list to anybody, and this one to those who have a key.
     models_path: str = "models"
     # Whether a model that is not in the list is not there.
@@ -39,6 +43,21 @@ PRESETS: Mapping[str, Preset] = {
         "https://api.openai.com/v1", needs_key=True, max_tokens_as="max_completion_tokens", lists_all=True
     ),
     "openrouter": Preset("https://openrouter.ai/api/v1", needs_key=True, models_path="models/user"),
+    # Its newer API, without an `api-version`. Its list is of models, not of one's deployments.
+    "azure": Preset(
+        "https://RESOURCE.openai.azure.com/openai/v1",
+        needs_key=True,
+        max_tokens_as="max_completion_tokens",
+        key_header="api-key",
+    ),
+    "deepseek": Preset("https://api.deepseek.com", needs_key=True, lists_all=True),
+    "fireworks": Preset("https://api.fireworks.ai/inference/v1", needs_key=True),
+    "groq": Preset(
+        "https://api.groq.com/openai/v1", needs_key=True, max_tokens_as="max_completion_tokens", lists_all=True
+    ),
+    "mistral": Preset("https://api.mistral.ai/v1", needs_key=True, has_stream_options=False),
+    "together": Preset("https://api.together.xyz/v1", needs_key=True),
+    "xai": Preset("https://api.x.ai/v1", needs_key=True, max_tokens_as="max_completion_tokens"),
     "ollama": Preset("http://127.0.0.1:11434/v1", lists_all=True, start="`ollama serve`"),
     "lmstudio": Preset(
         "http://127.0.0.1:1234/v1",
@@ -53,7 +72,21 @@ PRESETS: Mapping[str, Preset] = {
     "vllm": Preset("http://127.0.0.1:8000/v1", lists_all=True, start="`vllm serve MODEL`"),
     "llamacpp": Preset("http://127.0.0.1:8080/v1", needs_model=False, start="`llama-server -m FILE`"),
 }
-PresetName = Literal["openai", "openrouter", "ollama", "lmstudio", "vllm", "llamacpp"]
+PresetName = Literal[
+    "openai",
+    "openrouter",
+    "azure",
+    "deepseek",
+    "fireworks",
+    "groq",
+    "mistral",
+    "together",
+    "xai",
+    "ollama",
+    "lmstudio",
+    "vllm",
+    "llamacpp",
+]
 
 
 class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_only=True):
@@ -70,6 +103,8 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
         super().__post_init__()
         if self.preset is None and self.base_url is None:
             raise ValueError(f"write a `preset` ({', '.join(PRESETS)}), or the `baseUrl` of another server")
+        if self.base_url is None and "RESOURCE" in self.known.base_url:
+            raise ValueError(f"write the `baseUrl` of your own resource, as in {self.known.base_url}")
         if self.model is None and self.known.needs_model:
             raise ValueError("write the `model` that is to answer")
         if self.thoughts and self.api == "chat":
@@ -97,7 +132,7 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
 
     @property
     def asks(self) -> HttpConfig:
-        return replace(super().asks, preset=None)
+        return replace(super().asks, preset=None, thoughts=False)
 
 
 config = OpenAIConfig

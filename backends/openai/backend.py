@@ -37,12 +37,18 @@ async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
 
 def _headers(settings: OpenAIConfig, tools: Tools) -> Mapping[str, str]:
     found = key(tools, settings.preset if settings.known.needs_key else None)
-    return headers(settings) | ({} if found is None else {"authorization": f"Bearer {found}"})
+    if found is None:
+        return headers(settings)
+    name = settings.known.key_header
+    is_bearer = tools.is_token or name == "authorization"
+    return headers(settings) | ({"authorization": f"Bearer {found}"} if is_bearer else {name: found})
 
 
 def _chat(settings: OpenAIConfig, past: Sequence[Exchange], prompt: Raw) -> Body:
     said = messages(settings.system, past, prompt)
-    body: Body = {"messages": said, "stream": True, "stream_options": {"include_usage": True}}
+    body: Body = {"messages": said, "stream": True}
+    if settings.known.has_stream_options:
+        body["stream_options"] = {"include_usage": True}
     if settings.model is not None:
         body["model"] = settings.model
     if settings.max_tokens is not None:

@@ -14,14 +14,17 @@ from backends.http.sse import Event
 from backends.http.turn import Usage, event_of
 
 
-class _Text(Struct):
-    text: str = ""
+class _Part(Struct):
+    """A piece of words or of `thinking`: Mistral's reasoning models answer in lists."""
+
+    text: str | None = None
+    thinking: "list[_Part] | str | None" = None
 
 
 class _Delta(Struct):
     """`reasoning_content`: DeepSeek, llama.cpp, vLLM, LM Studio; `reasoning`: OpenRouter, Ollama, newer vLLM."""
 
-    content: str | list[_Text] | None = None
+    content: str | list[_Part] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -43,9 +46,9 @@ class _OutputDetails(Struct):
 
 
 class _Usage(Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
     cost: float | None = None
@@ -63,6 +66,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _STOPS: Mapping[str, StopReason] = {
     "length": "max_tokens",
     "max_tokens": "max_tokens",
+    "model_length": "max_tokens",  # Mistral: its context is full
     "content_filter": "refusal",
 }
 # Finish reasons that are failures; before the first word and behind words alike.
@@ -89,13 +93,14 @@ class ChatDecoder:
         if event.data == b"[DONE]":
             self.is_over = True
             return
-        chunk = event_of(event.data, _decode)
-        if chunk.error is not None:
+        # LM Studio names the event.
+        chunk = None if event.name == "error" else event_of(event.data, _decode)
+        if chunk is None or chunk.error:
             raise BackendFailure(http_failures.from_event(event.data))
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
-            if choice.error is not None:
+            if choice.error:
                 raise BackendFailure(http_failures.from_event(msgspec.json.encode(choice.error)))
             if (said := choice.delta or choice.message) is not None:
                 yield from self._said(said)
@@ -105,13 +110,10 @@ class ChatDecoder:
     def _said(self, delta: _Delta) -> Iterator[Piece]:
         if thought := delta.reasoning_content or delta.reasoning:
             yield Piece(thought, is_thought=True)
-        content = delta.content
-        words = content if isinstance(content, str) else "".join(part.text for part in content or ())
+        yield from _content(delta.content)
         if delta.refusal:
             self._has_refused = True
-            words += delta.refusal
-        if words:
-            yield Piece(words)
+            yield Piece(delta.refusal)
 
     def _end(self, reason: str) -> None:
         if reason in FAILED:
@@ -121,12 +123,21 @@ class ChatDecoder:
         self.code = reason
 
 
+def _content(content: str | list[_Part] | None, *, is_thought: bool = False) -> Iterator[Piece]:
+    for part in [_Part(content)] if isinstance(content, str) else content or ():
+        if part.thinking:
+            yield from _content(part.thinking, is_thought=True)
+        if part.text:
+            yield Piece(part.text, is_thought)
+
+
 def _usage(told: _Usage) -> Usage:
     into, out = told.prompt_tokens_details, told.completion_tokens_details
+    asked, answered = told.prompt_tokens or 0, told.completion_tokens or 0
     return Usage(
-        told.total_tokens or told.prompt_tokens + told.completion_tokens,
-        told.prompt_tokens,
-        told.completion_tokens,
+        told.total_tokens or asked + answered,
+        asked,
+        answered,
         out.reasoning_tokens if out is not None else None,
         into.cached_tokens if into is not None else None,
         cost=told.cost,

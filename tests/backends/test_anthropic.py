@@ -148,6 +148,14 @@ async def test_what_is_newer_than_this_is_passed_over(tools, client):
     assert (["a"], "end_turn") == (client.texts, finished.stop_reason)
 
 
+async def test_null_may_stand_where_a_list_belongs(tools, client):
+    """Gateways write what they do not know so."""
+    begun = event("message_start", message={"type": "message", "content": None, "stop_reason": None, "usage": None})
+    finished, _ = await run(tools, client, stream(begun, delta(text="a"), ended()))
+
+    assert (["a"], "end_turn") == (client.texts, finished.stop_reason)
+
+
 async def test_a_server_that_does_not_stream_is_understood(tools, client):
     """Some answer whole, whatever they are asked for."""
     message = {"type": "message", "content": [{"type": "text", "text": "all"}], "stop_reason": "end_turn"}

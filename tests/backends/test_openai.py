@@ -214,9 +214,16 @@ async def test_content_is_mapped_as_the_api_allows(tools, client):
     ] == server.messages[0][0]["content"]
 
 
-async def test_what_the_api_has_no_place_for_is_unsupported(tools, client):
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "UEs=", "mimeType": "application/zip"}},
+        {"type": "image", "data": "", "mimeType": "image/png", "uri": "file:///a.png"},
+        {"type": "audio", "data": "b2dn", "mimeType": "audio/ogg"},
+    ],
+)
+async def test_what_the_api_has_no_place_for_is_unsupported(tools, client, block):
     """Another backend may take it; this one must not answer without having seen it."""
-    block = {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "UEs=", "mimeType": "application/zip"}}
     found = await failure(tools, client, WORDS, order=prompted([block]))
 
     assert FailureKind.UNSUPPORTED == found.kind
@@ -229,6 +236,32 @@ async def test_the_limit_of_an_answer_is_named_as_the_server_knows_it(client, tm
     _, server = await run(tools, client, WORDS, preset=preset, maxTokens=5)
 
     assert 5 == msgspec.json.decode(server.requests[0].body)[name]
+
+
+@pytest.mark.parametrize(
+    ("preset", "is_token", "expected"),
+    [
+        ("azure", False, {"api-key": "key-0123456789"}),
+        ("azure", True, {"authorization": "Bearer key-0123456789"}),
+        ("groq", False, {"authorization": "Bearer key-0123456789"}),
+    ],
+)
+async def test_a_key_goes_where_its_provider_looks(client, tmp_path, preset, is_token, expected):
+    """Azure knows keys of its own, and tokens of its directory."""
+    key = "key-0123456789"
+    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential=key, is_token=is_token)
+    _, server = await run(tools, client, WORDS, preset=preset)
+    found = {name: value for name, value in server.requests[0].headers.items() if name in ("authorization", "api-key")}
+
+    assert expected == found
+
+
+async def test_mistral_is_asked_for_no_usage(client, tmp_path):
+    """It refuses the member, and tells the usage unasked."""
+    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
+    _, server = await run(tools, client, WORDS, preset="mistral")
+
+    assert "stream_options" not in msgspec.json.decode(server.requests[0].body)
 
 
 async def test_connections_are_kept(tools, client):
@@ -263,6 +296,7 @@ async def test_a_cancel_closes_the_stream(tools, client):
     [
         ({"model": "m"}, "write a `preset`"),
         ({"preset": "vllm"}, "write the `model`"),
+        ({"preset": "azure", "model": "m"}, "write the `baseUrl` of your own resource"),
         ({"baseUrl": "ftp://host", "model": "m"}, "expected an address"),
         ({"baseUrl": "https://me:secret@host/v1", "model": "m"}, "a password in it"),
     ],

@@ -353,12 +353,13 @@ MEANINGS = {
     K.AUTH_REJECTED: "authentication_error permission_error invalid_api_key unsupported_country_region_territory "
     "API_KEY_INVALID UNAUTHENTICATED PERMISSION_DENIED AccessDeniedException UnrecognizedClientException "
     "InvalidSignatureException IncompleteSignatureException ExpiredTokenException authentication_failed "
-    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch",
+    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch organization_restricted",
     K.BILLING: "billing_error linked_organization_billing_unavailable linked_organization_spend_limit_reached "
     "enforced_spend_limit_reached contract_spend_limit_reached organization_on_hold insufficient_quota "
     "credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded "
     "organization_usage_limit_exceeded ServiceQuotaExceededException BILLING_DISABLED",
-    K.MODEL_NOT_FOUND: "not_found_error model_not_found NOT_FOUND ResourceNotFoundException",
+    K.MODEL_NOT_FOUND: "not_found_error model_not_found NOT_FOUND ResourceNotFoundException model_decommissioned "
+    "invalid_model",
     K.CONTEXT_OVERFLOW: "context_length_exceeded context_window_exceeded contextWindowExceeded",
     K.RATE_LIMITED: "rate_limit_error rate_limit_exceeded ramp_limit_exceeded RESOURCE_EXHAUSTED ThrottlingException "
     "rate_limit RateLimitError TooManyRequests",
@@ -366,7 +367,8 @@ MEANINGS = {
     "DEADLINE_EXCEEDED ModelTimeoutException ModelErrorException ModelStreamErrorException InternalServerException "
     "ServiceUnavailableException internal_server_error http_connection_failed response_stream_connection_failed "
     "response_stream_disconnected response_too_many_failed_attempts vector_store_timeout",
-    K.OVERLOADED: "overloaded_error overloaded server_is_overloaded slow_down ModelNotReadyException server_overloaded",
+    K.OVERLOADED: "overloaded_error overloaded server_is_overloaded slow_down ModelNotReadyException server_overloaded "
+    "capacity_exceeded",
     K.GUARDRAIL: "content_policy_violation invalid_prompt bio_policy misalignment_policy_violation "
     "image_content_policy_violation content_filter ResponsibleAIPolicyViolation",
     K.ACCOUNT_RATE_LIMITED: "usage_limit_exceeded usage_limit_reached usageLimitExceeded",
@@ -380,8 +382,8 @@ HTTP = {
     K.MODEL_NOT_FOUND: [404, 410],
     K.UNSUPPORTED: [413],
     K.RATE_LIMITED: [429],
+    K.OVERLOADED: [498, 529],
     K.SERVER_ERROR: [408, 409, 424, 425, 499, 500, 502, 503, 504, 530],
-    K.OVERLOADED: [529],
     K.UNREACHABLE: [511],
 }
 

@@ -97,7 +97,7 @@ _FILTERED = {
 }
 AZURE = Provider(
     "Azure OpenAI",
-    {"kind": "openai", "model": "gpt-5"},
+    {"kind": "openai", "preset": "azure", "model": "gpt-5"},
     (
         Case(
             "400, `content_filter`",
