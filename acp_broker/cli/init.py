@@ -5,6 +5,7 @@ Exit status: 0 it was written, or printed; 1 nobody was found, or a file is ther
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from rich.console import Console, Group
 from rich.text import Text
 
-from acp_broker.app.setup.plan import Plan, planned
+from acp_broker.app.setup.plan import Keyed, Plan, planned
 from acp_broker.app.setup.writing import text, write
 from acp_broker.app.user_files import shown
 from acp_broker.cli.facts import Fact, facts
@@ -25,10 +26,11 @@ from acp_broker.errors import BrokerError
 _WIDEST = 10_000
 
 
-def run(path: Path | None, environ: Mapping[str, str], *, prints: bool, as_json: bool) -> int:
-    """With `prints` the file's content goes to stdout, and nowhere else; with `as_json` a report does."""
+def run(path: Path | None, environ: Mapping[str, str], *, prints: bool, as_json: bool, may_ask: bool = False) -> int:
+    """With `may_ask` providers are asked for their models. With `prints` the file's content goes to stdout, and nowhere
+    else; with `as_json` a report does."""
     try:
-        plan = anyio.run(planned, find(path, environ), environ)
+        plan = anyio.run(partial(planned, find(path, environ), environ, may_ask=may_ask))
         if plan.config is not None and not prints and not plan.is_there:
             write(Path(plan.file), text(plan.config))
             plan = replace(plan, is_written=True)
@@ -58,6 +60,9 @@ def told(plan: Plan, environ: Mapping[str, str], console: Console, *, prints: bo
         nobody = "no agent is here" if not any(agent.program for agent in plan.agents) else "nobody can be asked"
         parts += [Text(f"{nobody}; install one of these, then run acp-broker init again", "bold red")]
         parts.append(facts(_install(plan), console))
+        parts.append(
+            Text("or set the key of a provider, such as OPENROUTER_API_KEY, or start a model server: Ollama, LM Studio")
+        )
     elif not prints:
         parts += _outcome(plan, environ)
     return Group(*parts)
@@ -71,10 +76,18 @@ def _found(plan: Plan, environ: Mapping[str, str]) -> list[Fact]:
         rows.append(
             (agent.name, f"{agent.title}, {place}" + ("" if agent.is_logged_in and not agent.login else f", {login}"))
         )
+    rows += [(one.id, Text(plain(f"{one.title}, {one.login}; {one.says}"), _style(one))) for one in plan.providers]
+    asked = ", ".join(one.id for one in plan.providers if one.is_asked)
+    if asked:
+        rows.append(("asked", f"{asked}, each with its key: for the list of models, no tokens; --offline asks nobody"))
     for server in plan.servers:
-        idle = "; no agent that is here can be sent there by variables" if server.name in plan.idle else ""
+        idle = "; nobody is sent there" if server.name in plan.idle else ""
         rows.append((server.name, f"{server.url}, {_count(len(server.models), 'model')}{idle}"))
     return rows
+
+
+def _style(one: Keyed) -> str:
+    return "" if one.model is not None and not one.is_assumed else "yellow"
 
 
 def _chain(plan: Plan) -> list[Fact]:
@@ -104,6 +117,12 @@ def _outcome(plan: Plan, environ: Mapping[str, str]) -> list[Text | Group]:
     if plan.variables:
         names = ", ".join(f"${name}" for name in plan.variables)
         said.append(Text(f"{names} must be set where your editor starts: a desktop has no shell's variables", "yellow"))
+    assumed = [one.id for one in plan.providers if one.is_assumed]
+    if assumed:
+        said.append(Text(f"the models of {', '.join(assumed)} are assumed; acp-broker check verifies them", "yellow"))
+    if plan.withheld:
+        names = ", ".join(f"${name}" for name in plan.withheld)
+        said.append(Text(f"{names}: no agent gets it any more, as a backend of its own has it", "yellow"))
     return [*said, Text("next: acp-broker check")]
 
 

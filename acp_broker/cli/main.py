@@ -14,7 +14,7 @@ from acp_broker.edge import descriptors
 USAGE = """\
 usage: acp-broker [--config FILE] COMMAND
 
-  init [--print]         find the agents of this machine and write a first config.json; it overwrites nothing [--json]
+  init [--print]         find agents, keys and model servers; write a first config.json, over none [--json] [--offline]
   check [--turn]         start every backend of the chain and say how each of them is [--json]
   demo                   watch five turns on scripted agents, one of them killed: no key, no network
   serve                  be a daemon: one broker for every editor and bridge of yours
@@ -148,11 +148,12 @@ def _ask(config: Path | None, words: list[str]) -> int:
 
 
 def _init(config: Path | None, words: list[str]) -> int:
-    if set(words) - {"--print", "--json"}:
-        return _wrong("init takes nothing but --print and --json")
+    if set(words) - {"--print", "--json", "--offline"}:
+        return _wrong("init takes nothing but --print, --json and --offline")
     from acp_broker.cli import init  # noqa: PLC0415
 
-    return init.run(config, os.environ, prints="--print" in words, as_json="--json" in words)
+    may_ask = "--offline" not in words
+    return init.run(config, os.environ, prints="--print" in words, as_json="--json" in words, may_ask=may_ask)
 
 
 def _check(config: Path | None, words: list[str]) -> int:

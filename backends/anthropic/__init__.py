@@ -3,11 +3,12 @@
 {"kind": "anthropic", "model": "claude-sonnet-4-5", "auth": "anthropic"}
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
 from backends.http.settings import HttpConfig, needs_key
+from backends.offering import Offer
 
 BASE_URL = "https://api.anthropic.com"
 # The API wants a limit; every model in service grants as much.
@@ -52,3 +53,10 @@ def open(settings: AnthropicConfig, tools: Tools) -> AbstractAsyncContextManager
     from backends.anthropic.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
 
     return opened(settings, tools)
+
+
+def offers(environment: Mapping[str, str]) -> Iterable[Offer]:
+    """What of it could be written for a machine with this environment."""
+    from backends.anthropic.offered import offered  # noqa: PLC0415 - for `init` alone
+
+    return offered(environment)

@@ -3,12 +3,13 @@
 {"kind": "anthropic-vertex", "model": "claude-sonnet-4-5@20250929", "location": "europe-west1", "auth": "google"}
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
 from backends.anthropic import AnthropicConfig
 from backends.http.vertex import GLOBAL, NEEDS_TOKEN, Location, Project, Vertex
+from backends.offering import Offer
 
 
 class AnthropicVertexConfig(AnthropicConfig, frozen=True, tag="anthropic-vertex", rename="camel", kw_only=True):
@@ -44,3 +45,10 @@ def open(settings: AnthropicVertexConfig, tools: Tools) -> AbstractAsyncContextM
     from backends.anthropic_vertex.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
 
     return opened(settings, tools)
+
+
+def offers(environment: Mapping[str, str]) -> Iterable[Offer]:
+    """What of it could be written for a machine with this environment."""
+    from backends.anthropic_vertex.offered import offered  # noqa: PLC0415 - for `init` alone
+
+    return offered(environment)

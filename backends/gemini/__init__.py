@@ -4,12 +4,13 @@
 {"kind": "gemini", "model": "gemini-2.5-flash", "auth": "google", "vertex": {"location": "europe-west1"}}
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.vertex import NEEDS_TOKEN, Vertex
+from backends.offering import Offer
 
 BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -57,3 +58,10 @@ def open(settings: GeminiConfig, tools: Tools) -> AbstractAsyncContextManager[Ba
     from backends.gemini.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
 
     return opened(settings, tools)
+
+
+def offers(environment: Mapping[str, str]) -> Iterable[Offer]:
+    """What of it could be written for a machine with this environment."""
+    from backends.gemini.offered import offered  # noqa: PLC0415 - for `init` alone
+
+    return offered(environment)

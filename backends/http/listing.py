@@ -15,7 +15,7 @@ def names(body: bytes) -> tuple[str, ...] | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(said, list):  # Together
-        return tuple(_named(said, "id"))
+        return tuple(_named(said, "id")) or None
     for listed, key in (("data", "id"), ("models", "name")):
         match said.get(listed) if isinstance(said, dict) else None:
             case list(models):

@@ -3,7 +3,7 @@
 {"kind": "openai", "preset": "openrouter", "model": "qwen/qwen3-coder", "auth": "openrouter"}
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
@@ -14,6 +14,7 @@ from acp_broker.contract import Backend, Tools
 from acp_broker.core.rules import Rule
 from backends.http.rows import FailureRow
 from backends.http.settings import HttpConfig, needs_key
+from backends.offering import Offer
 
 
 class Preset(Struct, frozen=True):
@@ -150,3 +151,10 @@ def open(settings: OpenAIConfig, tools: Tools) -> AbstractAsyncContextManager[Ba
     from backends.openai.backend import opened  # noqa: PLC0415 - with httpx2: for those alone who use it
 
     return opened(settings, tools)
+
+
+def offers(environment: Mapping[str, str]) -> Iterable[Offer]:
+    """What of it could be written for a machine with this environment."""
+    from backends.openai.offered import offered  # noqa: PLC0415 - for `init` alone
+
+    return offered(environment)

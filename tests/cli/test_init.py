@@ -216,7 +216,7 @@ def test_a_model_server_that_answers_is_told(
         monkeypatch.setattr(servers, "KNOWN", (Known("Ollama", port),))
         _, out, _ = run(pair, capsys)
 
-    told = f"  Ollama     http://127.0.0.1:{port}, 1 model; no agent that is here can be sent there by variables"
+    told = f"  Ollama     http://127.0.0.1:{port}, 1 model; nobody is sent there"
     assert told in out.splitlines()
 
 
@@ -246,6 +246,7 @@ def test_it_tells_programs_in_stable_fields(pair: Machine, capsys: pytest.Captur
                 "isLoggedIn": True,
             },
         ],
+        "providers": [],
         "servers": [],
         "idle": [],
         "chain": [
@@ -254,6 +255,7 @@ def test_it_tells_programs_in_stable_fields(pair: Machine, capsys: pytest.Captur
         ],
         "unused": [],
         "variables": ["OPENAI_API_KEY"],
+        "withheld": [],
     } == said
     assert (0, json.loads(pair.config.read_text())) == (status, config)
     assert all({"name", "install", "login", "isLoggedIn"} == set(one) for one in install)
@@ -272,7 +274,7 @@ def test_no_value_of_a_variable_or_file_is_told(
 
 def test_a_wrong_word_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     """As for every command."""
-    said = "acp-broker: init takes nothing but --print and --json; see acp-broker --help\n"
+    said = "acp-broker: init takes nothing but --print, --json and --offline; see acp-broker --help\n"
 
     assert (2, said) == (main(["init", "--force"]), capsys.readouterr().err)
 

@@ -1,20 +1,23 @@
-"""Which of the agents that were found make a chain, and in which order. Pure.
+"""Which of the agents, providers and model servers that were found make a chain, and in which order. Pure.
 
-1. Those that are logged in come first, those whose login was not seen behind them; else the order of the known agents.
-2. Within both, nobody comes right behind one with the same provider or credential while another one is left.
+1. Agents that are logged in, providers that there is a key for, model servers of this machine, agents whose login was
+   not seen; else the order in which they are known.
+2. Within each, nobody comes right behind one with the same provider or credential while another one is left.
 3. An agent that is not here is taken only if its own login is, and if it can be fetched at its first start.
-4. A model server of this machine stands between those two, through an agent that variables can send there.
+4. The first model server is used through an agent that variables can send there, if there is one: it has tools.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from acp_broker.app.setup.finding import Agent, Found
+from acp_broker.app.setup.providers import Provider
 from acp_broker.app.setup.servers import Server
 from backends.acp.row import Row
+from backends.openai import PRESETS
 
 # As many as a turn may have time for: each keeps some of it from those before it.
 MOST = 6
@@ -25,17 +28,27 @@ _OPENS_IN = "default"
 class Chosen(Struct, frozen=True):
     """One backend to be: `variable` holds its credential, if it has no other login. `why` it stands where it stands.
 
-    `is_alone`: nobody else could need that variable, so that a profile may keep it from all others.
+    `is_alone`: nobody else could need that variable, so that a profile may keep it from all others. `provider` is who
+    answers in the end. What is no agent has no `row`, and in its place an `entry`, and a `profile` by its name, as they
+    stand in config.json.
     """
 
     id: str
-    row: Row
+    row: Row | None
     command: tuple[str, ...]
     why: str
     variable: str | None = None
     is_alone: bool = False
     env: dict[str, str] = {}
     modes: dict[str, str] = {}
+    entry: Mapping[str, object] = {}
+    profile: tuple[str, Mapping[str, object]] | None = None
+    provider: str | None = None
+
+    @property
+    def may_ask_any(self) -> bool:
+        """It is an agent whose provider is for its user to choose."""
+        return self.row is not None and not self.provider
 
 
 def chosen(found: Found) -> tuple[Chosen, ...]:
@@ -43,15 +56,23 @@ def chosen(found: Found) -> tuple[Chosen, ...]:
     here = [agent for agent in found.agents if agent.command is not None]
     chain: list[Chosen] = []
     _add(chain, [agent for agent in here if agent.is_logged_in and (agent.program is not None or agent.login.files)])
+    _add_providers(chain, [one for one in found.providers if one.entry is not None])
     chain += islice(_local(here, found.servers, chain), 1)
+    chain += _direct(found.servers, chain)
     _add(chain, [agent for agent in here if not agent.is_logged_in and agent.program is not None])
     return tuple(_settled(one, chain) for one in chain)
 
 
 def servers_left(found: Found, chain: Sequence[Chosen]) -> tuple[Server, ...]:
-    """Model servers that no agent of the chain is sent to."""
-    used = {value for one in chain for value in one.env.values()}
-    return tuple(server for server in found.servers if not any(value.startswith(server.url) for value in used))
+    """Model servers that nobody of the chain asks."""
+    used = {one.provider for one in chain}
+    return tuple(server for server in found.servers if server.url not in used)
+
+
+def withheld(chain: Sequence[Chosen]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Variables that providers are given alone, and the agents that could have used them, as they may ask any."""
+    agents = tuple(one.id for one in chain if one.may_ask_any)
+    return tuple(one.variable for one in chain if one.row is None and one.variable) if agents else (), agents
 
 
 def _add(chain: list[Chosen], group: list[Agent]) -> None:
@@ -66,12 +87,12 @@ def _next(left: Sequence[Agent], chain: Sequence[Chosen]) -> Agent:
 
 
 def _shares(agent: Agent, chain: Sequence[Chosen]) -> bool:
-    """Whether one failure could stop both the agent and the last of the chain."""
-    last = chain[-1]
-    variable = _variable(agent, chain)
-    return bool(last.row.provider and last.row.provider == agent.row.provider) or (
-        variable is not None and variable == last.variable
-    )
+    return _fails_with(agent.row.provider, _variable(agent, chain), chain[-1])
+
+
+def _fails_with(provider: str | None, variable: str | None, last: Chosen) -> bool:
+    """Whether one failure could stop both somebody and the last of the chain."""
+    return bool(provider and provider == last.provider) or (variable is not None and variable == last.variable)
 
 
 def _backend(agent: Agent, chain: Sequence[Chosen]) -> Chosen:
@@ -83,13 +104,64 @@ def _backend(agent: Agent, chain: Sequence[Chosen]) -> Chosen:
         _why(agent, chain),
         _variable(agent, chain),
         modes=_modes(chain, agent.row),
+        provider=agent.row.provider,
     )
+
+
+def _add_providers(chain: list[Chosen], group: list[Provider]) -> None:
+    while group:
+        free = (one for one in group if not chain or not _fails_with(one.address, one.variable, chain[-1]))
+        provider = next(free, group[0])
+        group.remove(provider)
+        login, entry = f"key in {provider.login}", provider.entry or {}
+        why = f"{login}, {provider.model}{_standing(provider.address, provider.variable, chain)}"
+        chain.append(
+            Chosen(
+                provider.id,
+                None,
+                (),
+                why,
+                provider.variable,
+                modes=_any_mode(chain),
+                entry=entry,
+                profile=provider.profile,
+                provider=provider.address,
+            )
+        )
+
+
+def _direct(servers: Sequence[Server], chain: Sequence[Chosen]) -> Iterator[Chosen]:
+    """Model servers of their own."""
+    used = {one.provider for one in chain}
+    for server in servers:
+        if server.model is None or not server.preset or server.url in used:
+            continue
+        preset = PRESETS[server.preset]
+        entry = {"kind": "openai", "preset": server.preset}
+        if not preset.base_url.startswith(f"{server.url}/"):
+            entry["baseUrl"] = f"{server.url}/v1"
+        if preset.needs_model:
+            entry["model"] = server.model
+        why = f"{server.name} answers at {server.url}, {_picked(server)}: no network, no account"
+        yield Chosen(server.preset, None, (), why, modes=_any_mode(chain), entry=entry, provider=server.url)
+
+
+def _picked(server: Server) -> str:
+    if server.model in server.loaded:
+        return f"{server.model} is loaded"
+    return f"{server.model} is the first that talks of {len(server.models)}" if server.models[1:] else f"{server.model}"
+
+
+def _any_mode(chain: Sequence[Chosen]) -> dict[str, str]:
+    """What only talks stays within the boundary of every mode of the primary's."""
+    row = chain[0].row if chain else None
+    return {} if row is None else {mode: mode for mode in row.modes if mode != _OPENS_IN}
 
 
 def _settled(one: Chosen, chain: Sequence[Chosen]) -> Chosen:
     """An agent whose provider is for its user to choose may read any provider's variable."""
     others = (other for other in chain if other.variable != one.variable)
-    return replace(one, is_alone=one.variable is not None and all(other.row.provider for other in others))
+    return replace(one, is_alone=one.variable is not None and not any(other.may_ask_any for other in others))
 
 
 def _variable(agent: Agent, chain: Sequence[Chosen]) -> str | None:
@@ -109,23 +181,28 @@ def _why(agent: Agent, chain: Sequence[Chosen]) -> str:
     else:
         login = "no login of it was seen"
     fetched = "; fetched at its first start, with " + agent.command[0] if agent.command and not agent.program else ""
+    return f"{login}{fetched}{_standing(agent.row.provider, _variable(agent, chain), chain)}"
+
+
+def _standing(provider: str | None, variable: str | None, chain: Sequence[Chosen]) -> str:
+    """Why somebody stands behind the last of the chain."""
     if not chain:
-        return f"{login}{fetched}"
+        return ""
     last = chain[-1]
-    if _shares(agent, chain):
-        return f"{login}{fetched}; fails with {last.id}, but nobody else was left"
-    other = f"; {agent.row.provider} may answer when {last.row.provider} fails"
-    return f"{login}{fetched}{other if agent.row.provider and last.row.provider else ''}"
+    if _fails_with(provider, variable, last):
+        return f"; fails with {last.id}, but nobody else was left"
+    return f"; {provider} may answer when {last.provider} fails" if provider and last.provider else ""
 
 
 def _modes(chain: Sequence[Chosen], own: Row) -> dict[str, str]:
     """Each mode of the primary, to one of the agent's own that lets it do as much unasked: best of the same name."""
-    if not chain:
+    primary = chain[0].row if chain else None
+    if primary is None:
         return {}
     by_posture = {posture: mode for mode, posture in reversed(own.modes.items())}
     pairs = {
         mode: mode if own.modes.get(mode) == posture else by_posture.get(posture)
-        for mode, posture in chain[0].row.modes.items()
+        for mode, posture in primary.modes.items()
         if mode != _OPENS_IN
     }
     return {mode: counterpart for mode, counterpart in pairs.items() if counterpart is not None}
@@ -134,7 +211,7 @@ def _modes(chain: Sequence[Chosen], own: Row) -> dict[str, str]:
 def _local(agents: Sequence[Agent], servers: Sequence[Server], chain: Sequence[Chosen]) -> Iterator[Chosen]:
     """Agents that variables alone send to a model server that is here, and to a model of it."""
     for server in servers:
-        model = next((name for name in server.models if "embed" not in name), None)
+        model = server.model
         for agent in agents:
             local = agent.row.pointing.local if agent.row.pointing is not None else {}
             if model is None or agent.program is None or not local:
@@ -143,4 +220,12 @@ def _local(agents: Sequence[Agent], servers: Sequence[Server], chain: Sequence[C
             name = server.name.lower().replace(" ", "-").replace(".", "-")
             why = f"{server.name} answers at {server.url} with {model}: no network, no account"
             assert agent.command is not None
-            yield Chosen(f"{agent.name}-{name}", agent.row, agent.command, why, env=env, modes=_modes(chain, agent.row))
+            yield Chosen(
+                f"{agent.name}-{name}",
+                agent.row,
+                agent.command,
+                why,
+                env=env,
+                modes=_modes(chain, agent.row),
+                provider=server.url,
+            )

@@ -11,6 +11,7 @@ from msgspec import Struct
 from acp_broker.app import logins, user_files
 from acp_broker.app.logins import Seen
 from acp_broker.app.setup import servers
+from acp_broker.app.setup.providers import Provider, providers
 from acp_broker.app.setup.servers import Server
 from backends.acp import rows
 from backends.acp.row import Row
@@ -71,13 +72,22 @@ class Found(Struct, frozen=True):
 
     agents: tuple[Agent, ...]
     servers: tuple[Server, ...]
+    providers: tuple[Provider, ...] = ()
 
 
-async def found(known: Mapping[str, Row], environ: Mapping[str, str]) -> Found:
-    """Look everywhere, for a second at most."""
+async def found(known: Mapping[str, Row], environ: Mapping[str, str], *, may_ask: bool = False) -> Found:
+    """Look everywhere, for some seconds at most; beyond this machine only if `may_ask`."""
     elsewhere = os.pathsep.join(_elsewhere(environ))
     agents = [_agent(name, row, environ, elsewhere) for name, row in known.items()]
-    return Found(tuple(_distinct(agents)), await servers.answering(environ, servers.KNOWN))
+    distinct = tuple(_distinct(agents))
+    answering = await servers.answering(environ, servers.KNOWN)
+    return Found(distinct, answering, await providers(environ, _lived_on(distinct), may_ask=may_ask))
+
+
+def _lived_on(agents: Sequence[Agent]) -> frozenset[str]:
+    """Variables that are all the login of an agent which is here: a backend with the same key would fail with it."""
+    here = (agent.login for agent in agents if agent.program is not None and not agent.login.files)
+    return frozenset(name for login in here for name in login.credentials)
 
 
 def _agent(name: str, row: Row, environ: Mapping[str, str], elsewhere: str) -> Agent:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from acp_broker.app.setup.choosing import MOST, Chosen, chosen, servers_left
+from acp_broker.app.setup.choosing import MOST, Chosen, chosen, servers_left, withheld
 from acp_broker.app.setup.finding import Agent, found
+from acp_broker.app.setup.providers import Provider
 from acp_broker.app.setup.servers import Server
 from acp_broker.app.setup.writing import document, is_there
 from backends.acp.row import Row
@@ -21,6 +22,22 @@ class Here(Struct, frozen=True, rename="camel"):
     program: str | None
     login: tuple[str, ...]
     is_logged_in: bool
+
+
+class Keyed(Struct, frozen=True, rename="camel"):
+    """A provider that there is a key or a login for. `model`: null where it makes no backend, and `says` why.
+
+    `is_assumed`: the model is one that is known to be good, and not one that the provider has told. `is_asked`: it
+    was called, with that key, for its list of models.
+    """
+
+    id: str
+    title: str
+    login: str
+    says: str
+    model: str | None
+    is_assumed: bool
+    is_asked: bool
 
 
 class Place(Struct, frozen=True):
@@ -42,18 +59,21 @@ class Advised(Struct, frozen=True, rename="camel"):
 class Plan(Struct, frozen=True, rename="camel", kw_only=True):
     """`config` is what would stand in `file`; null: nobody was found. `unused` are agents beyond what a chain holds.
 
-    `variables`: those that must be set where the broker runs, by name. `idle`: model servers that nobody is sent to.
+    `variables`: those that must be set where the broker runs, by name. `withheld`: those that agents which may ask any
+    provider do not get, as providers do. `idle`: model servers that nobody is sent to.
     """
 
     file: str
     is_there: bool
     is_written: bool = False
     agents: tuple[Here, ...]
+    providers: tuple[Keyed, ...]
     servers: tuple[Server, ...]
     idle: tuple[str, ...]
     chain: tuple[Place, ...]
     unused: tuple[str, ...]
     variables: tuple[str, ...]
+    withheld: tuple[str, ...]
     install: tuple[Advised, ...]
     config: dict[str, object] | None
 
@@ -62,20 +82,27 @@ async def planned(
     file: Path,
     environ: Mapping[str, str],
     rows: Mapping[str, Row] | None = None,
+    *,
+    may_ask: bool = False,
 ) -> Plan:
-    """Look at this machine, and decide; nothing is written or started. `rows` are the known agents, unless given."""
-    here = await found(known_rows() if rows is None else rows, environ)
+    """Look at this machine, and decide; nothing is written or started. `rows` are the known agents, unless given.
+
+    `may_ask`: providers are asked for their models, with the keys that are here.
+    """
+    here = await found(known_rows() if rows is None else rows, environ, may_ask=may_ask)
     everybody = chosen(here)
     chain, beyond = everybody[:MOST], everybody[MOST:]
     return Plan(
         file=str(file),
         is_there=is_there(file),
         agents=tuple(_here(one) for one in here.agents if one.program is not None or one.login.files),
+        providers=tuple(map(_keyed, here.providers)),
         servers=here.servers,
         idle=tuple(server.name for server in servers_left(here, chain)),
         chain=tuple(Place(one.id, one.why) for one in chain),
         unused=tuple(one.id for one in beyond),
         variables=tuple(dict.fromkeys(_variables(chain))),
+        withheld=withheld(everybody)[0],
         install=tuple(_advised(here.agents)),
         config=document(chain, beyond) if chain else None,
     )
@@ -83,6 +110,10 @@ async def planned(
 
 def _variables(chain: Sequence[Chosen]) -> Iterator[str]:
     return (one.variable for one in chain if one.variable is not None)
+
+
+def _keyed(one: Provider) -> Keyed:
+    return Keyed(one.id, one.title, one.login, one.says, one.model, one.is_assumed, one.is_asked)
 
 
 def _here(agent: Agent) -> Here:

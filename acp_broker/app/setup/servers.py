@@ -9,6 +9,10 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import create_task_group, move_on_after
 from msgspec import Struct
+from msgspec.structs import replace
+
+from backends.http import listing
+from backends.offering import talking
 
 # A server that is there answers within milliseconds; one that is loading a model may not, and is not waited for.
 LIMIT_S = 1.0
@@ -17,28 +21,38 @@ _LONGEST = 1024 * 1024
 
 
 class Known(Struct, frozen=True):
-    """One sort of server: where it listens unless told otherwise, and where it lists its models."""
+    """One sort of server, and where it listens unless told otherwise."""
 
     name: str
     port: int
-    path: str = "/v1/models"
+    # What kind `openai` calls it.
+    preset: str = ""
+    # Where it tells which models are loaded; the others it would have to load first.
+    loaded_path: str | None = None
     # The variable that names another place, as its own clients read it.
     variable: str | None = None
 
 
 class Server(Struct, frozen=True):
-    """One that answered. `url` has no path."""
+    """One that answered. `url` has no path. `loaded` are the models that need not be loaded first, if it tells."""
 
     name: str
     url: str
     models: tuple[str, ...]
+    loaded: tuple[str, ...] = ()
+    preset: str = ""
+
+    @property
+    def model(self) -> str | None:
+        """The one to talk to: one that is loaded, else the first."""
+        return next(iter(talking(self.loaded)), None) or next(iter(talking(self.models)), None)
 
 
 KNOWN = (
-    Known("Ollama", 11434, "/api/tags", "OLLAMA_HOST"),
-    Known("LM Studio", 1234),
-    Known("llama.cpp", 8080),
-    Known("vLLM", 8000),
+    Known("Ollama", 11434, "ollama", "/api/ps", "OLLAMA_HOST"),
+    Known("LM Studio", 1234, preset="lmstudio", loaded_path="/api/v0/models"),
+    Known("llama.cpp", 8080, preset="llamacpp"),
+    Known("vLLM", 8000, preset="vllm"),
 )
 
 
@@ -49,9 +63,13 @@ async def answering(environ: Mapping[str, str], known: Sequence[Known]) -> tuple
     async def look(one: Known) -> None:
         host, port = _place(one, environ)
         with move_on_after(LIMIT_S):
-            models = _models(await _get(host, port, one.path))
+            models = listing.names(await _get(host, port, "/v1/models"))
             if models is not None:
-                found[one.name] = Server(one.name, f"http://{f'[{host}]' if ':' in host else host}:{port}", models)
+                url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+                found[one.name] = Server(one.name, url, models, preset=one.preset)
+                if one.loaded_path is not None:
+                    loaded = _loaded(await _get(host, port, one.loaded_path))
+                    found[one.name] = replace(found[one.name], loaded=loaded)
 
     async with create_task_group() as group:
         for one in known:
@@ -108,21 +126,20 @@ def _is_whole(answer: bytes) -> bool:
     return False
 
 
-def _models(body: bytes) -> tuple[str, ...] | None:
-    """Names of models, as OpenAI (`data[].id`) and Ollama (`models[].name`) list them; None: it is no such list."""
+def _loaded(body: bytes) -> tuple[str, ...]:
+    """Those that are in memory: all that Ollama lists as running, those that LM Studio calls `loaded`."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        return None
-    for listed, key in (("data", "id"), ("models", "name")):
-        match said.get(listed) if isinstance(said, dict) else None:
-            case list(models):
-                return tuple(_names(models, key))
-    return None
+        return ()
+    models = (said.get("data") or said.get("models")) if isinstance(said, dict) else None
+    return tuple(_names(models)) if isinstance(models, list) else ()
 
 
-def _names(models: list[object], key: str) -> Iterator[str]:
+def _names(models: list[object]) -> Iterator[str]:
     for model in models:
-        match model.get(key) if isinstance(model, dict) else None:
-            case str(name):
+        match model:
+            case {"state": state} if state != "loaded":
+                continue
+            case {"id": str(name)} | {"name": str(name)}:
                 yield name

@@ -23,11 +23,12 @@ def document(chain: Sequence[Chosen], beyond: Sequence[Chosen] = ()) -> dict[str
     if fallbacks:
         acp["fallbacks"] = [one.id for one in fallbacks]
     everybody = (*chain, *beyond)
-    profiles = {
+    profiles: dict[str, dict[str, object]] = {
         _profile_id(one.variable): _profile(one.variable)
         for one in everybody
         if one.variable is not None and one.is_alone
     }
+    profiles |= {one.profile[0]: dict(one.profile[1]) for one in everybody if one.profile is not None}
     return {
         "$schema": Path(str(files("acp_broker") / "config.schema.json")).as_uri(),
         "acp": acp,
@@ -75,7 +76,9 @@ def write(path: Path, content: str) -> None:
 
 
 def _backend(one: Chosen) -> dict[str, object]:
-    entry: dict[str, object] = {"kind": "acp", "command": list(one.command)}
+    entry: dict[str, object] = dict(one.entry) or {"kind": "acp", "command": list(one.command)}
+    if one.profile is not None:
+        entry["auth"] = one.profile[0]
     if one.variable is not None and one.is_alone:
         entry["auth"] = _profile_id(one.variable)
     if one.env:
@@ -89,6 +92,6 @@ def _profile_id(variable: str) -> str:
     return variable.lower().replace("_", "-")
 
 
-def _profile(variable: str) -> dict[str, str]:
+def _profile(variable: str) -> dict[str, object]:
     kind, key = ("api_key", "key") if "KEY" in variable else ("token", "token")
     return {"type": kind, key: f"${{{variable}}}", "env": variable}

@@ -30,8 +30,8 @@ _GOOD = named("good")
 
 def shape_of(request: Request) -> Shape:
     """Whose errors a list of models fails with."""
-    anthropic, chat, _, gemini = SHAPES
-    return gemini if "/v1beta/" in request.path else anthropic if "anthropic-version" in request.headers else chat
+    name = "gemini" if "/v1beta/" in request.path else "anthropic" if "anthropic-version" in request.headers else "chat"
+    return next(shape for shape in SHAPES if shape.name == name)
 
 
 class Provider:
