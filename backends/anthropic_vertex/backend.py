@@ -35,7 +35,7 @@ async def opened(settings: AnthropicVertexConfig, tools: Tools) -> AsyncIterator
 def _url(settings: AnthropicVertexConfig, tools: Tools) -> str:
     project = settings.place.project_for(tools)
     if project is None and tools.setup is not None:
-        raise projectless(tools)
+        raise projectless()
     path = settings.place.path(project, f"publishers/anthropic/models/{settings.model}")
     return f"{settings.url}{path}:streamRawPredict"
 

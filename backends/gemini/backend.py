@@ -63,7 +63,7 @@ def _project(place: Vertex, tools: Tools) -> str | None:
     has_key = bool(tools.credential) and not tools.is_token
     project = place.project if has_key else place.project_for(tools)
     if project is None and not has_key and tools.setup is not None:
-        raise projectless(tools)
+        raise projectless()
     return project
 
 

@@ -67,6 +67,6 @@ def quota(tools: Tools) -> dict[str, str]:
     return {"x-goog-user-project": quote(named, safe=":")} if named else {}
 
 
-def projectless(tools: Tools) -> BackendFailure:
+def projectless() -> BackendFailure:
     """For a place that nothing names a project of. Another backend of the same profile may name one."""
-    return BackendFailure(Failure(FailureKind.UNSUPPORTED, f"{tools.backend}: {NEEDS_PROJECT}", seen_at="starting"))
+    return BackendFailure(Failure(FailureKind.UNSUPPORTED, NEEDS_PROJECT, seen_at="starting"))

@@ -6,6 +6,7 @@ turn = await prompted(home, await listening(home), session, "hello")
 import anyio
 
 from tests.support.client import DEADLINE_S
+from tests.support.clock import settled
 from tests.support.harness import Editor, House, Turn
 
 
@@ -20,6 +21,14 @@ class Listening(Editor):
         super().on_lines(lines)
         self._news.set()
         self._news = anyio.Event()
+
+    async def call(self, method: str, **params: object) -> dict:
+        request = self.request(method, **params)
+        await settled()
+        with anyio.fail_after(DEADLINE_S):
+            while not self.replies(request):
+                await self._news.wait()
+        return self.reply(request)
 
     async def until_answered(self, turn: Turn) -> Turn:
         with anyio.fail_after(DEADLINE_S):

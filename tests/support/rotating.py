@@ -5,16 +5,21 @@ It answers on real sockets in threads, so that a test may block meanwhile.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
 from urllib.parse import parse_qs
+
+AnyServer = TypeVar("AnyServer", bound="Rotating")
 
 
 class Rotating:
     """`is_forgiving`: the refresh token used last may be used again, and brings what it brought, as many allow.
 
-    `asked` are the refresh tokens in the order of the requests; `hold` is called before each answer.
+    `asked` are the refresh tokens in the order of the requests; `hold` is called before each answer. `ends` is when
+    each access token ends, by `now`.
     """
 
     def __init__(self, *, is_forgiving: bool = False, lasts_s: float = 3600.0) -> None:
@@ -24,6 +29,8 @@ class Rotating:
         self.asked: list[str] = []
         self.is_revoked = False
         self.hold: Callable[[], None] = lambda: None
+        self.now: Callable[[], float] = time.time
+        self.ends: dict[str, float] = {}
         self._serial = 0
         self._last: str | None = None
         self._lock = threading.Lock()
@@ -38,12 +45,16 @@ class Rotating:
         """The access token that works now; None once the login is over."""
         return None if self.is_revoked else f"canary-access-{self._serial}"
 
+    def _is_next(self, token: str) -> bool:
+        return token == self.refresh and not self.is_revoked
+
     def grant(self, token: str) -> tuple[int, dict[str, object]]:
         with self._lock:
             self.asked.append(token)
-            if token == self.refresh and not self.is_revoked:
+            if self._is_next(token):
                 self._last = token
                 self._serial += 1
+                self.ends[f"canary-access-{self._serial}"] = self.now() + self.lasts_s
             elif not (self.is_forgiving and token == self._last):
                 self.is_revoked = True
             if self.is_revoked:
@@ -57,15 +68,23 @@ class Rotating:
             }
 
 
+class Minting(Rotating):
+    """A server as Google's: whoever asks gets another access token, and uses nothing up."""
+
+    def _is_next(self, token: str) -> bool:
+        return True
+
+
 @contextmanager
-def rotating(server: Rotating) -> Iterator[Rotating]:
+def rotating(server: AnyServer) -> Iterator[AnyServer]:
     """Listens until the end of the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             # Rotated before it is answered: that is what makes a lost answer dear.
-            status, said = server.grant(parse_qs(body)["refresh_token"][0])
+            form = parse_qs(body)
+            status, said = server.grant((form.get("refresh_token") or form["assertion"])[0])
             server.hold()
             data = json.dumps(said).encode()
             try:
