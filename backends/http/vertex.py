@@ -63,7 +63,7 @@ class Vertex(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", om
 
 def quota(tools: Tools) -> dict[str, str]:
     """The header that says whose quota is used, where the credentials know it."""
-    named = tools.projects.quota if tools.is_token else None
+    named = tools.projects.quota
     return {"x-goog-user-project": quote(named, safe=":")} if named else {}
 
 
