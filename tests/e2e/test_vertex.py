@@ -37,6 +37,15 @@ CLAUDE = {"kind": "anthropic-vertex", "model": "drill-model"}
 GEMINI = {"kind": "gemini", "model": "drill-model", "vertex": {"location": "europe-west1"}}
 
 
+class Lid(FakeClock):
+    """The clock of a laptop that is shut for a while: the wall's time goes on, and no timer rings."""
+
+    shut_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.shut_s
+
+
 def configured(entry: dict, url: str, profile: dict) -> dict:
     primary = {"baseUrl": f"{url}/v1", "auth": "work", **entry}
     spare = {"kind": "scripted", "script": SPARE}
@@ -60,7 +69,7 @@ async def _nothing_started(*_: object, **__: object):
 
 async def two_turns(folder: Path, server: Provider, issuer: Rotating, config: dict) -> list[str]:
     """The tokens that came, each good when it did; between the turns the first one has ended."""
-    clock = FakeClock()
+    clock = Lid()
     issuer.now = clock.wall
     came: list[float] = []
     server.watch = lambda _: came.append(clock.wall())
@@ -68,7 +77,7 @@ async def two_turns(folder: Path, server: Provider, issuer: Rotating, config: di
         editor = await listening(home)
         session = await editor.new()
         first = await editor.prompted(session)
-        await clock.advance(2 * LASTS_S)
+        clock.shut_s = 2 * LASTS_S
         second = await editor.prompted(session)
     tokens = [one.headers["authorization"].removeprefix("Bearer ") for one in server.asked()]
 
