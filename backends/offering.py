@@ -18,8 +18,8 @@ _NO_TALK = re.compile(
 class Offer(Struct, frozen=True):
     """One backend: `entry` is what stands in config.json, but for `model` and `auth`.
 
-    `variable` holds its key; None with a `profile`, which is how that stands in config.json. `login` says in words
-    what it lives on. `model` is a name that is known to be good, `likes` are patterns of good names, the best first.
+    `variable` holds its key; None with a `profile`, which is how that stands in config.json. `model` is a name
+    that is known to be good, `likes` are patterns of good names, the best first.
     """
 
     id: str
@@ -27,9 +27,11 @@ class Offer(Struct, frozen=True):
     entry: Mapping[str, object]
     variable: str | None = None
     profile: Mapping[str, object] | None = None
-    login: str = ""
     model: str | None = None
     likes: tuple[str, ...] = ()
+    # Of an agent with its own login: the known agent whose login, modes and provider it has, and what starts it.
+    like: str = ""
+    command: tuple[str, ...] = ()
 
 
 def first_set(environment: Mapping[str, str], *names: str) -> str | None:

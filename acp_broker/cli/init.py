@@ -118,6 +118,8 @@ def _outcome(plan: Plan, environ: Mapping[str, str]) -> list[Text | Group]:
         names = ", ".join(f"${name}" for name in plan.variables)
         said.append(Text(f"{names} must be set where your editor starts: a desktop has no shell's variables", "yellow"))
     assumed = [one.id for one in plan.providers if one.is_assumed]
+    if not any(place.is_agent for place in plan.chain):
+        said.append(Text("no agent is among them: they talk, and change no file", "yellow"))
     if assumed:
         said.append(Text(f"the models of {', '.join(assumed)} are assumed; acp-broker check verifies them", "yellow"))
     if plan.withheld:

@@ -6,7 +6,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from acp_broker.contract import Backend, BackendConfig, Tools
+from backends.offering import Offer
 
 # The CLI's own names. `bypassPermissions` asks nobody about anything: it is never on unless it is written.
 PermissionMode = Literal["default", "acceptEdits", "plan", "dontAsk", "auto", "bypassPermissions"]
@@ -33,6 +34,10 @@ class CliConfig(BackendConfig, frozen=True, tag="anthropic-cli", rename="camel",
     env: dict[str, str] = field(default_factory=dict)
     permission_mode: PermissionMode = "default"
     system: str | None = None
+
+    @property
+    def provider(self) -> str | None:
+        return self.env.get("ANTHROPIC_BASE_URL", "anthropic")
 
     @property
     def heeds_its_place(self) -> bool:
@@ -59,6 +64,11 @@ def has_login(environment: Mapping[str, str]) -> bool | None:
     if Path(folder, ".credentials.json").is_file():
         return True
     return None if sys.platform == "darwin" else False
+
+
+def offers(environment: Mapping[str, str]) -> Iterable[Offer]:  # noqa: ARG001 - the kind's shape
+    """Itself, where it is installed and logged in."""
+    yield Offer("claude-cli", "Claude Code CLI", {"kind": "anthropic-cli"}, like="claude", command=("claude",))
 
 
 def open(settings: CliConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name

@@ -33,6 +33,8 @@ class Listing(Struct, frozen=True):
     one: str | None = None
     is_whole: bool = False
     start: str = ""
+    # A `baseUrl` that people mean when they have written this one, and where it would list its models.
+    meant: tuple[str, str] | None = None
 
 
 class Looker:
@@ -73,13 +75,24 @@ class Looker:
         body = await self._get(self._listing.every)
         found = None if body is None else listing.names(body)
         if found is None:
-            return Looked(says=_UNKNOWN)
+            return await self._elsewhere() or Looked(says=_UNKNOWN)
         listed = f"{len(found)} model{'' if len(found) == 1 else 's'}"
         if not model:
             return Looked(says=f"lists {listed}: {listing.shown(found)}")
         if one is None and listing.has(found, model):
             return Looked(says=f"lists {listed}, {model} among them")
         return self._lacks(model, found)
+
+    async def _elsewhere(self) -> Looked | None:
+        """Whether the list is where the end of `baseUrl` was forgotten: then all else is there, too."""
+        if self._listing.meant is None:
+            return None
+        base, every = self._listing.meant
+        body = await self._get(every)
+        if body is None or listing.names(body) is None:
+            return None
+        text = f"nothing is at {self._listing.every}, and the models are listed at {every}"
+        return Looked(failure=Failure(FailureKind.UNREACHABLE, text), fix=f'write `"baseUrl": "{base}"`')
 
     def _lacks(self, model: str, found: tuple[str, ...]) -> Looked:
         text = f"{self._client.host} has no model {model}; it lists {listing.shown(found, model)}"
@@ -113,6 +126,8 @@ class Looker:
 def _fix(failure: Failure, settings: HttpConfig, listed: Listing) -> str:
     """What a person can do, beside giving it another key."""
     match failure.kind:
+        case FailureKind.UNREACHABLE if "`baseUrl`" in failure.text:  # it says so itself
+            return ""
         case FailureKind.UNREACHABLE if settings.is_own:
             start = f"start it ({listed.start})" if listed.start else "start it"
             return f"{start}, or write in `baseUrl` where it listens"

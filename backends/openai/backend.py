@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 from msgspec import Raw
 
@@ -21,7 +22,7 @@ from backends.openai.responses import ResponseDecoder
 async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
     """Raises BackendFailure."""
     tools.reached("starting")
-    is_chat, known = settings.api == "chat", settings.known
+    is_chat = settings.api == "chat"
     api = Api(
         settings.preset or "openai",
         f"{settings.model or 'its model'} at {settings.preset or settings.url}",
@@ -29,10 +30,16 @@ async def opened(settings: OpenAIConfig, tools: Tools) -> AsyncIterator[Talk]:
         _headers(settings, tools),
         partial(_chat if is_chat else _response, settings),
         ChatDecoder if is_chat else ResponseDecoder,
-        Listing(f"{settings.url}/{known.models_path}", None, known.lists_all, known.start),
+        _listing(settings),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
+
+
+def _listing(settings: OpenAIConfig) -> Listing:
+    known, url = settings.known, settings.url
+    meant = None if urlsplit(url).path else (f"{url}/v1", f"{url}/v1/{known.models_path}")
+    return Listing(f"{url}/{known.models_path}", None, known.lists_all, known.start, meant)
 
 
 def _headers(settings: OpenAIConfig, tools: Tools) -> Mapping[str, str]:

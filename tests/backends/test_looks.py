@@ -159,6 +159,16 @@ async def test_openrouter_is_asked_for_the_list_that_needs_a_key(tools):
     assert ["/v1/models/user"] == [one.path for one in server.seen]
 
 
+async def test_an_address_that_lacks_its_end_is_told_with_it(tools):
+    """Of all slips the most common: the server is there, and every turn would be a 404."""
+    async with provider() as server:
+        server.lists_at = "/v1/models"
+        found = await look(server, tools, baseUrl=server.url)
+
+    assert (f"GET {server.url}/models", f"GET {server.url}/v1/models") == found.asked
+    assert ("unreachable", f'write `"baseUrl": "{server.url}/v1"`') == (found.failure.kind.value, found.fix)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_all_models_can_be_asked_for(tools, kind):
     """For whoever has yet to choose one."""

@@ -250,8 +250,12 @@ def test_it_tells_programs_in_stable_fields(pair: Machine, capsys: pytest.Captur
         "servers": [],
         "idle": [],
         "chain": [
-            {"id": "claude", "why": "logged in (~/.claude/.credentials.json)"},
-            {"id": "codex", "why": "logged in ($OPENAI_API_KEY); openai may answer when anthropic fails"},
+            {"id": "claude", "why": "logged in (~/.claude/.credentials.json)", "isAgent": True},
+            {
+                "id": "codex",
+                "why": "logged in ($OPENAI_API_KEY); openai may answer when anthropic fails",
+                "isAgent": True,
+            },
         ],
         "unused": [],
         "variables": ["OPENAI_API_KEY"],

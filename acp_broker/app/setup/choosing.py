@@ -105,6 +105,7 @@ def _backend(agent: Agent, chain: Sequence[Chosen]) -> Chosen:
         _variable(agent, chain),
         modes=_modes(chain, agent.row),
         provider=agent.row.provider,
+        entry=agent.entry,
     )
 
 

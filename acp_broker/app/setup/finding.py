@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acp_broker.app import logins, user_files
 from acp_broker.app.logins import Seen
 from acp_broker.app.setup import servers
-from acp_broker.app.setup.providers import Provider, providers
+from acp_broker.app.setup.providers import Provider, every_offer, providers
 from acp_broker.app.setup.servers import Server
 from backends.acp import rows
 from backends.acp.row import Row
@@ -53,7 +54,8 @@ _FETCHERS = (
 class Agent(Struct, frozen=True):
     """One known agent on this machine. `command` starts it; None: it is not here, and nothing would fetch it.
 
-    `program` is where it was found; None with a `command`: it is fetched at its first start.
+    `program` is where it was found; None with a `command`: it is fetched at its first start. One of another kind than
+    `acp` has its own `entry` of config.json.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Agent(Struct, frozen=True):
     login: Seen
     command: tuple[str, ...] | None = None
     program: str | None = None
+    entry: Mapping[str, object] = {}
 
     @property
     def is_logged_in(self) -> bool:
@@ -79,9 +82,22 @@ async def found(known: Mapping[str, Row], environ: Mapping[str, str], *, may_ask
     """Look everywhere, for some seconds at most; beyond this machine only if `may_ask`."""
     elsewhere = os.pathsep.join(_elsewhere(environ))
     agents = [_agent(name, row, environ, elsewhere) for name, row in known.items()]
+    agents += _offered(known, environ, elsewhere)
     distinct = tuple(_distinct(agents))
     answering = await servers.answering(environ, servers.KNOWN)
     return Found(distinct, answering, await providers(environ, _lived_on(distinct), may_ask=may_ask))
+
+
+def _offered(known: Mapping[str, Row], environ: Mapping[str, str], elsewhere: str) -> Iterator[Agent]:
+    """Those that kinds of their own run, and that are here with a login: each is much like a known one."""
+    for offer in every_offer(environ):
+        if offer.like not in known:
+            continue
+        row = replace(known[offer.like], command=offer.command, install="", title=offer.title)
+        agent = _agent(offer.id, row, environ, elsewhere)
+        if agent.command is not None and agent.is_logged_in:
+            moved = {"command": list(agent.command)} if agent.command != offer.command else {}
+            yield replace(agent, entry={**offer.entry, **moved})
 
 
 def _lived_on(agents: Sequence[Agent]) -> frozenset[str]:

@@ -40,11 +40,12 @@ class Keyed(Struct, frozen=True, rename="camel"):
     is_asked: bool
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, rename="camel"):
     """A backend of the chain, and why it stands there."""
 
     id: str
     why: str
+    is_agent: bool
 
 
 class Advised(Struct, frozen=True, rename="camel"):
@@ -99,7 +100,7 @@ async def planned(
         providers=tuple(map(_keyed, here.providers)),
         servers=here.servers,
         idle=tuple(server.name for server in servers_left(here, chain)),
-        chain=tuple(Place(one.id, one.why) for one in chain),
+        chain=tuple(Place(one.id, one.why, one.row is not None) for one in chain),
         unused=tuple(one.id for one in beyond),
         variables=tuple(dict.fromkeys(_variables(chain))),
         withheld=withheld(everybody)[0],

@@ -82,16 +82,18 @@ async def providers(environ: Mapping[str, str], taken: Set[str], *, may_ask: boo
 
 
 async def _all_keyed(environ: Mapping[str, str], taken: Set[str]) -> Iterator[_Keyed]:
-    offers = [offer for name in KINDS for offer in _offers(name, environ) if offer.variable not in taken]
-    keyless = [offer.id for offer in offers if not (offer.variable or offer.profile or offer.login)]
+    offers = [offer for offer in every_offer(environ) if not offer.like and offer.variable not in taken]
+    keyless = [offer.id for offer in offers if not (offer.variable or offer.profile)]
     kept = await _kept(keyless, environ)
     google = await _google(environ)
     return (one for offer in offers if (one := _keyed(offer, environ, kept, google)) is not None)
 
 
-def _offers(name: str, environ: Mapping[str, str]) -> Sequence[Offer]:
-    offers = getattr(kind(name), "offers", None)
-    return () if offers is None else tuple(offers(environ))
+def every_offer(environ: Mapping[str, str]) -> Iterator[Offer]:
+    """Those of all kinds of ours."""
+    for name in KINDS:
+        offers = getattr(kind(name), "offers", None)
+        yield from () if offers is None else offers(environ)
 
 
 def _keyed(offer: Offer, environ: Mapping[str, str], kept: Mapping[str, str], google: str | None) -> _Keyed | None:
@@ -102,8 +104,6 @@ def _keyed(offer: Offer, environ: Mapping[str, str], kept: Mapping[str, str], go
     if offer.profile is not None:
         name = str(offer.profile["type"])
         return _Keyed(offer, google, (name, offer.profile)) if name == "google" and google is not None else None
-    if offer.login:
-        return _Keyed(offer, offer.login)
     if offer.id in kept:
         profile: _Profile = (offer.id, {"type": "api_key", "key": {"source": "keyring", "id": offer.id}})
         return _Keyed(offer, f"keyring entry {offer.id}", profile, kept[offer.id])

@@ -42,6 +42,7 @@ class Provider:
     fault: a name from `faults`; it holds for every request that comes from now on
     only: `all` requests to the model fail, or the `main` ones alone (see Seen)
     lists_fail: the faults that come before any word hold for lists of models, too
+    lists_at: the one path that has a list of models; "": any that ends like one
     models: what those list; None: one model, and any name is one of it
     command, path: what `tool-shell` runs, and the file that `tool-write` writes; its content is `says`
     """
@@ -50,6 +51,7 @@ class Provider:
         self.says = says
         self.thinks = ""
         self.lists_fail = False
+        self.lists_at = ""
         self.models: tuple[str, ...] | None = None
         self.command = "echo drill"
         self.path = "drill.txt"
@@ -186,6 +188,8 @@ class Provider:
         if told := control(self, request):
             return told
         if found := beside(request, self.models):
+            if request.path != (self.lists_at or request.path):
+                return 404, b"404 page not found"
             if not self.lists_fail:
                 self._note(request, found[0], "", is_main=False)
             return (404, b'{"error":{"type":"not_found_error"}}') if found[1] is None else (200, encode(found[1]))
