@@ -4,14 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from acp_broker.app.kinds import kinds
+from acp_broker.app.policy import PROVIDER_FIRST_OUTPUT_S, PROVIDER_IDLE_S
 from acp_broker.config import load
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.http_failures import from_http
 from backends.anthropic import BASE_URL, MAX_TOKENS
-from backends.openai import PRESETS
+from backends.openai import PRESETS, OpenAIConfig
 from tests.support.config import write
 
 PAGE = (Path(__file__).parents[1] / "docs" / "providers.md").read_text()
@@ -57,6 +59,21 @@ def test_an_example_is_a_config(tmp_path, example):
     config = load(kinds(), path=write(tmp_path, json.loads(example)), environ={"HOME": "/h", "OPENROUTER_API_KEY": "x"})
 
     assert config.warnings == ()
+
+
+def test_the_clocks_are_those_of_the_code():
+    """All four are on where nobody has said a word about them."""
+    far = msgspec.convert({"kind": "openai", "preset": "openrouter", "model": "m"}, OpenAIConfig)
+    near = msgspec.convert({"kind": "openai", "preset": "ollama", "model": "m"}, OpenAIConfig)
+    own_s = near.known_limits().first_output_ms / 1000
+    expected = {
+        "connect": f"{far.connect_s:g} s",
+        "first byte": f"{far.first_byte_s:g} s; {near.first_byte_s:g} s on this machine",
+        "first content": f"{PROVIDER_FIRST_OUTPUT_S:g} s; {own_s:g} s on this machine",
+        "idle": f"{PROVIDER_IDLE_S:g} s",
+    }
+
+    assert expected == {row[0]: row[2] for row in ROWS if row[0] in expected}
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)

@@ -21,6 +21,8 @@ from acp_broker.errors import BackendFailure
 
 # Sessions that ask at once; the connections of those that do not are few.
 _MOST, _MOST_IDLE = 1_000, 32
+# The clocks are those of `clocks`: one at a time, and by the broker's own time.
+_NO_LIMITS = dict.fromkeys(("connect", "pool", "read", "write"))
 # Shorter than what load balancers and servers grant as a rule.
 _KEPT_S = 55.0
 
@@ -51,32 +53,29 @@ _pools: dict[tuple[int, Way], _Shared] = {}
 class Client:
     """Asks one host."""
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str, connect_s: float) -> None:
+    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str) -> None:
         self.host = host
         self._transport = transport
-        self._connect_s = connect_s
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, on_sending: Callable[[], None]
     ) -> httpx2.Response:
-        """The head of the answer; who has it closes it. `on_sending` is called before the first byte is written.
+        """The head of the answer; who has it closes it. `on_sending` is called before its first byte is written.
 
-        Bounded by `connect_s` until then alone. Raises httpx2's own errors.
+        Has no limit of its own. Raises httpx2's own errors.
         """
-        limits = {"connect": self._connect_s, "pool": self._connect_s, "read": None, "write": None}
-        extensions = {"timeout": limits, "trace": _tracing(on_sending)}
+        extensions = {"timeout": _NO_LIMITS, "trace": _tracing(on_sending)}
         request = httpx2.Request("POST", url, headers=headers, content=body, extensions=extensions)
         return await self._transport.handle_async_request(request)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         """As `post`, for what is only looked at."""
-        limits = {"connect": self._connect_s, "pool": self._connect_s, "read": None, "write": None}
-        request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": limits})
+        request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": _NO_LIMITS})
         return await self._transport.handle_async_request(request)
 
 
 @asynccontextmanager
-async def connected(url: str, environment: Mapping[str, str], connect_s: float) -> AsyncIterator[Client]:
+async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[Client]:
     """A client for a host, by the proxies and authorities that this environment names. Raises BackendFailure."""
     way = way_to(url, environment)
     key = (id(asyncio.get_running_loop()), way)
@@ -86,7 +85,7 @@ async def connected(url: str, environment: Mapping[str, str], connect_s: float) 
     shared = _pools[key]
     shared.users += 1
     try:
-        yield Client(shared.transport, urlsplit(url).netloc, connect_s)
+        yield Client(shared.transport, urlsplit(url).netloc)
     finally:
         shared.users -= 1
         if not shared.users:
@@ -145,8 +144,9 @@ async def trusted(way: Way) -> ssl.SSLContext | None:
 
 
 def _tracing(on_sending: Callable[[], None]) -> Callable[[str, Mapping[str, object]], Awaitable[None]]:
-    async def trace(event: str, _: Mapping[str, object]) -> None:
-        if event.endswith(".send_request_headers.started"):
+    async def trace(event: str, about: Mapping[str, object]) -> None:
+        # A proxy is asked for a way through first; nobody else hears of that.
+        if event.endswith(".send_request_headers.started") and getattr(about["request"], "method", b"") != b"CONNECT":
             on_sending()
 
     return trace

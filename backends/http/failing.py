@@ -32,6 +32,11 @@ def of_transport(error: Exception, host: str, *, is_answered: bool) -> Failure:
     return Failure(FailureKind.UNREACHABLE, text, type(error).__name__, seen_at="submitted")
 
 
+def not_connected(host: str, within_s: float) -> Failure:
+    text = f"{host} did not accept a connection within {within_s:g} s"
+    return Failure(FailureKind.UNREACHABLE, text, "ConnectTimeout", seen_at="submitted")
+
+
 async def check(response: httpx2.Response, host: str, wall: float, rules: Sequence[Rule] = ()) -> None:
     """Raises BackendFailure for an answer that cannot hold one of a model's."""
     status, headers = response.status_code, _lower(response.headers)

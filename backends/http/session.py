@@ -44,7 +44,7 @@ class Api(Struct, frozen=True):
 @asynccontextmanager
 async def talking(settings: HttpConfig, tools: Tools, api: Api) -> AsyncIterator["Talk"]:
     """Raises BackendFailure."""
-    async with connected(api.url, tools.environment, settings.connect_s) as client:
+    async with connected(api.url, tools.environment) as client:
         if tools.setup is not None:
             tools.reached("opening")
         yield Talk(settings, tools, api, client)
@@ -67,7 +67,8 @@ class Talk:
             return Finished("cancelled")
         settings, api = self._settings, self._api
         body = merged(api.body(await turn.past(settings.history_bytes), turn.prompt), settings.body)
-        order = Order(api.url, api.headers, encode(body), settings.first_byte_s, settings.context_window, self._rules)
+        limits = settings.connect_s, settings.first_byte_s
+        order = Order(api.url, api.headers, encode(body), *limits, settings.context_window, self._rules)
         return await converse(order, api.decoder(), turn, client, self._client, self._clock, self._spent)
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape

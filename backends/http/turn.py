@@ -88,11 +88,12 @@ def _is_listed_error(data: bytes) -> bool:
 
 
 class Order(Struct, frozen=True):
-    """What is sent where, and how long its server may take to begin."""
+    """What is sent where, and how long its server may take to accept it, and then to begin."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
+    connect_s: float
     first_byte_s: float
     context_window: int | None = None
     rules: tuple[Rule, ...] = ()
@@ -184,6 +185,7 @@ class _Answer:
 
     async def _read(self) -> None:
         order, client = self._order, self._client
+        self._watch.arm(order.connect_s, failing.not_connected(client.host, order.connect_s))
         response = await client.post(order.url, order.headers, order.body, self._sending)
         self._is_answered = True
         try:
