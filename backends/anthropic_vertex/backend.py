@@ -11,7 +11,8 @@ from backends.anthropic_vertex import AnthropicVertexConfig
 from backends.http.session import Api, Body, Talk, headers, key, keyless, talking
 from backends.http.vertex import NEEDS_TOKEN, projectless, quota
 
-# Its own version of Messages; the model is no part of the body.
+# The version of Messages that body and decoder are written for, and that Anthropic's client sends here up to 1.17; from
+# 2.0 on it sends "2026-10-21", with the same stream. The model is no part of the body.
 _OWN: Body = {"anthropic_version": "vertex-2023-10-16"}
 
 

@@ -57,6 +57,7 @@ class Vertex(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", om
 
     def path(self, project: str | None, model: str) -> str:
         """`model` is `publishers/NAME/models/NAME`, or `endpoints/ID`. Without a project: for API keys alone."""
+        # Google's client asks v1beta1 unless it is told otherwise; what is asked here is in v1, too.
         scope = f"projects/{quote(project, safe=':')}/locations/{self.location}/" if project else ""
         return f"/v1/{scope}{quote(model, safe='/@')}"
 

@@ -101,8 +101,15 @@ def test_a_location_is_part_of_a_name(location):
             of(entry)
 
 
-async def test_claude_is_asked_as_anthropics_client_asks():
-    """The model is in the address and not in the body, which has a version of its own."""
+async def test_config_may_ask_for_another_version_of_claudes_api():
+    """Anthropic's own client sends a newer one since 2.0, and which one Vertex will want is not ours to know."""
+    request = await asked({**CLAUDE, "project": "p", "body": {"anthropic_version": "2026-10-21"}})
+
+    assert "2026-10-21" == msgspec.json.decode(request.body)["anthropic_version"]
+
+
+async def test_claude_is_asked_with_the_model_in_the_address():
+    """As Anthropic's client up to 1.17 does: the body has no model, and a version of its own."""
     request = await asked({**CLAUDE, "project": "p", "location": "us-east5", "system": "Be brief.", "maxTokens": 5})
 
     assert "/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-x@20250929:streamRawPredict" == (
@@ -126,7 +133,7 @@ async def test_claude_is_asked_as_anthropics_client_asks():
     ],
 )
 async def test_gemini_is_asked_as_googles_client_asks(model, expected):
-    """With a project and a place before the model; a tuned one is an endpoint."""
+    """Told to use v1: with a project and a place before the model; a tuned one is an endpoint."""
     request = await asked({**GOOGLES, "model": model, "vertex": {"project": "p", "location": "eu"}})
 
     assert (f"/v1/projects/p/locations/eu/{expected}:streamGenerateContent", "alt=sse") == (request.path, request.query)

@@ -16,7 +16,8 @@ from tests.support.provider.gemini import Gemini
 from tests.support.provider.shape import Answer, Ask, Reel, said
 from tests.support.provider.wire import Request
 
-VERSION = "vertex-2023-10-16"
+# Of Anthropic's client up to 1.17, and from 2.0 on.
+VERSIONS = ("vertex-2023-10-16", "2026-10-21")
 _SCOPE = r"(?:/[^/]+)*?/v1(?:beta1)?(?:/projects/[^/]+/locations/[^/]+)?"
 _CLAUDE = re.compile(_SCOPE + r"/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)")
 _GOOGLES = re.compile(_SCOPE + r"/publishers/google/models/[^/:]+:\w+")
@@ -43,7 +44,12 @@ class AnthropicVertex(Anthropic):
         match = _CLAUDE.fullmatch(request.path)
         body = said(request)
         # Vertex refuses either with a 400.
-        if request.method != "POST" or match is None or "model" in body or body.get("anthropic_version") != VERSION:
+        if (
+            request.method != "POST"
+            or match is None
+            or "model" in body
+            or body.get("anthropic_version") not in VERSIONS
+        ):
             return None
         return asked(request, body, match[1], is_stream=match[2] == "streamRawPredict")
 
