@@ -5,7 +5,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from backends import anthropic, gemini, openai
+from backends import anthropic, anthropic_vertex, gemini, openai
 from tests.support.chat_player import CHAT, Speech, playing
 from tests.support.client import FakeClient, FakeTools, setup, turn
 from tests.support.gemini_speech import GEMINI
@@ -13,22 +13,22 @@ from tests.support.messages_speech import MESSAGES
 
 pytestmark = pytest.mark.anyio
 
-KINDS = [(openai, CHAT), (anthropic, MESSAGES), (gemini, GEMINI)]
+KINDS = [(openai, CHAT), (anthropic, MESSAGES), (gemini, GEMINI), (anthropic_vertex, MESSAGES)]
 
 
-@pytest.fixture(params=KINDS, ids=["openai", "anthropic", "gemini"])
+@pytest.fixture(params=KINDS, ids=["openai", "anthropic", "gemini", "anthropic-vertex"])
 def kind(request) -> tuple[ModuleType, Speech]:
     return request.param
 
 
 def settings(kind: ModuleType, url: str, **members: object):
-    tag = kind.__name__.rpartition(".")[2]
+    tag = kind.config.__struct_config__.tag
     return msgspec.convert({"kind": tag, "baseUrl": url, "model": "m", **members}, kind.config)
 
 
 async def sent(kind: tuple[ModuleType, Speech], **members: object) -> dict:
     module, speech = kind
-    tools = FakeTools(setup=setup("/"), environment={})
+    tools = FakeTools(setup=setup("/"), environment={"GOOGLE_CLOUD_PROJECT": "p"})
     async with (
         playing([[{"do": "say", "text": "a"}]], speech) as server,
         module.open(settings(module, server.url, **members), tools) as backend,
