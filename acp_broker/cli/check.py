@@ -114,7 +114,7 @@ def _rows(report: Report, environ: Mapping[str, str]) -> Iterator[Fact]:
         session = f", a session in {_seconds(report.session_ms)}" if report.session_ms is not None else ""
         yield "starts in", f"{_seconds(report.start_ms)}{session}"
     yield from _login(report) if report.is_agent else _key(report)
-    if report.provider is not None:
+    if report.provider is not None and report.provider.requests:
         yield "asked", f"{', '.join(report.provider.requests)}; no tokens"
     if report.provider is not None and report.provider.says:
         yield "it says", report.provider.says

@@ -20,6 +20,7 @@ LIMIT_S = 10.0
 _MOST_BYTES = 4 * 1024 * 1024
 # There is no list at that address, which says nothing of the rest.
 _UNLISTED = frozenset({404, 405, 501})
+UNASKED = "is not asked, as it has nothing to ask for free; `acp-broker check --turn` finds out whether it answers"
 _UNKNOWN = "tells nothing of its models; `acp-broker check --turn` finds out whether it answers"
 
 
@@ -128,17 +129,17 @@ def _fix(failure: Failure, settings: HttpConfig, listed: Listing) -> str:
     match failure.kind:
         case FailureKind.UNREACHABLE if "`baseUrl`" in failure.text:  # it says so itself
             return ""
+        case FailureKind.UNREACHABLE if "certificate" in failure.text.casefold():
+            return "name the authorities to trust in SSL_CERT_FILE"
         case FailureKind.UNREACHABLE if settings.is_own:
             start = f"start it ({listed.start})" if listed.start else "start it"
             return f"{start}, or write in `baseUrl` where it listens"
-        case FailureKind.UNREACHABLE if "certificate" in failure.text.casefold():
-            return "name the authorities that your network uses in SSL_CERT_FILE"
         case FailureKind.UNREACHABLE if "proxy" in failure.text.casefold():
             return "look at HTTPS_PROXY, or name its host in NO_PROXY"
         case FailureKind.UNREACHABLE:
             return "look whether this machine is online, needs a proxy (HTTPS_PROXY), and whether `baseUrl` is right"
         case FailureKind.GARBLED:
-            return "a network that wants a login in a browser first, a proxy, or a wrong `baseUrl`"
+            return "open the address in a browser: the network may want a login first"
         case FailureKind.BILLING:
             return "look at what its account has left"
         case FailureKind.RATE_LIMITED | FailureKind.OVERLOADED | FailureKind.SERVER_ERROR | FailureKind.SILENT:

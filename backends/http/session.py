@@ -15,7 +15,7 @@ from acp_broker.core.history import Exchange
 from acp_broker.errors import METHOD_NOT_FOUND, BackendFailure, RpcError
 from backends.http.client import Client, connected
 from backends.http.introducing import about
-from backends.http.looking import Listing, Looker
+from backends.http.looking import UNASKED, Listing, Looker
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, Usage, converse
 
@@ -79,7 +79,7 @@ class Talk:
 
     async def look(self) -> Looked:
         looker = self._looker()
-        return Looked() if looker is None else await looker.look()
+        return Looked(says=UNASKED) if looker is None else await looker.look()
 
     async def models(self) -> tuple[str, ...]:
         looker = self._looker()

@@ -6,6 +6,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -119,8 +120,9 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
 
     @property
     def provider(self) -> str | None:
-        is_elsewhere = self.preset is None or self.base_url is not None or self.is_own
-        return super().provider if is_elsewhere else self.preset
+        host = urlsplit(self.url).netloc
+        named = (name for name, preset in PRESETS.items() if urlsplit(preset.base_url).netloc == host)
+        return super().provider if self.is_own else next(named, super().provider)
 
     @property
     def url(self) -> str:

@@ -252,6 +252,14 @@ async def test_agents_come_first_then_providers_then_servers():
     assert ["a", "p", "ollama"] == order(agent("a", "q"), servers=(LOCAL,), providers=[keyed("p", "r")])
 
 
+async def test_what_is_assumed_comes_behind_what_is_known():
+    """Google's login may be there for anything."""
+    told, key = keyed("told", "a", "A"), msgspec.structs.replace(keyed("key", "b", "B"), is_assumed=True)
+    login = msgspec.structs.replace(keyed("login", "c"), is_assumed=True)
+
+    assert ["told", "key", "login"] == order(providers=[login, key, told])
+
+
 async def test_a_provider_does_not_stand_behind_an_agent_that_asks_it():
     """While there is another one."""
     both = [keyed("p", "q"), keyed("r", "s")]

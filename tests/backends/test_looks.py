@@ -188,6 +188,24 @@ async def test_where_nothing_is_listed_asking_for_all_fails(tools):
 
 
 @pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"kind": "openai", "preset": "openai"}, "openai"),
+        ({"kind": "openai", "baseUrl": "https://api.openai.com/v1"}, "openai"),
+        ({"kind": "openai", "preset": "ollama"}, "http://127.0.0.1:11434"),
+        ({"kind": "openai", "preset": "ollama", "baseUrl": "http://localhost:1/v1"}, "http://127.0.0.1:1"),
+        ({"kind": "openai", "baseUrl": "https://gateway.example/v1"}, "https://gateway.example"),
+        ({"kind": "anthropic"}, "anthropic"),
+        ({"kind": "anthropic", "baseUrl": "https://gateway.example"}, "https://gateway.example"),
+        ({"kind": "gemini"}, "google"),
+    ],
+)
+async def test_who_answers_in_the_end_is_told_by_the_address(entry, expected):
+    """As agents' providers are called, so that two of one are seen."""
+    assert expected == msgspec.convert({"model": "m", **entry}, KINDS[entry["kind"]].config).provider
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         (b'{"object": "list", "data": [{"id": "m"}, {"no": 1}]}', ("m",)),

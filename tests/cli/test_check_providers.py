@@ -13,6 +13,19 @@ from tests.support.provider import Pace, provider
 pytestmark = pytest.mark.anyio
 
 KEY = "canary-71f2c0"
+LOCKED = """
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+
+class Keyring(KeyringBackend):
+    priority = 1
+
+    def get_password(self, service, username):
+        raise KeyringLocked("locked")
+
+    def set_password(self, service, username, password):
+        raise KeyringLocked("locked")
+"""
 PROFILES = {"work": {"type": "api_key", "key": "${WORK_KEY}"}}
 
 
@@ -123,6 +136,19 @@ async def test_a_key_that_is_not_there_is_said_and_nobody_is_asked(machine: Mach
     assert ["auth_missing", "auth_missing"] == [one["failure"], two["failure"]]
     advice = ["put a key that its provider takes into $NOWHERE", "acp-broker auth set kept"]
     assert advice == [one["advice"][0], two["advice"][0]]
+
+
+async def test_a_keyring_that_does_not_open_is_not_to_be_filled(machine: Machine) -> None:
+    """The entry is there; what is wrong is for `auth status` to say."""
+    folder = machine.write("locked.py", LOCKED).parent
+    machine.environ |= {"PYTHON_KEYRING_BACKEND": "locked.Keyring", "PYTHONPATH": str(folder)}
+    kept = {"kept": {"type": "api_key", "key": {"source": "keyring", "id": "work"}}}
+    async with provider() as server:
+        configure(machine, kept, one={"baseUrl": f"{server.url}/v1", "auth": "kept"})
+        (one,) = await check(machine, status=1)
+
+    assert ([], "auth_missing", True) == (server.seen, one["failure"], "the keyring says: locked" in one["why"])
+    assert ["acp-broker auth status says what is wrong with kept"] == one["advice"]
 
 
 async def test_with_a_turn_the_turn_is_what_counts(machine: Machine) -> None:

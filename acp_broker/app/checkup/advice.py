@@ -48,13 +48,18 @@ def _login(report: Report) -> Iterator[str]:
 
 def _key(config: Config, report: Report, about: About) -> Iterator[str]:
     """Of one that asks its provider itself."""
-    wanted = wanted_by(config, report.id)
-    if report.login.state == "required" and any(isinstance(one, KeyringSecret) for one in wanted):
-        yield f"acp-broker auth set {config.backends[report.id].auth}"
-    elif report.login.state == "required" and wanted:
+    wanted, profile = wanted_by(config, report.id), config.backends[report.id].auth
+    is_kept = any(isinstance(one, KeyringSecret) for one in wanted)
+    # A keyring that is locked, say, has what is missing.
+    is_out_of_reach = is_kept and report.failure == "auth_missing" and "no entry" not in (report.why or "")
+    if report.login.state != "required" or profile is None:
+        pass
+    elif is_out_of_reach or not wanted:
+        yield f"acp-broker auth status says what is wrong with {profile}"
+    elif is_kept:
+        yield f"acp-broker auth set {profile}"
+    else:
         yield f"put a key that its provider takes into {_and([shown(config, one) for one in wanted])}"
-    elif report.login.state == "required" and config.backends[report.id].auth is not None:
-        yield f"acp-broker auth status says what is wrong with {config.backends[report.id].auth}"
     if about.fix:
         yield about.fix
 

@@ -186,7 +186,7 @@ def report(config: Config, name: BackendId, look: Look, known_of: Mapping[Backen
         start_ms=_ms(look.started_s),
         session_ms=_ms(look.opened_s),
         login=_login(config, name, look, own),
-        provider=Asked(look.provider.asked, look.provider.says) if look.provider and look.provider.asked else None,
+        provider=Asked(look.provider.asked, look.provider.says) if look.provider is not None else None,
         capabilities=_capabilities(look) if look.started_s is not None else None,
         modes=modes.of(look.about, own.row),
         retries=retries.of(own.row, own.environment),

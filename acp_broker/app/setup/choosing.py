@@ -56,7 +56,9 @@ def chosen(found: Found) -> tuple[Chosen, ...]:
     here = [agent for agent in found.agents if agent.command is not None]
     chain: list[Chosen] = []
     _add(chain, [agent for agent in here if agent.is_logged_in and (agent.program is not None or agent.login.files)])
-    _add_providers(chain, [one for one in found.providers if one.entry is not None])
+    able = [one for one in found.providers if one.entry is not None]
+    # What a provider has told comes before what is assumed of it, a key before a login that may be for other things.
+    _add_providers(chain, sorted(able, key=lambda one: (one.is_assumed, one.variable is None)))
     chain += islice(_local(here, found.servers, chain), 1)
     chain += _direct(found.servers, chain)
     _add(chain, [agent for agent in here if not agent.is_logged_in and agent.program is not None])
