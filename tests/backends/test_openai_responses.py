@@ -12,8 +12,9 @@ from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.names import TurnId
 from acp_broker.errors import BackendFailure
+from backends.http.sse import EventStream
 from backends.openai import OpenAIConfig
-from backends.openai.responses import FAILED
+from backends.openai.responses import FAILED, ResponseDecoder
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import playing
 from tests.support.client import FakeClient, FakeTools, plain, raw, setup, turn
@@ -283,6 +284,39 @@ async def test_what_is_newer_than_this_is_passed_over(tools, client):
     finished, _ = await run(tools, client, stream(*parts))
 
     assert (["a"], "end_turn") == (client.texts, finished.stop_reason)
+
+
+# Every event of openai 3.52's `ResponseStreamEvent` that is no delta of words or thoughts, no error and no end.
+QUIET = [
+    *(f"response.{name}" for name in ("created", "in_progress", "queued", "compaction.compacting")),
+    *(f"response.audio.{name}" for name in ("delta", "done", "transcript.delta", "transcript.done")),
+    *(f"response.{name}" for name in ("content_part.added", "content_part.done", "output_item.added")),
+    *(f"response.{name}" for name in ("output_item.done", "output_text.done", "output_text.annotation.added")),
+    *(f"response.{name}.done" for name in ("refusal", "reasoning_text", "reasoning_summary_text")),
+    *(f"response.reasoning_summary_part.{name}" for name in ("added", "done")),
+    *(f"response.function_call_arguments.{name}" for name in ("delta", "done")),
+    *(f"response.custom_tool_call_input.{name}" for name in ("delta", "done")),
+    *(f"response.code_interpreter_call{name}" for name in (".in_progress", ".interpreting", ".completed")),
+    *(f"response.code_interpreter_call_code.{name}" for name in ("delta", "done")),
+    *(f"response.file_search_call.{name}" for name in ("in_progress", "searching", "completed")),
+    *(f"response.web_search_call.{name}" for name in ("in_progress", "searching", "completed")),
+    *(f"response.shell_call_command.{name}" for name in ("added", "delta", "done")),
+    *(f"response.shell_call_output_content.{name}" for name in ("delta", "done")),
+    *(f"response.image_generation_call.{name}" for name in ("in_progress", "generating", "completed")),
+    "response.image_generation_call.partial_image",
+    *(f"response.mcp_call.{name}" for name in ("in_progress", "completed", "failed")),
+    *(f"response.mcp_call_arguments.{name}" for name in ("delta", "done")),
+    *(f"response.mcp_list_tools.{name}" for name in ("in_progress", "completed", "failed")),
+]
+
+
+@pytest.mark.parametrize("kind", QUIET)
+def test_the_rest_of_its_events_says_nothing(kind):
+    """Output is what cannot be taken back: none of these is."""
+    decoder, members = ResponseDecoder(), {"delta": "x", "text": "x", "code": "x", "arguments": "{}", "refusal": "x"}
+    (told,) = EventStream().feed(event(kind, **members, item=message(text("x")), response=response("in_progress")))
+
+    assert ([], None, False) == ([*decoder.pieces(told)], decoder.stop, decoder.is_over)
 
 
 @pytest.mark.parametrize("item", FAILED)

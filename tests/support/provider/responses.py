@@ -159,7 +159,7 @@ def _call(status: str, call: Call) -> dict[str, Any]:
 def _usage(ask: Ask, said: int) -> dict[str, Any]:
     return {
         "input_tokens": ask.tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
         "output_tokens": said,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": ask.tokens + said,
