@@ -28,10 +28,11 @@ _MAX_SEARCHED = 8_192
 _MAX_TEXTS = 6
 
 # As in "last status: 429 Too Many Requests", "API Error: 529 {", "rejected (429)", "500 status code (no body)".
-# After a mere "Error:" no lower-case word may follow: "Error: 500 tests failed" counts things.
+# After a mere "Error:" no lower-case word may follow: "Error: 500 tests failed" counts things. aiohttp's number for
+# a body that broke off ("TransferEncodingError: 400, message=...") is nobody's status.
 _STATUS = re.compile(
     r"\b(?:status|https?(?:/[\d.]{1,3})?|api error|code|rejected)(?:[ _]?code)?[\W_]{0,3}([45]\d\d)\b"
-    r"|error[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
+    r"|(?<!encoding)(?<!contentlength)error[\W_]{0,3}([45]\d\d)\b(?!\s(?-i:[a-z]))"
     r"|(?:\b|\][ :])([45]\d\d)(?: status code\b|(?<=\][ :]\d\d\d)\b)"
     r"|\b(?:returned|responded with|answered with|failed[^.\n]{0,40}?:)"
     r"\s(?:an? )?(?:http |status |code |error ){0,2}([45]\d\d)\b",

@@ -119,7 +119,7 @@ TEXTS = _patterns(
     ),
     (Kind.OVERLOADED, r"\bloading model\b|model too busy"),  # llama.cpp; Hugging Face
     (Kind.OVERLOADED, r"\b(?:model|server|service|system) (?:is )?(?:currently |too )?busy\b"),
-    (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model"),
+    (Kind.MODEL_NOT_FOUND, r"model[ _]?not[ _]?found|unknown model|no such model|not a valid model|invalid model name"),
     (Kind.MODEL_NOT_FOUND, r"\bmodels?\b.{0,100}?(?:does not exist|not found|is not (?:available|supported))"),
     (
         Kind.MODEL_NOT_FOUND,
@@ -145,6 +145,7 @@ TEXTS = _patterns(
     ),
     (Kind.UNREACHABLE, r"no such host|could not resolve host|dial tcp"),  # Go, curl
     (Kind.UNREACHABLE, r"\bunreachable\b|server disconnected|not connected to the internet|no internet connection"),
+    (Kind.UNREACHABLE, r"cannot connect to host|connect call failed"),  # aiohttp
     (Kind.UNREACHABLE, r"could not connect|name resolution|getaddrinfo|queue owner unavailable"),  # ...; acpx
     (Kind.SERVER_ERROR, r"internal[ _]?server[ _]?error|server_error|server had an error|bad gateway"),
     (
@@ -152,6 +153,7 @@ TEXTS = _patterns(
         r"gateway time-?out|service[ _]?(?:is )?(?:temporarily )?unavailable|temporarily (?:unavailable|down)",
     ),
     (Kind.SERVER_ERROR, r"upstream (?:connect )?error|provider returned error|stream disconnected|stream_read_error"),
+    (Kind.SERVER_ERROR, r"response payload is not completed"),  # aiohttp
     (Kind.SERVER_ERROR, r"premature close|stream (?:ended|closed) (?:unexpectedly|before|without)"),  # Node; SDKs
     (Kind.SERVER_ERROR, r"\btime(?:d )?out\b|APITimeoutError|deadline[ _]exceeded|operation was aborted"),
     (Kind.SERVER_ERROR, r"error (?:has )?occurred while processing|internal error has occurred"),  # OpenAI; Gemini

@@ -106,6 +106,8 @@ _WORDS: Mapping[str, Kind] = {
     "capacity_exceeded": Kind.OVERLOADED,
     "model_decommissioned": Kind.MODEL_NOT_FOUND,
     "organization_restricted": Kind.AUTH_REJECTED,
+    # LiteLLM without a database, to a key that is not its own
+    "no_db_connection": Kind.AUTH_REJECTED,
     # Mistral
     "invalid_model": Kind.MODEL_NOT_FOUND,
     # llama.cpp, with 501

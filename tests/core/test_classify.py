@@ -339,6 +339,11 @@ SENTENCES = [
     ("stream disconnected before completion: idle", K.SERVER_ERROR),
     ("request ended without sending any chunks", K.SERVER_ERROR),
     ("terminated", K.SERVER_ERROR),
+    ("Response payload is not completed: <TransferEncodingError: 400, message='Not enough data'>", K.SERVER_ERROR),
+    ("Response payload is not completed: <ContentLengthError: 400, message='Not enough data'>", K.SERVER_ERROR),
+    ("<ClientResponseError: 429, message='Too Many Requests'>", K.RATE_LIMITED),
+    ("Cannot connect to host localhost:8000 ssl:default [Connect call failed ('127.0.0.1', 8000)]", K.UNREACHABLE),
+    ("/chat/completions: Invalid model name passed in model=x.", K.MODEL_NOT_FOUND),
     ("Failed to parse JSON", K.GARBLED),
     ("<html><body>hello</body></html>", K.GARBLED),
 ]
@@ -353,7 +358,8 @@ MEANINGS = {
     K.AUTH_REJECTED: "authentication_error permission_error invalid_api_key unsupported_country_region_territory "
     "API_KEY_INVALID UNAUTHENTICATED PERMISSION_DENIED AccessDeniedException UnrecognizedClientException "
     "InvalidSignatureException IncompleteSignatureException ExpiredTokenException authentication_failed "
-    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch organization_restricted",
+    "oauth_org_not_allowed unauthorized ProviderAuthError data_residency_mismatch organization_restricted "
+    "no_db_connection",
     K.BILLING: "billing_error linked_organization_billing_unavailable linked_organization_spend_limit_reached "
     "enforced_spend_limit_reached contract_spend_limit_reached organization_on_hold insufficient_quota "
     "credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded "

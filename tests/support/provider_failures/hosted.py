@@ -1,5 +1,7 @@
 """Those who sell other people's models, or their own, by Chat Completions: as their documents and their users tell."""
 
+from msgspec.json import encode
+
 from tests.support.provider_failures.case import Case, Provider, data, status, stream
 from tests.support.provider_failures.openai import BEGUN, WORDS, ended, error
 
@@ -183,4 +185,68 @@ FIREWORKS = Provider(
         Case("200, an error behind words", "server_error", stream(BEGUN, WORDS, data(error("Failed", "server_error")))),
     ),
 )
-HOSTED = (GROQ, DEEPSEEK, MISTRAL, XAI, TOGETHER, FIREWORKS)
+
+
+def _litellm(number: int, kind: str | None, message: str) -> bytes:
+    whole = f"litellm.{message}\n\nLiteLLM: model group 'm' failed with the error above. No fallback was attempted."
+    return status(number, error(whole, kind, str(number)))
+
+
+def _wrapped(name: str, message: str, kind: str, code: str | None) -> str:
+    return f"{name}: Hosted_vllmException - {encode(error(message, kind, code)).decode()}"
+
+
+_CUT = "Response payload is not completed: <TransferEncodingError: 400, message='Not enough data to satisfy it.'>."
+_NOBODY = "InternalServerError: Cannot connect to host x:8000 ssl:default [Connect call failed ('x', 8000)]"
+_RESTING = "No deployments available for selected model, Try again in 5 seconds."
+LITELLM = Provider(
+    "LiteLLM proxy",
+    {"kind": "openai", "model": "m"},
+    (
+        Case(
+            "400, of its provider",
+            "bad_request",
+            _litellm(
+                400, "invalid_request_error", _wrapped("BadRequestError", "No.", "invalid_request_error", "invalid")
+            ),
+        ),
+        Case(
+            "400, a name that it does not know",
+            "model_not_found",
+            _blamed(400, "400", "/chat/completions: Invalid model name passed in model=x."),
+        ),
+        Case(
+            "400, a key that is not its own",
+            "auth_rejected",
+            status(400, error("No connected db.", "no_db_connection", "400")),
+        ),
+        Case(
+            "401, of its provider",
+            "auth_rejected",
+            _litellm(
+                401,
+                "authentication_error",
+                _wrapped("AuthenticationError", "Incorrect API key.", "invalid_request_error", "invalid_api_key"),
+            ),
+        ),
+        Case(
+            "402, of its provider",
+            "billing",
+            _litellm(402, "invalid_request_error", _wrapped("APIError", "Pay.", "insufficient_quota", None)),
+        ),
+        Case("429, its models rest", "rate_limited", status(429, error(_RESTING, "throttling_error", "429")), 5.0),
+        Case("500, its provider is not there", "unreachable", _litellm(500, "internal_server_error", _NOBODY)),
+        Case(
+            "200, its provider breaks off, before a word",
+            "unreachable",
+            stream(BEGUN, data(error(f"litellm.APIConnectionError: {_CUT}", None, "500"))),
+        ),
+        Case(
+            "200, its provider breaks off, behind words",
+            "unreachable",
+            stream(BEGUN, WORDS, data(error(f"litellm.APIConnectionError: {_CUT}", None, "500"))),
+        ),
+    ),
+    "A provider's stream that ends without a finish reason it ends well: nobody can see that from its answer.",
+)
+HOSTED = (GROQ, DEEPSEEK, MISTRAL, XAI, TOGETHER, FIREWORKS, LITELLM)
