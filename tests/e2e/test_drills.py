@@ -17,17 +17,17 @@ EXPECTED = drills_page.rows()
 
 class Play(Struct, frozen=True, eq=False):
     drill: Drill
-    kind: str
+    api: str
 
     @property
     def name(self) -> str:
-        return f"{self.drill.name.replace(', ', '-').replace(' ', '-')}-{self.kind}"
+        return f"{self.drill.name.replace(', ', '-').replace(' ', '-')}-{self.api}"
 
 
-# Elsewhere the same faults have other shapes: those of Failover Bench are played for each kind.
+# Elsewhere the same faults have other shapes: those of Failover Bench are played for each.
 PLAYS = [
-    *(Play(drill, "openai") for drill in (*BENCH, *GATEWAYS)),
-    *(Play(drill, kind) for kind in drilling.KINDS if kind != "openai" for drill in BENCH),
+    *(Play(drill, "chat") for drill in (*BENCH, *GATEWAYS)),
+    *(Play(drill, api) for api in drilling.APIS if api != "chat" for drill in BENCH),
 ]
 
 
@@ -36,7 +36,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with (
         drilling.theatre() as portal,
         played(
-            request, tmp_path_factory, lambda cell, folder: drilling.play(portal, cell.drill, cell.kind, folder)
+            request, tmp_path_factory, lambda cell, folder: drilling.play(portal, cell.drill, cell.api, folder)
         ) as outcomes,
     ):
         yield outcomes
@@ -48,8 +48,8 @@ def test_a_drill_comes_to_what_the_page_says(seen, cell: Play):
     drill = cell.drill
     found, expected = row(drill, seen[cell].result()), EXPECTED[drill.name]
 
-    # How long an account rests that is out of credit, and by what name a provider calls its trouble, is the kind's.
-    same = found if cell.kind == "openai" else expected._replace(verdict=found.verdict, letter=found.letter)
+    # How long an account rests that is out of credit, and by what name a provider calls its trouble, is the provider's.
+    same = found if cell.api == "chat" else expected._replace(verdict=found.verdict, letter=found.letter)
     assert expected == same
 
 

@@ -18,8 +18,13 @@ from tests.support.harness import Open, house
 from tests.support.heard import Turn
 from tests.support.provider import Pace, Provider, provider
 
-# What the fault server calls an API, by the kind that asks it.
-KINDS = {"openai": "chat", "anthropic": "anthropic", "gemini": "gemini"}
+# The primary's entry of config.json for each API that the fault server speaks.
+APIS: Mapping[str, Mapping[str, object]] = {
+    "chat": {"kind": "openai"},
+    "responses": {"kind": "openai", "api": "responses"},
+    "anthropic": {"kind": "anthropic"},
+    "gemini": {"kind": "gemini"},
+}
 # A word each few milliseconds; before a cut, time for a client to have read them.
 _PACE = Pace(0.003, 0.05)
 # It bounds a fault; nothing is measured by it.
@@ -33,7 +38,7 @@ def theatre() -> Iterator[BlockingPortal]:
         yield portal
 
 
-def play(portal: BlockingPortal, drill: Drill, kind: str, folder: Path) -> Seen:
+def play(portal: BlockingPortal, drill: Drill, api: str, folder: Path) -> Seen:
     """Two prompts of one session: the drill, and the one behind it when all is well again."""
     with ExitStack() as stack:
         primary, spare = (
@@ -43,7 +48,7 @@ def play(portal: BlockingPortal, drill: Drill, kind: str, folder: Path) -> Seen:
         if drill.once:
             primary.watch = lambda _: _mend(primary)
         env = {f"KEY_{number}": f"canary-{number}" for number in range(drill.keys)}
-        with BrokerProcess(folder, _config(drill, kind, primary, spare), env=env) as broker:
+        with BrokerProcess(folder, _config(drill, api, primary, spare), env=env) as broker:
             session = broker.open()
             turn = broker.prompt(session, "hello")
             asked = len(primary.asked()), len(spare.asked())
@@ -81,8 +86,8 @@ def _asking(server: Provider) -> Open:
     return partial(openai.open, msgspec.convert(entry, openai.config))
 
 
-def _config(drill: Drill, kind: str, primary: Provider, spare: Provider) -> Mapping[str, object]:
-    entry = {"kind": kind, "baseUrl": primary.url + ("/v1" if kind == "openai" else ""), "model": "primary-model"}
+def _config(drill: Drill, api: str, primary: Provider, spare: Provider) -> Mapping[str, object]:
+    entry = {**APIS[api], "baseUrl": f"{primary.url}/v1", "model": "primary-model"}
     follower = {"kind": "openai", "baseUrl": f"{spare.url}/v1", "model": "spare-model", **drill.follower}
     keys = [f"${{KEY_{number}}}" for number in range(drill.keys)]
     return {

@@ -48,7 +48,7 @@ def main() -> None:
         def played(drill: Drill) -> Row:
             place = Path(folder) / drill.name
             place.mkdir(parents=True)
-            return drills.row(drill, drilling.play(portal, drill, "openai", place))
+            return drills.row(drill, drilling.play(portal, drill, "chat", place))
 
         bench = [*pool.map(played, drills.BENCH), anyio.run(drilling.flap, Path(folder))]
         gateways = list(pool.map(played, drills.GATEWAYS))
