@@ -96,9 +96,13 @@ class Memory:
         known = self._conversation
         if known is None or known.limit_bytes != limit_bytes:
             known = Conversation(limit_bytes)
-        read = partial(conversation.read, self._session.log.path, known, earlier)
+        path = self._session.log.path
+        read = partial(conversation.read, path, known, earlier)
         try:
-            past, self._conversation = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+            if conversation.is_quick(path, known):
+                past, self._conversation = read()
+            else:
+                past, self._conversation = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
             return past
         except StoreError as error:
             self._session.trace("past_not_read", session=self._session.id, turns=len(earlier), why=str(error))

@@ -5,8 +5,9 @@ No redirect is followed and nothing is sent twice. What nobody uses any more is 
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by its use alone
@@ -46,6 +47,8 @@ class _Shared:
         self.users = 0
 
 
+_parsed = lru_cache(maxsize=64)(httpx2.URL)
+
 # By the loop that its connections belong to.
 _pools: dict[tuple[int, Way], _Shared] = {}
 
@@ -60,18 +63,41 @@ class Client:
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, on_sending: Callable[[], None]
     ) -> httpx2.Response:
-        """The head of the answer; who has it closes it. `on_sending` is called before its first byte is written.
+        """The head of the answer; who has it closes it. `on_sending` is called before the body's first byte is written.
 
         Has no limit of its own. Raises httpx2's own errors.
         """
-        extensions = {"timeout": _NO_LIMITS, "trace": _tracing(on_sending)}
-        request = httpx2.Request("POST", url, headers=headers, content=body, extensions=extensions)
+        extensions = {"timeout": _NO_LIMITS}
+        parsed = _parsed(url)
+        sent = {"host": parsed.netloc.decode(), "content-length": str(len(body)), **headers}
+        # With a stream httpx2 takes the headers as they are: half the price of its own preparations.
+        request = httpx2.Request("POST", parsed, headers=sent, stream=_Body(body, on_sending), extensions=extensions)
         return await self._transport.handle_async_request(request)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         """As `post`, for what is only looked at."""
         request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": _NO_LIMITS})
         return await self._transport.handle_async_request(request)
+
+
+class _Body(httpx2.AsyncByteStream):
+    """Asked for once the request's headers are written."""
+
+    def __init__(self, content: bytes, on_sending: Callable[[], None]) -> None:
+        self._content = content
+        self._on_sending = on_sending
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._on_sending()
+        yield self._content
+
+
+def pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as it comes: past httpx2's decoders, where there is nothing to decode."""
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    return aiter(response.stream)
 
 
 @asynccontextmanager
@@ -141,15 +167,6 @@ async def trusted(way: Way) -> ssl.SSLContext | None:
         return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
     except OSError as error:
         raise _unusable(f"cannot read the authorities in SSL_CERT_FILE or SSL_CERT_DIR: {plain(str(error))}") from error
-
-
-def _tracing(on_sending: Callable[[], None]) -> Callable[[str, Mapping[str, object]], Awaitable[None]]:
-    async def trace(event: str, about: Mapping[str, object]) -> None:
-        # A proxy is asked for a way through first; nobody else hears of that.
-        if event.endswith(".send_request_headers.started") and getattr(about["request"], "method", b"") != b"CONNECT":
-            on_sending()
-
-    return trace
 
 
 def _unusable(text: str) -> BackendFailure:

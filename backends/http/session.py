@@ -127,7 +127,7 @@ def headers(settings: HttpConfig) -> dict[str, str]:
         # Tokens would wait in a compressor's window.
         "accept-encoding": "identity",
         "user-agent": f"acp-broker/{__version__}",
-        **settings.headers,
+        **{name.lower(): value for name, value in settings.headers.items()},
     }
 
 

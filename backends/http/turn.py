@@ -3,8 +3,8 @@
 A stream without the end that its kind knows is never `end_turn`, and nothing is sent twice.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 import httpx2
@@ -23,7 +23,7 @@ from acp_broker.core.rules import Rule, fitting, of_rule, ruled
 from acp_broker.errors import BackendFailure, WireError
 from acp_broker.wire.acp import Update, update
 from backends.http import failing
-from backends.http.client import Client
+from backends.http.client import Client, pieces
 from backends.http.clocks import Watch
 from backends.http.speaking import Piece, Voice
 from backends.http.sse import Event, EventStream
@@ -151,6 +151,9 @@ class _Answer:
         self._is_answered = False
         # Its last event: where there is no end, it may be an error in words of its own.
         self._last = b""
+        self._events = EventStream()
+        self._waiting: list[bytes] = []
+        self._error: BackendFailure | None = None
 
     async def read(self) -> None:
         try:
@@ -159,14 +162,14 @@ class _Answer:
             if self._decoder.stop is None:
                 failure = failing.of_transport(error, self._client.host, is_answered=self._is_answered)
                 raise BackendFailure(failure) from error
-        except WireError as error:
-            raise BackendFailure(Failure(FailureKind.GARBLED, str(error), seen_at="submitted")) from error
 
     def end(self) -> StopReason:
         """The stop reason. Raises BackendFailure where the answer has none, or nothing in it.
 
         Whoever refuses before its first word leaves the turn to others; behind words it has answered so.
         """
+        if self._error is not None:
+            raise self._error
         stop, code, host = self._decoder.stop, self._decoder.code, self._client.host
         if stop is None:
             text = f"{host} ended its answer in the middle"
@@ -206,21 +209,47 @@ class _Answer:
         self._frontend.reached("submitted")
 
     async def _stream(self, response: httpx2.Response) -> None:
-        events, decoder, first = EventStream(), self._decoder, b""
-        async with aclosing(response.aiter_bytes()) as reads:
-            async for read in reads:
-                first = first or read
-                self._say(events.feed(read))
-                if decoder.is_over:
-                    self._watch.arm(_TAIL_S, None)
-                elif decoder.stop is not None:
-                    self._watch.arm(_TRAILER_S, None)
-        if decoder.stop is None and http_failures.is_page(first):
+        first = b""
+        async for piece in pieces(response):
+            first = first or piece
+            self._take(piece)
+        self._hear()
+        if self._decoder.stop is None and http_failures.is_page(first):
             raise BackendFailure(failing.of_page(first, self._client.host))
-        if decoder.stop is None and (bare := events.bare()):
+        if self._decoder.stop is None and (bare := self._events.bare()):
             failure = ruled(self._order.rules, http_failures.from_event(bare), bare)
             if failure.kind is not FailureKind.UNCLASSIFIED:
                 raise BackendFailure(failure)
+
+    def _take(self, piece: bytes) -> None:
+        """What one read of the connection held comes in pieces, without a pause between them: it is heard at once."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._hear_soon)
+        self._waiting.append(piece)
+
+    def _hear_soon(self) -> None:
+        try:
+            self._hear()
+        except BackendFailure as error:
+            self._error = error
+            self._watch.call_off()
+        except BaseException:  # a bug of ours: the loop's own handler tells of it
+            self._watch.call_off()
+            raise
+
+    def _hear(self) -> None:
+        heard, self._waiting = b"".join(self._waiting), []
+        if not heard or self._error is not None:
+            return
+        try:
+            events = self._events.feed(heard)
+        except WireError as error:
+            raise BackendFailure(Failure(FailureKind.GARBLED, str(error), seen_at="submitted")) from error
+        self._say(events)
+        if self._decoder.is_over:
+            self._watch.arm(_TAIL_S, None)
+        elif self._decoder.stop is not None:
+            self._watch.arm(_TRAILER_S, None)
 
     def _say(self, events: list[Event]) -> None:
         """Show what the events say, up to the one that is an error; of first words with an error behind them nothing:

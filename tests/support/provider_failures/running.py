@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
 
 import anyio
 import msgspec
+from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from acp_broker.clock import SystemClock
@@ -19,6 +20,9 @@ from backends import KINDS
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
 from tests.support.provider_failures import PROVIDERS, Case, Provider
 from tests.support.provider_failures.case import WALL
+
+# Of the event loop: to notice the bytes, to read them, to hear them, and to spare.
+_TURNS = 8
 
 
 class Seen(Struct, frozen=True):
@@ -63,6 +67,20 @@ async def see(provider: Provider, case: Case) -> Seen:
     return Seen(of, "".join(client.texts))
 
 
+def _parts(answer: bytes) -> Iterator[bytes]:
+    """The head, then the body chunk by chunk: an answer whose words and error come at once has shown no words."""
+    head, mark, body = answer.partition(b"\r\n\r\n")
+    if b"chunked" not in head:
+        yield answer
+        return
+    yield head + mark
+    while body:
+        size, line, _ = body.partition(b"\r\n")
+        end = len(size + line) + int(size, 16) + len(line)
+        yield body[:end]
+        body = body[end:]
+
+
 @asynccontextmanager
 async def _answering(case: Case) -> AsyncIterator[str]:
     """A server that answers everything with these bytes."""
@@ -71,7 +89,14 @@ async def _answering(case: Case) -> AsyncIterator[str]:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
-        writer.write(case.answer)
+        *parts, last = _parts(case.answer)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            # The client is in this loop: what was sent is read and heard by then.
+            for _ in range(_TURNS):
+                await checkpoint()
+        writer.write(last)
         await writer.drain()
         if case.end == "reset":
             # What was sent must have been read: a reset throws away what was not.

@@ -1,0 +1,94 @@
+"""Bodies come in chunks, many to one read of the connection: what came together is shown together, or not at all."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+import pytest
+
+import backends.openai as kind
+from acp_broker.core.failures import FailureKind
+from acp_broker.errors import BackendFailure
+from backends.http.sse import MAX_EVENT_BYTES
+from backends.openai import OpenAIConfig
+from tests.support.chat_player import CHAT, ended, said
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support.provider.door import Door
+from tests.support.provider.wire import Gone, Wire, chunk, head
+
+pytestmark = pytest.mark.anyio
+
+HEAD = head(200, "text/event-stream", None, {}) + chunk(CHAT.beginning)
+ERROR = b'data: {"error":{"message":"out of memory","type":"server_error","code":500}}\n\n'
+
+
+@pytest.fixture
+def tools(tmp_path):
+    return FakeTools(setup=setup(str(tmp_path)), environment={})
+
+
+@asynccontextmanager
+async def sending(*writes: bytes):
+    """A server that answers with these writes, and keeps the connection."""
+    door = Door()
+
+    async def answer(sock) -> None:
+        try:
+            wire = Wire(sock)
+            await wire.request()
+            for data in writes:
+                await wire.send(data)
+            await wire.gone()
+        except Gone:
+            pass
+        finally:
+            sock.close()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(door.let_in, tasks, answer)
+        yield f"http://127.0.0.1:{door.port}/v1"
+        tasks.cancel_scope.cancel()
+    door.close()
+
+
+async def shown(tools, *writes: bytes) -> tuple[FakeClient, FailureKind | None]:
+    client = FakeClient()
+    with anyio.fail_after(DEADLINE_S):
+        async with sending(*writes) as url:
+            config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
+            async with kind.open(config, tools) as backend:
+                try:
+                    await backend.run(turn(), client)
+                except BackendFailure as error:
+                    return client, error.failure.kind
+    return client, None
+
+
+async def test_the_chunks_of_one_read_are_one_update(tools):
+    """A fast server would cost an update, a line in the log and a frame for every token."""
+    words = [chunk(said(content=text)) for text in ("a ", "duck ", "quacks")]
+    client, failed = await shown(tools, HEAD + b"".join(words) + chunk(ended("stop")) + chunk(b""))
+
+    assert (None, ["a duck quacks"]) == (failed, client.texts)
+
+
+async def test_words_with_an_error_in_the_same_read_are_not_shown(tools):
+    """Nobody has seen anything: another backend may answer instead."""
+    client, failed = await shown(tools, HEAD + chunk(said(content="a duck")) + chunk(ERROR))
+
+    assert (FailureKind.SERVER_ERROR, []) == (failed, client.texts)
+
+
+async def test_an_error_ends_the_turn_while_the_server_keeps_the_connection(tools):
+    """It is heard between two reads, and nothing more may ever come."""
+    _, failed = await shown(tools, HEAD, chunk(ERROR))
+
+    assert FailureKind.SERVER_ERROR is failed
+
+
+async def test_an_event_without_an_end_is_no_answer(tools):
+    """Its server would fill the memory."""
+    part = chunk(b"x" * MAX_EVENT_BYTES)
+    _, failed = await shown(tools, HEAD, chunk(b"data: "), part, part)
+
+    assert FailureKind.GARBLED is failed
