@@ -35,6 +35,11 @@ class Way(Struct, frozen=True):
     proxy: str | None = None
     certificates: tuple[str | None, str | None] = (None, None)
 
+    @property
+    def proxy_host(self) -> str | None:
+        """Without a password that may stand before it."""
+        return None if self.proxy is None else self.proxy.rpartition("//")[2].rpartition("@")[2].partition("/")[0]
+
     def __repr__(self) -> str:
         return f"Way({self.origin})"
 
@@ -54,10 +59,11 @@ _pools: dict[tuple[int, Way], _Shared] = {}
 
 
 class Client:
-    """Asks one host."""
+    """Asks one host, through a proxy or not."""
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str) -> None:
+    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str, proxy: str | None) -> None:
         self.host = host
+        self.proxy = proxy
         self._transport = transport
 
     async def post(
@@ -111,7 +117,7 @@ async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[C
     shared = _pools[key]
     shared.users += 1
     try:
-        yield Client(shared.transport, urlsplit(url).netloc)
+        yield Client(shared.transport, urlsplit(url).netloc, way.proxy_host)
     finally:
         shared.users -= 1
         if not shared.users:

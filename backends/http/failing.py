@@ -9,27 +9,22 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
+from backends.http.client import Client
+from backends.http.unreachable import told_by_http2, why
 
 # More of an error is not read: the reason stands at its beginning.
 MAX_BODY_BYTES = 65_536
 
 
-def of_transport(error: Exception, host: str, *, is_answered: bool) -> Failure:
+def of_transport(error: Exception, client: Client, *, is_answered: bool) -> Failure:
     """Why there is no answer (`is_answered`: no more of it)."""
-    said = plain(str(error)) or type(error).__name__
+    code = type(error).__name__
     if is_answered:
-        text = f"{host} broke off its answer: {said}"
-        return Failure(FailureKind.SERVER_ERROR, text, type(error).__name__, seen_at="submitted")
-    match error:
-        case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
-            text = f"{host} did not accept a connection in time"
-        case httpx2.ProxyError():
-            text = f"the proxy does not let us through to {host}: {said}"
-        case httpx2.ConnectError():
-            text = f"cannot connect to {host}: {said}"
-        case _:
-            text = f"{host} closed the connection without an answer: {said}"
-    return Failure(FailureKind.UNREACHABLE, text, type(error).__name__, seen_at="submitted")
+        said = told_by_http2(error) or plain(str(error)) or code
+        return Failure(
+            FailureKind.SERVER_ERROR, f"{client.host} broke off its answer: {said}", code, seen_at="submitted"
+        )
+    return Failure(FailureKind.UNREACHABLE, why(error, client.host, client.proxy), code, seen_at="submitted")
 
 
 def not_connected(host: str, within_s: float) -> Failure:

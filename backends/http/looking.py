@@ -117,7 +117,7 @@ class Looker:
                 await failing.check(response, host, self._clock.wall())
                 return await failing.beginning(response, _MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise BackendFailure(failing.of_transport(error, host, is_answered=response is not None)) from error
+            raise BackendFailure(failing.of_transport(error, self._client, is_answered=response is not None)) from error
         finally:
             if response is not None:
                 await response.aclose()

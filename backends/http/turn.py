@@ -160,7 +160,7 @@ class _Answer:
             await self._read()
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             if self._decoder.stop is None:
-                failure = failing.of_transport(error, self._client.host, is_answered=self._is_answered)
+                failure = failing.of_transport(error, self._client, is_answered=self._is_answered)
                 raise BackendFailure(failure) from error
 
     def end(self) -> StopReason:

@@ -14,6 +14,7 @@ from acp_broker.core.health import Health, Key, Profile
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.core.until import left
 from tests.support.provider_failures import PROVIDERS, Provider
+from tests.support.provider_failures.nobody import NOBODY, found, no_connection
 from tests.support.provider_failures.running import Seen, seen
 
 PAGE = Path(__file__).parents[3] / "docs" / "provider-failures.md"
@@ -34,7 +35,7 @@ def written(page: str) -> str:
     """The page with its generated part as the code has it now."""
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]
-    middle = "\n".join(map(_section, PROVIDERS))
+    middle = "\n".join([*map(_section, PROVIDERS), _nobody()])
     return f"{before}{BEGIN}\n{middle}\n{END}{after}"
 
 
@@ -43,8 +44,20 @@ def _section(provider: Provider) -> str:
     lines: list[Sequence[str]] = [_HEAD, ["---"] * len(_HEAD)]
     for row, cases in groupby(rows, key=lambda one: one[1]):
         lines.append(("; ".join(what for what, _ in cases), *row))
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return "\n\n".join(filter(None, [f"## {provider.name}", provider.note, table])) + "\n"
+    return "\n\n".join(filter(None, [f"## {provider.name}", provider.note, _table(lines)])) + "\n"
+
+
+def _nobody() -> str:
+    """With the sentence: the provider has none of its own."""
+    failures = [(what, found(error, is_proxied=is_proxied)) for what, error, is_proxied in NOBODY]
+    failures.append(("no answer to a connection (`connectMs`)", no_connection()))
+    lines: list[Sequence[str]] = [(*_HEAD, "and is told, where nobody follows"), ["---"] * (len(_HEAD) + 1)]
+    lines += [(what, *_row(Seen(failure, "")), failure.text) for what, failure in failures]
+    return f"## Nobody there\n\n{_table(lines)}\n"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _row(one: Seen) -> _Row:

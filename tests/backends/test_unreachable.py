@@ -1,0 +1,150 @@
+"""Why nobody could be reached, as a person reads it: real sockets, real TLS."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+import backends.openai as kind
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.errors import BackendFailure
+from backends.openai import OpenAIConfig
+from tests.support.certificates import issued
+from tests.support.client import FakeClient, FakeTools, setup, turn
+from tests.support.provider.wire import head
+
+pytestmark = pytest.mark.anyio
+
+
+async def failure(url: str, environment: dict[str, str] | None = None, client: FakeClient | None = None) -> Failure:
+    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
+    async with kind.open(config, FakeTools(setup=setup("/"), environment=environment or {})) as backend:
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client or FakeClient())
+    assert FailureKind.UNREACHABLE == raised.value.failure.kind
+    return raised.value.failure
+
+
+@asynccontextmanager
+async def answering(answer: bytes, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """The port of a server that says this to everybody."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "is_trusted", "told"),
+    [
+        ("localhost", (-1, 1), False, "nobody whom this machine trusts has signed the certificate of localhost:"),
+        ("localhost", (-3, -1), True, "the certificate of localhost:{port} has expired"),
+        ("localhost", (1, 3), True, "is not valid yet: is the clock of this machine right?"),
+        ("other.example", (-1, 1), True, "the certificate of localhost:{port} is for another host"),
+    ],
+)
+async def test_a_certificate_that_does_not_hold_is_told_by_its_reason(tmp_path, name, days, is_trusted, told):
+    """`CERTIFICATE_VERIFY_FAILED` sends people to turn the check off."""
+    made, key = issued(tmp_path, name, days)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, key)
+    async with answering(b"", context) as port:
+        found = await failure(f"https://localhost:{port}/v1", {"SSL_CERT_FILE": str(made)} if is_trusted else {})
+
+    assert told.format(port=port) in found.text
+
+
+async def test_an_authority_that_is_missing_is_told_with_where_to_name_it():
+    """Companies have one, and their people do not know of it."""
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 20, "unable to get local issuer certificate"
+
+    assert "name its authority in SSL_CERT_FILE" in kind_of(error)
+
+
+def kind_of(error: OSError) -> str:
+    from backends.http.unreachable import why  # noqa: PLC0415 - with httpx2
+
+    return why(error, "model.example:443", None)
+
+
+async def test_a_server_without_tls_is_told():
+    """A local server behind `https://` is the commonest slip of all."""
+    async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        found = await failure(f"https://127.0.0.1:{port}/v1")
+
+    assert f"127.0.0.1:{port} does not speak TLS: is it http:// in `baseUrl`?" == found.text
+
+
+async def test_a_port_that_nobody_listens_on_is_told():
+    """The local server is not running."""
+    port = free_port()
+    found = await failure(f"http://127.0.0.1:{port}/v1")
+
+    assert f"127.0.0.1:{port} refuses connections: is it running, and is that its port?" == found.text
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (socket.EAI_NONAME, "model.invalid is the name of no host: is it written right?"),
+        (socket.EAI_AGAIN, "the name model.invalid cannot be looked up: is this machine online?"),
+    ],
+)
+async def test_a_name_that_leads_nowhere_is_told(monkeypatch, number, told):
+    """Written wrong, or the machine is offline: the two are mended differently."""
+
+    async def looked_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(number, "as the system says it")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", looked_up)
+    found = await failure("http://model.invalid:8000/v1")
+
+    assert told == found.text
+
+
+async def test_a_proxy_that_is_away_is_told_by_its_own_name():
+    """The provider is well, and nobody would look at the proxy. Its password is not told."""
+    port = free_port()
+    found = await failure("https://model.invalid/v1", {"HTTPS_PROXY": f"http://u:secret@127.0.0.1:{port}"})
+
+    assert f"the proxy 127.0.0.1:{port} refuses connections: is it running, and is that its port?" == found.text
+
+
+async def test_a_proxy_that_wants_a_login_is_told_and_the_prompt_was_not_sent():
+    """Whoever counts a sent prompt as begun may still ask another backend."""
+    client = FakeClient()
+    async with answering(head(407, "text/plain", 0, {"connection": "close"})) as port:
+        found = await failure("https://model.invalid/v1", {"HTTPS_PROXY": f"http://127.0.0.1:{port}"}, client)
+
+    assert ([], True) == (
+        client.phases,
+        found.text.startswith("the proxy does not let us through to model.invalid: 407"),
+    )
+    assert "it wants a login" in found.text
+
+
+async def test_a_connection_that_is_closed_without_a_word_is_told():
+    """Something listens there, and it is no model."""
+    async with answering(b"") as port:
+        found = await failure(f"http://127.0.0.1:{port}/v1")
+
+    assert f"127.0.0.1:{port} closed the connection without an answer: " in found.text
