@@ -14,12 +14,20 @@ from backends.http.sse import Event
 from backends.http.turn import Usage, event_of
 
 
+class _Details(Struct):
+    """Of a refusal."""
+
+    category: str | None = None
+    explanation: str | None = None
+
+
 class _Content(Struct):
     """A block, or a delta of one; of signatures and of tools' input nothing is said."""
 
     text: str | None = None
     thinking: str | None = None
     stop_reason: str | None = None
+    stop_details: _Details | None = None
 
 
 class _Usage(Struct):
@@ -34,6 +42,7 @@ class _Usage(Struct):
 class _Message(Struct):
     content: list[_Content] | None = None
     stop_reason: str | None = None
+    stop_details: _Details | None = None
     usage: _Usage | None = None
 
 
@@ -70,6 +79,7 @@ class MessageDecoder:
         self.usage: Usage | None = None
         self.is_over = False
         self.code: str | None = None
+        self.why: str | None = None
         self._used = _Usage()
 
     def pieces(self, event: Event) -> Iterator[Piece]:
@@ -86,7 +96,7 @@ class MessageDecoder:
             case "content_block_delta":
                 yield from _said([told.delta or _Content()])
             case "message_delta":
-                self._ending(told.delta.stop_reason if told.delta is not None else None, told.usage)
+                self._ending(told.delta or _Content(), told.usage)
             case "message_stop":
                 self._end()
             case "message":
@@ -97,12 +107,14 @@ class MessageDecoder:
 
     def _message(self, message: _Message) -> Iterator[Piece]:
         yield from _said(message.content or ())
-        self._ending(message.stop_reason, message.usage)
+        self._ending(message, message.usage)
 
-    def _ending(self, reason: str | None, usage: _Usage | None) -> None:
+    def _ending(self, told: _Content | _Message, usage: _Usage | None) -> None:
         if usage is not None:
             self._used = _newer(self._used, usage)
             self.usage = _sum(self._used)
+        reason, details = told.stop_reason, told.stop_details or _Details()
+        self.why = details.explanation or details.category or self.why
         if reason is not None and reason in FAILED:
             kind, text = FAILED[reason]
             raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))

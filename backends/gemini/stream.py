@@ -27,10 +27,12 @@ class _Content(Struct):
 class _Candidate(Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
+    finish_message: str | None = None
 
 
 class _PromptFeedback(Struct, rename="camel"):
     block_reason: str | None = None
+    block_reason_message: str | None = None
 
 
 class _Usage(Struct, rename="camel"):
@@ -78,6 +80,7 @@ class GeminiDecoder:
         self.usage: Usage | None = None
         self.is_over = False
         self.code: str | None = None
+        self.why: str | None = None
 
     def pieces(self, event: Event) -> Iterator[Piece]:
         chunk = event_of(event.data, _decode)
@@ -88,13 +91,14 @@ class GeminiDecoder:
         feedback = chunk.prompt_feedback
         if feedback is not None and feedback.block_reason:
             self.stop, self.code, self.is_over = "refusal", feedback.block_reason, True
+            self.why = feedback.block_reason_message
         for candidate in chunk.candidates or ():
             for part in (candidate.content and candidate.content.parts) or ():
                 yield from self._said(part)
             reason = candidate.finish_reason
             # Some say in every chunk that there is no reason yet.
             if reason and reason != "FINISH_REASON_UNSPECIFIED":
-                self.stop, self.code = _stopped(reason), reason
+                self.stop, self.code, self.why = _stopped(reason), reason, candidate.finish_message
                 self.is_over = chunk.usage_metadata is not None
 
     def _said(self, part: _Part) -> Iterator[Piece]:

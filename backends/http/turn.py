@@ -57,10 +57,11 @@ _listed = msgspec.json.Decoder(list[_Listed]).decode
 
 class Decoder(Protocol):
     """One answer's events, in a kind's own language. `stop` is set once its end has come, `code` is the provider's word
-    for it; `is_over` when nothing more can follow."""
+    for it, `why` its sentence; `is_over` when nothing more can follow."""
 
     stop: StopReason | None
     code: str | None
+    why: str | None
     usage: Usage | None
     is_over: bool
 
@@ -179,7 +180,7 @@ class _Answer:
             text = f"{host} ended its answer as {code}"
             raise BackendFailure(of_rule(rule, Failure(rule.kind, text, code, seen_at="submitted")))
         if stop == "refusal" and not self._voice.has_spoken:
-            text = f"{host} refuses to answer this prompt: {code}"
+            text = f"{host} refuses to answer this prompt: {plain(self._decoder.why or code or '')}"
             raise BackendFailure(Failure(FailureKind.GUARDRAIL, text, code, seen_at="submitted"))
         if stop == "end_turn" and not self._voice.has_spoken:
             text = f"{host} answered with nothing"

@@ -85,6 +85,7 @@ class ChatDecoder:
     def __init__(self) -> None:
         self.stop: StopReason | None = None
         self.code: str | None = None
+        self.why: str | None = None
         self.usage: Usage | None = None
         self.is_over = False
         self._has_refused = False

@@ -148,6 +148,16 @@ async def test_what_is_newer_than_this_is_passed_over(tools, client):
     assert (["a"], "end_turn") == (client.texts, finished.stop_reason)
 
 
+async def test_a_refusal_says_why(tools, client):
+    """Anthropic tells it where it tells the reason; another backend may answer, and somebody may ask why this one did
+    not."""
+    details = {"type": "refusal", "category": "bio", "explanation": "It could be misused."}
+    end = event("message_delta", delta={"stop_reason": "refusal", "stop_details": details}, usage={"output_tokens": 0})
+    found = await failure(tools, client, stream(end, event("message_stop")))
+
+    assert (FailureKind.GUARDRAIL, "refusal", True) == (found.kind, found.code, "It could be misused." in found.text)
+
+
 async def test_null_may_stand_where_a_list_belongs(tools, client):
     """Gateways write what they do not know so."""
     begun = event("message_start", message={"type": "message", "content": None, "stop_reason": None, "usage": None})

@@ -132,6 +132,20 @@ async def test_a_filter_before_words_is_a_guardrail(tools, client, reason):
     assert (FailureKind.GUARDRAIL, reason) == (found.kind, found.code)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "It could be misused."}},
+        {"candidates": [{"finishReason": "SAFETY", "finishMessage": "It could be misused."}]},
+    ],
+)
+async def test_a_refusal_says_why(tools, client, told):
+    """Where Google does."""
+    found = await failure(tools, client, event(told))
+
+    assert (FailureKind.GUARDRAIL, True) == (found.kind, "It could be misused." in found.text)
+
+
 @pytest.mark.parametrize("reason", sorted(FILTERED))
 async def test_a_filter_behind_words_is_a_refusal(tools, client, reason):
     """The person has read them."""
