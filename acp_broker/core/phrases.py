@@ -68,6 +68,7 @@ TEXTS = _patterns(
     (Kind.UNSUPPORTED, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
     (Kind.UNSUPPORTED, r"(?:image|audio)s?(?: inputs?| content)? (?:is|are) not supported"),
+    (Kind.UNSUPPORTED, r"input_(?:file|image|audio)['\"`]? (?:is|are) not supported"),  # llama.cpp
     # Google: "to access the model tunedModels/x", "denied on resource '//...googleapis.com/.../models/x'"
     (Kind.MODEL_NOT_FOUND, r"permission\b[^\n]{0,300}?\b(?:tuned)?models/[\w.@-]"),
     (Kind.AUTH_REJECTED, r"(?:invalid|incorrect|expired|revoked) (?:x-)?api[ _-]?key"),  # Anthropic, OpenAI, claude

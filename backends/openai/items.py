@@ -31,6 +31,7 @@ def items(past: Sequence[Exchange], prompt: Raw) -> list[Item]:
 
 
 def _message(role: str, content: list[Part]) -> Item:
+    """With its type, and an assistant's words as output: llama.cpp takes no other shape."""
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": "message", "role": role, "content": content or _words(NOTHING, kind)}
 

@@ -105,6 +105,11 @@ LLAMA_CPP = Provider(
             ),
         ),
         Case("400", "bad_request", _llama(400, "invalid_request_error", "'messages' is required")),
+        Case(
+            "400, a PDF by Responses",
+            "unsupported",
+            _llama(400, "invalid_request_error", "'input_file' is not supported by llamacpp at this moment"),
+        ),
         Case("401", "auth_rejected", _llama(401, "authentication_error", "Invalid API Key")),
         Case(
             "500, no pictures",
