@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by its use alone
 
@@ -19,6 +18,7 @@ from msgspec import Struct
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
+from backends.http import http2
 
 # Sessions that ask at once; the connections of those that do not are few.
 _MOST, _MOST_IDLE = 1_000, 32
@@ -151,7 +151,7 @@ def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncHTTPTran
         return httpx2.AsyncHTTPTransport(
             verify=trusted or False,
             trust_env=False,
-            http2=trusted is not None and find_spec("h2") is not None,
+            http2=trusted is not None and http2.is_usable(),
             limits=limits,
             proxy=proxy,
         )
