@@ -90,6 +90,14 @@ async def test_a_backends_own_limit_holds_for_it_alone(tmp_path):
     assert (5.0, 60.0) == (made.runtimes[A].limits.starting, made.runtimes[B].limits.starting)
 
 
+async def test_what_runs_commands_may_be_silent_for_as_long_as_they_take(tmp_path):
+    """A provider that says nothing for minutes has gone; an agent may be building."""
+    api = {"kind": "openai", "baseUrl": "http://127.0.0.1:1", "model": "m"}
+    made = policy(tmp_path, chain(a={"kind": "anthropic-cli"}, b=api))
+
+    assert (None, 300.0) == (made.runtimes[A].limits.idle, made.runtimes[B].limits.idle)
+
+
 async def test_the_fingerprint_changes_with_the_config_of_the_backend(tmp_path):
     """What was learnt of another command does not hold for this one."""
     before, after = (policy(tmp_path, chain(a={"model": model})).runtimes[A].fingerprint for model in ("x", "y"))
@@ -258,9 +266,9 @@ async def test_what_raises_in_a_callback_of_the_loop_is_in_the_log(tmp_path):
 
 def test_every_kind_that_we_ship_can_be_loaded():
     """By the name that config.json uses."""
-    assert ["acp", "anthropic", "gemini", "openai", "scripted"] == sorted(
-        name for name in app.kinds() if app.kind(name).config is app.kinds()[name]
-    )
+    expected = ["acp", "anthropic", "anthropic-cli", "anthropic-vertex", "gemini", "openai", "scripted"]
+
+    assert expected == sorted(name for name in app.kinds() if app.kind(name).config is app.kinds()[name])
 
 
 def test_a_kind_that_nobody_ships_is_named():

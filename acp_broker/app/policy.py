@@ -22,7 +22,7 @@ from acp_broker.errors import Problem, UsageError
 # Provider kinds answer faster than agents: an agent may read half a repository before its first word.
 PROVIDER_FIRST_OUTPUT_S = 60.0
 PROVIDER_IDLE_S = 300.0
-_AGENT_KINDS = frozenset({"acp", "scripted"})
+_AGENT_KINDS = frozenset({"acp", "anthropic-cli", "scripted"})
 # What names a credential in an agent's environment.
 _CREDENTIAL = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_FILE)?$")
 

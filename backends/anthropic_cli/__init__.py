@@ -5,10 +5,8 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
@@ -20,8 +18,6 @@ from backends.offering import Offer
 PermissionMode = Literal["default", "acceptEdits", "plan", "dontAsk", "auto", "bypassPermissions"]
 
 INSTALL = "npm install -g @anthropic-ai/claude-code"
-# Its logins that an environment can hold.
-_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 
 
 class CliConfig(BackendConfig, frozen=True, tag="anthropic-cli", rename="camel", kw_only=True):
@@ -54,16 +50,6 @@ def check(settings: CliConfig, inherited: Mapping[str, str]) -> str | None:
     if shutil.which(program, path=path) is None:
         return f"{program!r} is not an executable on PATH; install it with `{INSTALL}`, or write its path in `command`"
     return None
-
-
-def has_login(environment: Mapping[str, str]) -> bool | None:
-    """Whether the CLI has a login here; None where it may have one that cannot be seen: in the keychain of macOS."""
-    if any(environment.get(name) for name in _VARIABLES):
-        return True
-    folder = environment.get("CLAUDE_CONFIG_DIR") or Path(environment.get("HOME", ""), ".claude")
-    if Path(folder, ".credentials.json").is_file():
-        return True
-    return None if sys.platform == "darwin" else False
 
 
 def offers(environment: Mapping[str, str]) -> Iterable[Offer]:  # noqa: ARG001 - the kind's shape

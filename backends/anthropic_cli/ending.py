@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
 
 import msgspec
 from msgspec import Raw
@@ -11,11 +10,9 @@ from msgspec.structs import replace
 from acp_broker.contract import Finished
 from acp_broker.core import classify, retry_after
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.habits import Habits
 from acp_broker.core.names import StopReason
 from acp_broker.errors import INTERNAL_ERROR, BackendFailure
 from acp_broker.wire.acp import Update, update
-from backends.acp import rows
 from backends.anthropic_cli import wire
 
 # A `result` that is no success, though nothing failed: a limit that the user has set.
@@ -33,12 +30,6 @@ _RESETS_AT = re.compile(r"limit reached\|(\d{10})\b")
 _CONNECTION = "connection_failed"
 # What a failure is read from: the rest of a long text repeats the answer.
 _LONGEST = 4_096
-
-
-@cache
-def habits() -> Habits:
-    """Its own words for failures, as they are known of its ACP adapter."""
-    return rows.habits(rows.known()["claude"])
 
 
 def finished(result: wire.Result, said: str | None, limit: wire.Limit | None, wall: float) -> Finished:
@@ -90,14 +81,12 @@ def _failure(result: wire.Result, said: str | None, limit: wire.Limit | None, wa
     told = {"code": result.api_error, "type": result.api_error_type, "status": result.api_error_status, "kind": said}
     data = msgspec.json.encode({key: value for key, value in told.items() if value not in (None, "unknown")})
     failure = classify.from_rpc_error(INTERNAL_ERROR, text, data, seen_at="submitted")
-    return _waiting(replace(failure, kind=_kind(failure.kind, result, text)), limit, text, wall)
+    return _waiting(replace(failure, kind=_kind(failure.kind, result)), limit, text, wall)
 
 
-def _kind(kind: FailureKind, result: wire.Result, text: str) -> FailureKind:
+def _kind(kind: FailureKind, result: wire.Result) -> FailureKind:
     if result.api_error == _CONNECTION:
         return FailureKind.UNREACHABLE
-    if kind is FailureKind.UNCLASSIFIED:
-        return next((one.kind for one in habits().notices if one.regex.match(text)), kind)
     # A provider's 400 is about the request that the CLI wrote; another backend writes one of its own.
     return FailureKind.UNSUPPORTED if kind is FailureKind.BAD_REQUEST else kind
 

@@ -29,6 +29,7 @@ _SPEAKS = ("--print", "--input-format", "stream-json", "--output-format", "strea
 # It shows what it says while it says it, and asks us for permission. A question with a form to fill in would find
 # nobody who can show it.
 _BESIDE = ("--include-partial-messages", "--permission-prompt-tool", "stdio", "--disallowedTools", "AskUserQuestion")
+_NO_LOGIN = "Claude Code is not logged in: run `claude` and type /login, or set ANTHROPIC_API_KEY"
 _NO_SESSION = "No conversation found"
 # After stdin closed, and after SIGTERM: nobody waits for the words of an agent that leaves.
 _EOF_GRACE_S = _TERM_GRACE_S = 0.5
@@ -132,6 +133,8 @@ class Life:
         except msgspec.DecodeError as error:
             text = redact.plain(f"answered initialize with something else: {error}")
             raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="opening")) from error
+        if hello.account.is_missing:
+            raise BackendFailure(Failure(FailureKind.AUTH_MISSING, _NO_LOGIN, seen_at="opening"))
         if self._servers:
             self._link.ask("mcp_set_servers", self._servers_set, servers=self._servers)
         return hello

@@ -170,10 +170,24 @@ class Command(Struct):
     hint: str = field(name="argumentHint", default="")
 
 
+class Account(Struct):
+    """What it is logged in by. `token` is "none" where it has looked for one in vain."""
+
+    token: str | None = field(name="tokenSource", default=None)
+    key: str | None = field(name="apiKeySource", default=None)
+    provider: str | None = field(name="apiProvider", default=None)
+
+    @property
+    def is_missing(self) -> bool:
+        """Other providers than Anthropic's own have logins that it does not see."""
+        return (self.token, self.provider) == ("none", "firstParty") and self.key in (None, "none")
+
+
 class Hello(Struct):
     """Its answer to `initialize`."""
 
     commands: list[Command] = []
+    account: Account = field(default_factory=Account)
     mode: str | None = field(name="current_permission_mode", default=None)
     version: str = field(name="claude_code_version", default="")
 

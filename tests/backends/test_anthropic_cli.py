@@ -1,6 +1,7 @@
 """The `anthropic-cli` kind, with processes that write what the Claude Code CLI writes."""
 
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,15 +13,19 @@ import pytest
 from msgspec.structs import replace
 
 import backends.anthropic_cli as kind
+from acp_broker.app.kinds import kinds as kinds_of_backends
 from acp_broker.clock import SystemClock
+from acp_broker.config import load
 from acp_broker.contract import Backend, CancelAsked
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.edge.household import Household
 from acp_broker.errors import BackendFailure, RpcError
-from backends.anthropic_cli import CliConfig
+from backends.anthropic_cli import CliConfig, wire
+from backends.anthropic_cli.asking import Asks
 from backends.anthropic_cli.link import MOST_ODD_LINES
 from tests.backends.contract import HAS_MODES, SPEAKS_LATE, BackendContract, kinds
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.config import write
 from tests.support.harness import Log
 
 pytestmark = pytest.mark.anyio
@@ -295,14 +300,30 @@ async def test_a_stop_reason_is_acps(tools, client, members, expected):
         {"subtype": "error_during_execution"},
         {"is_error": True, "result": "something broke"},
         {"subtype": "error_of_tomorrow"},
-        {"subtype": "error_during_execution", "is_error": True, "terminal_reason": "aborted_tools"},
     ],
 )
 async def test_a_result_that_is_no_success_is_a_failure(tools, client, members):
     """However it is told."""
     failure = await failure_of(lines({"type": "result", "subtype": "success", **members}), tools, client)
 
-    assert failure.kind in (FailureKind.UNCLASSIFIED, FailureKind.CRASHED)
+    assert FailureKind.UNCLASSIFIED == failure.kind
+
+
+async def test_an_interrupt_that_nobody_asked_for_is_a_failure(tools, client):
+    """Somebody else sent a signal; `cancelled` would be a lie."""
+    end = {"type": "result", "subtype": "error_during_execution", "is_error": True, "terminal_reason": "aborted_tools"}
+    failure = await failure_of(lines(end), tools, client)
+
+    assert (FailureKind.CRASHED, "was interrupted, which nobody asked for") == (failure.kind, failure.text)
+
+
+async def test_an_answer_that_got_too_long_is_max_tokens(tools, client):
+    """It marks that as an error of its own; the words were shown."""
+    error = {"type": "assistant", "message": {"content": []}, "error": "max_output_tokens"}
+    async with opened(lines(error, {"type": "result", "subtype": "success", "is_error": True}), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert "max_tokens" == finished.stop_reason
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, "exited with code 0"), (3, "exited with code 3")])
@@ -393,6 +414,36 @@ async def test_a_program_that_does_not_know_its_options_says_so(tools):
             pass
 
     assert (FailureKind.CRASHED, True) == (raised.value.failure.kind, "unknown option" in raised.value.failure.text)
+
+
+@pytest.mark.parametrize(
+    ("account", "is_missing"),
+    [
+        ({"tokenSource": "none", "apiProvider": "firstParty"}, True),
+        ({"tokenSource": "none", "apiKeySource": "ANTHROPIC_API_KEY", "apiProvider": "firstParty"}, False),
+        ({"subscriptionType": "Claude Max", "apiProvider": "firstParty"}, False),
+        ({"tokenSource": "ANTHROPIC_AUTH_TOKEN", "apiProvider": "firstParty"}, False),
+        ({"apiProvider": "bedrock"}, False),
+        ({}, False),
+    ],
+)
+async def test_without_a_login_no_prompt_is_sent(tools, account, is_missing):
+    """It says so when it is opened, in these words for each of its logins."""
+    try:
+        async with opened({"initialize": {"account": account}}, tools):
+            failure = None
+    except BackendFailure as error:
+        failure = error.failure.kind
+
+    assert (FailureKind.AUTH_MISSING if is_missing else None) == failure
+
+
+async def test_a_message_that_is_too_long_is_garbled(tools, client):
+    """What its end would have been is lost."""
+    script = {"turns": [[{"do": "flood"}, {"do": "stall"}]]}
+    failure = await failure_of(script, tools, client)
+
+    assert (FailureKind.GARBLED, True) == (failure.kind, failure.text.startswith("sent a message that is too long: xx"))
 
 
 # --- how it is started
@@ -565,6 +616,36 @@ async def test_a_question_that_it_takes_back_is_withdrawn(tools, client):
     assert [True] == [question.is_withdrawn for question in client.questions]
 
 
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, ["allow_once", "reject_once"]),
+        ({"permission_suggestions": [{"type": "setMode"}]}, ["allow_once", "allow_always", "reject_once"]),
+        (
+            {"permission_suggestions": [{"type": "setMode"}], "suppress_always_allow_rule": True},
+            ["allow_once", "reject_once"],
+        ),
+    ],
+)
+def test_for_the_session_is_offered_where_it_can_be_kept(members, expected):
+    """Some it asks about every time."""
+    client, request = FakeClient(), {"subtype": "can_use_tool", **members}
+    asked = wire.control(json.dumps({"request_id": "r", "request": request}).encode())
+    Asks("s", lambda _: None).put(asked, {}, client)
+
+    assert expected == [one["kind"] for one in plain(client.questions[0].params["options"])]
+
+
+def test_a_question_that_was_taken_back_is_answered_by_nobody():
+    """It has thrown its id away."""
+    client, written = FakeClient(), []
+    asks = Asks("s", written.append)
+    asks.put(wire.control(b'{"request_id":"r","request":{"subtype":"can_use_tool"}}'), {}, client)
+    asks.withdraw("r")
+
+    assert [] == written
+
+
 async def test_a_question_that_nobody_here_knows_is_refused(tools, client):
     """It must not wait for ever."""
     asks = {"type": "control_request", "request_id": "r", "request": {"subtype": "elicitation"}}
@@ -587,6 +668,14 @@ async def test_the_modes_are_those_that_ask_and_the_one_that_is_configured(tools
         [one["id"] for one in usual["availableModes"]],
     )
     assert ["default", "acceptEdits", "plan", "bypassPermissions"] == [one["id"] for one in bold["availableModes"]]
+
+
+async def test_a_mode_that_is_on_already_is_told(tools):
+    """Settings of the user's may put it on."""
+    async with opened({"initialize": {"current_permission_mode": "auto"}}, tools) as backend:
+        modes = plain(backend.about.opened)["modes"]
+
+    assert ("auto", True) == (modes["currentModeId"], "auto" in [one["id"] for one in modes["availableModes"]])
 
 
 async def test_a_mode_that_is_not_offered_is_refused(tools):
@@ -624,6 +713,16 @@ async def test_an_interrupt_leaves_it_alive_for_the_next_turn(tools, client):
     assert (["a", "b"], "cancelled", "end_turn") == (client.texts, cancelled.stop_reason, finished.stop_reason)
 
 
+async def test_a_turn_that_was_cancelled_before_it_began_is_not_sent(tools, client):
+    """Nobody pays for it."""
+    asked = CancelAsked()
+    asked.set()
+    async with opened({}, tools) as backend:
+        await backend.run(turn(cancel_asked=asked), client)
+
+    assert [] == client.phases
+
+
 async def test_an_attempt_that_has_failed_is_interrupted_no_more(tools, client):
     """The broker stops it all the same; it is idle by then, and would take that for the next prompt's."""
     turns = [[{"do": "fail"}], [{"do": "stall", "ms": 200}, {"do": "say", "text": "b"}]]
@@ -653,21 +752,15 @@ def test_a_program_with_its_full_path_is_found():
     assert kind.check(CliConfig(command=(sys.executable,)), {}) is None
 
 
-@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"])
-def test_a_login_in_the_environment_is_seen(tmp_path, name):
-    """It counts before any file."""
-    assert kind.has_login({"HOME": str(tmp_path), name: "x"})
-
-
-def test_a_login_in_its_folder_is_seen(tmp_path):
-    """What `claude` writes where there is no keychain."""
-    before = kind.has_login({"HOME": str(tmp_path)})
-    (tmp_path / ".claude").mkdir()
-    (tmp_path / ".claude" / ".credentials.json").write_text("{}")
-
-    assert (not before, True) == (True, kind.has_login({"HOME": str(tmp_path)}))
-
-
 async def _cancel_when_it_speaks(client: FakeClient, asked: CancelAsked) -> None:
     await client.until(lambda heard: bool(heard.texts))
     asked.set()
+
+
+def test_the_example_of_its_page_is_a_config(tmp_path):
+    """Readers paste it."""
+    page = (Path(__file__).parents[2] / "docs" / "claude-cli.md").read_text()
+    (example,) = re.findall(r"```json\n(.+?)```", page, re.DOTALL)
+    loaded = load(kinds_of_backends(), path=write(tmp_path, json.loads(example)), environ={"HOME": "/home/u"})
+
+    assert ("claude", ()) == (loaded.acp.backend, loaded.warnings)

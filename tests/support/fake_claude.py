@@ -108,6 +108,8 @@ class Fake:
                 self._wait(step.get("ms"))
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "flood":
+                sys.stdout.write("x" * (33 * 1024 * 1024))
             case "exit":
                 os._exit(step["status"])
             case "askPermission":
