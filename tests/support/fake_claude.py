@@ -117,7 +117,8 @@ class Fake:
             case "sayAnswer":
                 say(self.answer)
             case "await":
-                self.said = self.lines.get()["response"].get("error")
+                while self.said is None:
+                    self._control(self.lines.get())
             case "sayHeard":
                 say(json.dumps(self.said))
             case "note":
@@ -134,13 +135,10 @@ class Fake:
         suggestions = [{"type": "setMode", "mode": "acceptEdits", "destination": "localSettings"}]
         request = {"subtype": "can_use_tool", **call, "permission_suggestions": suggestions}
         write(type="control_request", request_id="ask-1", request=request)
-        while (message := self.lines.get()) is not None:
-            if message["type"] == "control_response":
-                said = message["response"]["response"]
-                self.said = said
-                self.answer = "reject" if said["behavior"] == "deny" else "allow"
-                return
-            self._control(message)
+        self.said = None
+        while self.said is None:
+            self._control(self.lines.get())
+        self.answer = "reject" if isinstance(self.said, dict) and self.said["behavior"] == "deny" else "allow"
 
     def _look(self) -> None:
         while not self.lines.empty():
@@ -156,6 +154,9 @@ class Fake:
     def _control(self, message: Any) -> None:
         if message is None:
             sys.exit(0)
+        if message["type"] == "control_response":
+            self.said = message["response"].get("error") or message["response"]["response"]
+            return
         request = message.get("request", {})
         modes = [one["id"] for one in self.script.get("modes", {}).get("availableModes", [])]
         match request.get("subtype"):
