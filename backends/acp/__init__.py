@@ -101,6 +101,15 @@ class AcpConfig(BackendConfig, frozen=True, tag="acp", rename="camel", kw_only=T
         return found.row.limits if found is not None else None
 
     @property
+    def provider(self) -> str | None:
+        return f"wss://{urlsplit(self.url).netloc}" if self.url is not None else None
+
+    @property
+    def asks(self) -> BackendConfig | None:
+        """Of one elsewhere: where, as whom, and in which folder."""
+        return replace(self, limits=None, modes={}, model=None) if self.url is not None else None
+
+    @property
     def takes_credential(self) -> bool:
         return self.url is not None
 

@@ -7,6 +7,8 @@ from acp_broker.wire import jsonrpc
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _OURS = "acp-broker"
+# The ids of messages about turns that a broker's end has interrupted (store/records.py).
+_INTERRUPTED = "interrupted-t-"
 
 
 class _Ours(Struct):
@@ -80,14 +82,16 @@ class Numbers:
     def __init__(self) -> None:
         self.last = 0
 
-    def is_new(self, kind: str, params: dict[str, Raw]) -> bool:
-        """Whether an update is to be heard: not one that was, nor the prompt, which a broker shows who comes back."""
+    def is_new(self, kind: str, params: dict[str, Raw], message_id: str | None) -> bool:
+        """Whether an update is to be heard: not one that was, and not what a broker shows to a person who comes back:
+        the prompt, and a word of its own that the turn was interrupted, which is its answer too."""
         number = taken_off(params)
         if number is not None:
             if number <= self.last:
                 return False
             self.last = number
-        return kind != "user_message_chunk"
+        is_own_word = message_id is not None and message_id.startswith(_INTERRUPTED)
+        return kind != "user_message_chunk" and not is_own_word
 
 
 def known(answer: Raw) -> Numbers | None:

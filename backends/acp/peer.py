@@ -161,7 +161,7 @@ class Peer:
                 if frame.method == "session/update" and frame.id is UNSET:
                     params = _members(frame.params or b"{}")
                     head = _head(params["update"])
-                    if self.numbers is not None and not self.numbers.is_new(head.kind, params):
+                    if self.numbers is not None and not self.numbers.is_new(head.kind, params, head.message):
                         continue
                     if params.get("sessionId") == self.session:
                         batch.append(Update(head.kind, params, head.message, head.tool_call))

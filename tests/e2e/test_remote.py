@@ -1,14 +1,21 @@
 """A chain across machines: a broker whose backend is another broker, over WebSocket and TLS; exactly one answer."""
 
+import subprocess
 from pathlib import Path
 
-from tests.support.two_brokers import far, near
+from tests.support.certificates import trust
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.two_brokers import box, far, near, port_of, trusts
 
 DIES = {"turns": [[{"do": "die"}]]}
 OVERLOADED = {"turns": [[{"do": "fail", "message": "529 overloaded"}]]}
 SPARE = {"turns": [[{"do": "say", "text": "spare"}]]}
-STALLS = {"turns": [[{"do": "stall"}]]}
+# It says that it has the prompt, which shows nothing: its own broker holds that back, and logs it.
+STALLS = {"turns": [[{"do": "ext", "method": "_at"}, {"do": "stall"}]]}
+TOKEN = "one-word-for-both-of-them"
+HAS_PROMPT = "notification_held"
 ALLOW = {"outcome": {"outcome": "selected", "optionId": "allow"}}
+BRIEF = {"reconnectMs": 200}
 PERMISSION = "session/request_permission"
 
 
@@ -110,10 +117,10 @@ def test_killed_before_it_spoke_the_next_backend_answers(tmp_path: Path) -> None
     """Nobody has seen anything: exactly one answer comes, from somebody else."""
     with (
         far(tmp_path, main=STALLS) as daemon,
-        near(tmp_path, daemon, box={"limits": {"reconnectMs": 200}}, spare=SPARE) as broker,
+        near(tmp_path, daemon, limits=BRIEF, spare=SPARE) as broker,
     ):
         prompt = broker.start(broker.open())
-        daemon.until_agents("main", 1)
+        daemon.until_logged(HAS_PROMPT)
         daemon.kill()
         turn = broker.until_reply(prompt)
 
@@ -125,7 +132,7 @@ def test_killed_after_it_spoke_the_words_stay_and_nobody_else_is_tried(tmp_path:
     script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
     with (
         far(tmp_path, main=script) as daemon,
-        near(tmp_path, daemon, box={"limits": {"reconnectMs": 200}}, spare=SPARE) as broker,
+        near(tmp_path, daemon, limits=BRIEF, spare=SPARE) as broker,
     ):
         prompt = broker.start(broker.open())
         heard = broker.until_method("session/update")
@@ -135,3 +142,88 @@ def test_killed_after_it_spoke_the_words_stay_and_nobody_else_is_tried(tmp_path:
     assert "half" == heard["params"]["update"]["content"]["text"]
     assert (-33002, "") == (turn.reply["error"]["code"], text_of(turn.words))
     assert "could not be taken up again within 0.2 s" in turn.reply["error"]["message"]
+
+
+def test_restarted_in_a_turn_it_runs_nothing_again(tmp_path: Path) -> None:
+    """Its agent may have acted. The words stay, with one error that says what happened over there."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    with (
+        far(tmp_path, main=script) as daemon,
+        CuttingProxy(port_of(daemon)) as proxy,
+        near(tmp_path, daemon, port=proxy.port, spare=SPARE) as broker,
+    ):
+        prompt = broker.start(broker.open())
+        broker.until_method("session/update")
+        daemon.kill()
+        with far(tmp_path, main=script) as second:
+            proxy.to = port_of(second)
+            turn = broker.until_reply(prompt)
+            runs = second.log("turn_over")
+
+    assert (-33002, "", []) == (turn.reply["error"]["code"], text_of(turn.words), runs)
+    assert "acp-broker ended before this prompt had its answer" in turn.reply["error"]["message"]
+
+
+def test_restarted_before_a_word_the_next_backend_answers(tmp_path: Path) -> None:
+    """It says itself that the turn is lost: nobody waits any longer."""
+    with (
+        far(tmp_path, main=STALLS) as daemon,
+        CuttingProxy(port_of(daemon)) as proxy,
+        near(tmp_path, daemon, port=proxy.port, limits={"reconnectMs": 20_000}, spare=SPARE) as broker,
+    ):
+        prompt = broker.start(broker.open())
+        daemon.until_logged(HAS_PROMPT)
+        daemon.kill()
+        with far(tmp_path, main=STALLS) as second:
+            proxy.to = port_of(second)
+            turn = broker.until_reply(prompt)
+
+    assert ("spare", ["box crashed", "spare"]) == (text_of(turn.words), turn.attempts)
+
+
+def test_a_turn_that_was_given_up_is_cancelled_when_the_way_is_there_again(tmp_path: Path) -> None:
+    """Nobody could tell it so before; it would go on, at somebody's cost."""
+    with (
+        far(tmp_path, main=STALLS) as daemon,
+        CuttingProxy(port_of(daemon)) as proxy,
+        near(tmp_path, daemon, port=proxy.port, limits=BRIEF, spare=SPARE) as broker,
+    ):
+        session = broker.open()
+        prompt = broker.start(session)
+        daemon.until_logged(HAS_PROMPT)
+        there, proxy.to = proxy.to, 1  # nobody listens there
+        proxy.lose()
+        turn = broker.until_reply(prompt)
+        proxy.to = there
+        over = daemon.until_logged("turn_over")
+
+    assert ("spare", "cancelled") == (text_of(turn.words), over["stop_reason"])
+
+
+def test_two_brokers_that_name_each_other_end_with_one_clear_error(tmp_path: Path) -> None:
+    """And not with a prompt that goes to and fro until somebody's money is gone."""
+    with CuttingProxy(1) as to_far, CuttingProxy(1) as to_near:
+        env = {"BOX_TOKEN": TOKEN, "OWN_TOKEN": TOKEN, "SSL_CERT_FILE": trusts(tmp_path)}
+        with (
+            far(tmp_path, env=env, back=box(to_near.port)) as daemon,
+            far(tmp_path, "near", env=env, box=box(to_far.port)) as front,
+        ):
+            to_far.to, to_near.to = port_of(daemon), port_of(front)
+            bridge = front.websocket(TOKEN, ssl=trust(Path(trusts(tmp_path))))
+            turn = bridge.prompt(bridge.open())
+
+    error = turn.reply["error"]
+    assert (-33001, True) == (error["code"], "leads back to this one" in error["message"]), error
+
+
+def test_check_connects_and_says_what_is_wrong(tmp_path: Path) -> None:
+    """Before the first prompt does."""
+    with far(tmp_path, main=says("x")) as daemon, near(tmp_path, daemon) as broker:
+        good = subprocess.run(broker.command("check"), env=broker.env, capture_output=True, text=True, check=False)
+        env = {**broker.env, "BOX_TOKEN": "wrong-word"}
+        bad = subprocess.run(broker.command("check"), env=env, capture_output=True, text=True, check=False)
+
+    assert (0, True) == (good.returncode, "box  primary  ACP Broker" in good.stdout)
+    assert "auth_rejected" in bad.stdout
+    assert "put a key that its provider takes into $BOX_TOKEN" in bad.stdout
+    assert "wrong-word" not in bad.stdout + bad.stderr

@@ -36,6 +36,12 @@ class CuttingProxy:
         """Lose the connection, this one or a later one, when either side has sent so many bytes more; once."""
         self._client_may, self._server_may = client, server
 
+    def lose(self) -> None:
+        """Lose every connection there is, now."""
+        live, self._live = self._live, []
+        for one in live:
+            _end(one)
+
     def __enter__(self) -> "CuttingProxy":
         self._threads[0].start()
         return self

@@ -11,13 +11,30 @@ from tests.support.daemon import Daemon
 AUTH = {"profiles": {"box": {"type": "token", "token": "${BOX_TOKEN}"}}}
 
 
-def far(folder: Path, **members: object) -> Daemon:
-    """The daemon of the other machine: these backends, behind a certificate of its own."""
-    home = folder / "far"
-    home.mkdir()
-    pair = certificate(home)
-    tls = {"certificate": str(pair[0]), "key": str(pair[1])}
-    return Daemon(home, chain(**members, frontends={"websocket": {"port": 0, "tls": tls}}))
+def far(folder: Path, name: str = "far", env: Mapping[str, str] | None = None, **members: object) -> Daemon:
+    """The daemon of the other machine, with these backends; made again, the next one. `env` has its token."""
+    home, tls = folder / name, folder / "tls"
+    home.mkdir(exist_ok=True)
+    if not tls.exists():
+        tls.mkdir()
+        certificate(tls)
+    pair = {"certificate": str(tls / "certificate.pem"), "key": str(tls / "key.pem")}
+    websocket: dict[str, object] = {"port": 0, "tls": pair}
+    if env is not None:
+        websocket["token"] = "${OWN_TOKEN}"
+    config = chain(**members, frontends={"websocket": websocket})
+    profiles = {"auth": AUTH} if env is not None else {}
+    return Daemon(home, {**config, **profiles}, env=env)
+
+
+def trusts(folder: Path) -> str:
+    """What SSL_CERT_FILE names for all of them."""
+    return str(folder / "tls" / "certificate.pem")
+
+
+def box(port: int, **more: object) -> dict[str, object]:
+    """A backend's entry: the broker that is reached there."""
+    return {"kind": "acp", "url": f"wss://localhost:{port}/acp", "auth": "box", "env": {}, **more}
 
 
 def port_of(daemon: Daemon) -> int:
@@ -31,18 +48,16 @@ def near(
     *,
     port: int | None = None,
     token: str | None = None,
-    box: Mapping[str, object] | None = None,
+    limits: Mapping[str, object] | None = None,
     **backends: object,
 ) -> Iterator[BrokerProcess]:
     """The broker in front; `port` is another way to the daemon, `backends` follow `box` in its chain."""
     home = folder / "near"
     home.mkdir(exist_ok=True)
-    url = f"wss://localhost:{port or port_of(daemon)}/acp"
-    config = chain(box={"kind": "acp", "url": url, "auth": "box", **(box or {})}, **backends)
-    config["backends"]["box"].pop("env", None)
+    config = chain(box=box(port or port_of(daemon), limits=limits or {}), **backends)
     env = {
         "BOX_TOKEN": token or daemon.token,
-        "SSL_CERT_FILE": str(folder / "far" / "certificate.pem"),
+        "SSL_CERT_FILE": trusts(folder),
     }
     with BrokerProcess(home, {**config, "auth": AUTH}, env=env) as broker:
         yield broker

@@ -26,7 +26,8 @@ def advice(config: Config, report: Report, primary: Report, about: About) -> Ite
     """All that there is to say of one backend."""
     for one in report.login.failed:
         yield f"{one.credential} fails ({one.failure}: {one.why}), and the next one is used"
-    yield from _login(report) if about.is_agent else _key(config, report, about)
+    has_key = config.backends[report.id].takes_credential
+    yield from _key(config, report, about) if has_key or not about.is_agent else _login(report)
     yield from _retries(report, about)
     if report.role == "fallback":
         yield from _modes(report, primary, about)
@@ -130,7 +131,8 @@ def _shares(config: Config, report: Report) -> Iterator[str]:
 
 
 def _command(config: Config, report: Report, about: About) -> Iterator[str]:
-    if report.kind == "acp" and report.agent is None and report.start_ms is not None:
+    is_here = getattr(config.backends[report.id], "url", None) is None
+    if report.kind == "acp" and is_here and report.agent is None and report.start_ms is not None:
         yield "nobody has described this agent: the general rules hold for what it says and how it fails"
     command: tuple[str, ...] = getattr(config.backends[report.id], "command", None) or ()
     if command and PurePath(command[0]).name in _FETCHERS:
