@@ -21,7 +21,7 @@ SCRIPT = {
     ]
 }
 # Both ways, from within the handshake of the next connection to behind the last word: TLS hides where a message ends.
-SERVER, CLIENT = range(150, 9_000, 443), range(50, 1_200, 131)
+SERVER, CLIENT = range(150, 9_000, 737), range(50, 1_200, 191)
 
 
 class Line:
@@ -75,7 +75,41 @@ def test_cut_after_any_number_of_bytes_to_there(line: Line, after: int) -> None:
     assert (WORDS, "end_turn", 1) == (text_of(turn), turn.reply["result"]["stopReason"], runs)
 
 
-@pytest.mark.parametrize("after", [1, 120, 300, 500, 700, 900])
+def test_a_question_is_asked_again_over_the_next_connection(line: Line) -> None:
+    """The first one can be answered no more, and whoever sees it is told so; the second one is."""
+    broker = line.broker
+    session = broker.new()
+    del broker.answers[PERMISSION]
+    prompt = broker.start(session, "ask")
+    first = broker.until_method(PERMISSION)
+    line.proxy.lose()
+    withdrawn = broker.until_method("$/cancel_request")
+    second = broker.until_method(PERMISSION)
+    broker.answers[PERMISSION] = ALLOW
+    broker.answer(first, {"outcome": {"outcome": "selected", "optionId": "reject"}})
+    broker.answer(second, ALLOW)
+    turn = broker.until_reply(prompt)
+
+    assert (first["id"], f"allow{WORDS}") == (withdrawn["params"]["requestId"], text_of(turn))
+
+
+def test_a_session_of_an_earlier_broker_gets_no_word_of_earlier_turns(tmp_path: Path) -> None:
+    """Where it was taken up, its past was known: from there on counts what the connection had brought."""
+    with far(tmp_path, main={"kind": "scripted", "script": SCRIPT}) as daemon, CuttingProxy(port_of(daemon)) as proxy:
+        with near(tmp_path, daemon, port=proxy.port) as broker:
+            session = broker.open()
+            broker.prompt(session)
+        with near(tmp_path, daemon, port=proxy.port) as broker:
+            broker.initialize()
+            broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
+            broker.answers[PERMISSION] = ALLOW
+            proxy.cut_after(client=1 << 30, server=6_500)
+            turn = broker.prompt(session)
+
+    assert (WORDS, 1) == (text_of(turn), proxy.cuts)
+
+
+@pytest.mark.parametrize("after", [1, 300, 500, 900])
 def test_cut_around_a_question_it_is_answered_once(line: Line, after: int) -> None:
     """A permission that was asked when the connection was lost is asked again, and the agent hears one answer."""
     turn, _, runs = line.prompt("ask", server=after)
