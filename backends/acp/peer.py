@@ -128,7 +128,7 @@ class Peer:
         self.fail(failure)
         self._questions = lasting
         asked, self._asked = self._asked, {}
-        for one in asked.values():
+        for one in tuple(asked.values()):
             one.withdraw()
 
     def found(self, line: Line) -> None:

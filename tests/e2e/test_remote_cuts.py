@@ -102,8 +102,7 @@ def test_a_session_of_an_earlier_broker_gets_no_word_of_earlier_turns(tmp_path: 
         with near(tmp_path, daemon, port=proxy.port) as broker:
             broker.initialize()
             broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
-            broker.answers[PERMISSION] = ALLOW
-            proxy.cut_after(client=1 << 30, server=6_500)
+            proxy.cut_before_next_word()
             turn = broker.prompt(session)
 
     assert (WORDS, 1) == (text_of(turn), proxy.cuts)
