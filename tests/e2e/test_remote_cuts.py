@@ -102,6 +102,7 @@ def test_a_session_of_an_earlier_broker_gets_no_word_of_earlier_turns(tmp_path: 
         with near(tmp_path, daemon, port=proxy.port) as broker:
             broker.initialize()
             broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
+            broker.call("_is_open", sessionId=session)  # whatever it says, it says it from there
             proxy.cut_before_next_word()
             turn = broker.prompt(session)
 
