@@ -6,15 +6,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import measures, stored, table
+from bench import measures, provider_table, stored, table
 from bench.place import Place
+from bench.provided import provided
+from tests.support import litellm
 
-# A quiet machine takes a tenth of it: past it something hangs, and whoever waits should be told.
-LIMIT_S = 110
+# A quiet machine takes less than half of it: past it something hangs, and whoever waits should be told.
+LIMIT_S = 240
 
 
 def main() -> None:
     options = _options()
+    if options.litellm:
+        litellm.install()
     signal.signal(signal.SIGALRM, _hangs)
     signal.alarm(LIMIT_S)
     with tempfile.TemporaryDirectory(prefix="acp-broker-bench-") as folder:
@@ -28,7 +32,8 @@ def main() -> None:
             *table.start(measures.start(place, options.starts)),
             *table.stored(stored.stored(place, options.stored, options.megabytes, min(options.starts, 5))),
         ]
-    sys.stdout.write(table.text(rows) + "\n")
+        took = provided(place, options.turns, options.rounds, options.starts, has_litellm=options.litellm)
+    sys.stdout.write(table.text(rows) + "\n\n" + table.text(provider_table.rows(took), provider_table.WAYS) + "\n")
 
 
 class Options(argparse.Namespace):
@@ -39,6 +44,7 @@ class Options(argparse.Namespace):
     sessions: int
     stored: int
     megabytes: int
+    litellm: bool
 
 
 def _options() -> Options:
@@ -52,6 +58,7 @@ def _options() -> Options:
     parser.add_argument("--sessions", type=int, default=2000, help="sessions that are opened, prompted and closed")
     parser.add_argument("--stored", type=int, default=10_000, help="sessions on the disk")
     parser.add_argument("--megabytes", type=int, default=100, help="of the log of one of them")
+    parser.add_argument("--litellm", action="store_true", help="measure the LiteLLM proxy too; installs it, once")
     return parser.parse_args(namespace=Options())
 
 

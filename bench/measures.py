@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import median, quantiles
 from time import perf_counter
@@ -66,10 +66,7 @@ def flow(place: Place, rounds: int) -> dict[str, Flow]:
         for _ in range(rounds):
             for name, peer in peers.items():
                 flows[name].append(_flooded(peer, place.flood))
-    return {
-        name: Flow(median(one.per_s for one in seen), _median_of_known([one.cpu_s for one in seen]))
-        for name, seen in flows.items()
-    }
+    return {name: median_flow(seen) for name, seen in flows.items()}
 
 
 def memory(place: Place) -> Memory:
@@ -167,6 +164,10 @@ def _python(environ: dict[str, str]) -> float:
     began = perf_counter()
     subprocess.run([sys.executable, "-c", ""], check=True, env=environ)
     return perf_counter() - began
+
+
+def median_flow(flows: Sequence[Flow]) -> Flow:
+    return Flow(median(one.per_s for one in flows), _median_of_known([one.cpu_s for one in flows]))
 
 
 def _median_of_known(values: list[float | None]) -> float | None:

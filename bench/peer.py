@@ -32,7 +32,7 @@ class Peer:
     def __init__(self, wire: Wire, pids: tuple[int, ...]) -> None:
         self.pids = pids
         self.session = ""
-        self._wire = wire
+        self.wire = wire
         self._last_id = 0
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wire.close()
+        self.wire.close()
 
     def initialize(self) -> None:
         capabilities = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True}
@@ -53,27 +53,34 @@ class Peer:
 
     def prompt(self, text: str, messages: int) -> Took:
         """Run one turn that is answered with so many messages."""
-        prompt = [{"type": "text", "text": text}]
-        request = self._request("session/prompt", {"sessionId": self.session, "prompt": prompt})
+        request = self._prompt(text)
         began = perf_counter()
-        self._wire.send(request)
+        self.wire.send(request)
         left = messages
         while left == messages:
-            left -= self._wire.count()
+            left -= self.wire.count()
         first = perf_counter()
         while left > 0:
-            left -= self._wire.count()
+            left -= self.wire.count()
         return Took(first - began, perf_counter() - began)
+
+    def begin(self, text: str) -> None:
+        """Send a prompt; what comes back is read from the wire."""
+        self.wire.send(self._prompt(text))
 
     def ask(self, method: str, params: object) -> Raw:
         """The result of a request; whatever comes before it is passed over."""
-        self._wire.send(self._request(method, params))
+        self.wire.send(self._request(method, params))
         while True:
-            for message in self._wire.listen():
+            for message in self.wire.listen():
                 answer = msgspec.json.decode(message, type=_Answer)
                 if answer.id == self._last_id:
                     assert answer.result, message
                     return answer.result
+
+    def _prompt(self, text: str) -> bytes:
+        prompt = [{"type": "text", "text": text}]
+        return self._request("session/prompt", {"sessionId": self.session, "prompt": prompt})
 
     def _request(self, method: str, params: object) -> bytes:
         self._last_id += 1

@@ -14,6 +14,7 @@ from bench.wires import Program, WebSocket
 
 FIRST = "measure the first word"
 FLOOD = "flood"
+PROVIDER = "provider.json"
 # One write of the agent: several fill a pipe, so its reader never waits for the next.
 UPDATES_PER_WRITE = 500
 
@@ -31,9 +32,9 @@ class Place(Struct, frozen=True):
     def splice(self) -> Peer:
         return self._program([sys.executable, "-m", "bench.splice", *self._agent()])
 
-    def broker(self, state: str = "state") -> Peer:
+    def broker(self, state: str = "state", config: str = "config.json") -> Peer:
         """`acp-broker stdio` in process. Brokers with the same `state` share what they learn."""
-        return self._program(self._command("config.json", "stdio"), self._state(state))
+        return self._program(self._command(config, "stdio"), self._state(state))
 
     def daemon(self, config: str = "config.json") -> Daemon:
         """`acp-broker serve`, with a state of its own."""
@@ -64,6 +65,14 @@ class Place(Struct, frozen=True):
         # For thousands of sessions: their agents are in the daemon's own process, and cost no start.
         self._configure("many.json", agent={"kind": "scripted"})
         self._configure("agentless.json", agent={"kind": "scripted", "script": {"new": [{"do": "fail"}]}})
+
+    def provide(self, primary: int, spare: int) -> None:
+        """`provider.json`: two providers without an agent, at these ports. The spare's path begins with /spare."""
+
+        def chat(port: int, path: str) -> dict[str, object]:
+            return {"kind": "openai", "baseUrl": f"http://127.0.0.1:{port}{path}/v1", "model": "drill-model"}
+
+        self._configure(PROVIDER, primary=chat(primary, ""), spare=chat(spare, "/spare"))
 
     def _configure(self, name: str, **backends: Mapping[str, object]) -> None:
         first, *rest = backends

@@ -29,11 +29,11 @@ def first_output(spread: Mapping[str, Spread]) -> list[Row]:
     p99 = {name: one.p99 * 1000 for name, one in spread.items()}
     added = _added(p50)
     return [
-        Row("first output, p50 ms", _shaped("{:.3f}", p50)),
-        Row("  added to direct", _shaped("{:+.3f}", added)),
-        _target("< +{}", ADDED_MS, {name: added[name] < most for name, most in ADDED_MS.items()}),
-        Row("first output, p99 ms", _shaped("{:.3f}", p99)),
-        Row("  added to direct", _shaped("{:+.3f}", _added(p99))),
+        Row("first output, p50 ms", shaped("{:.3f}", p50)),
+        Row("  added to direct", shaped("{:+.3f}", added)),
+        target("< +{}", ADDED_MS, {name: added[name] < most for name, most in ADDED_MS.items()}),
+        Row("first output, p99 ms", shaped("{:.3f}", p99)),
+        Row("  added to direct", shaped("{:+.3f}", _added(p99))),
     ]
 
 
@@ -42,11 +42,11 @@ def flow(flows: Mapping[str, Flow]) -> list[Row]:
     cpu = {name: one.cpu_s * 1e6 for name, one in flows.items() if one.cpu_s is not None}
     ratio = {name: value / per_s["direct"] for name, value in per_s.items() if name != "direct"}
     rows = [
-        Row("updates per second", _shaped("{:,.0f}", per_s)),
-        Row("  times direct", _shaped("{:.2f}", ratio)),
-        _target("> {:,}", PER_S, {name: per_s[name] > least for name, least in PER_S.items()}),
+        Row("updates per second", shaped("{:,.0f}", per_s)),
+        Row("  times direct", shaped("{:.2f}", ratio)),
+        target("> {:,}", PER_S, {name: per_s[name] > least for name, least in PER_S.items()}),
     ]
-    return [*rows, Row("CPU per update, us", _shaped("{:.2f}", cpu))] if cpu else rows
+    return [*rows, Row("CPU per update, us", shaped("{:.2f}", cpu))] if cpu else rows
 
 
 def memory(idle: Memory) -> list[Row]:
@@ -57,7 +57,7 @@ def memory(idle: Memory) -> list[Row]:
         Row("memory, initialized, MB", {"stdio": f"{idle.initialized:.1f}"}),
         Row("memory, session open, MB", {"stdio": f"{idle.opened:.1f}"}),
         Row("  its guardian, MB", {"stdio": f"{idle.guardian:.1f}" if idle.guardian is not None else "none"}),
-        _target("< {}", {"stdio": MEMORY_MB}, {"stdio": is_met}),
+        target("< {}", {"stdio": MEMORY_MB}, {"stdio": is_met}),
     ]
 
 
@@ -66,7 +66,7 @@ def idle(kb: Idle) -> list[Row]:
         return []
     return [
         Row("memory per idle session, KB", {"websocket": f"{kb.attended:.1f}"}),
-        _target("< {}", {"websocket": IDLE_KB}, {"websocket": kb.attended < IDLE_KB}),
+        target("< {}", {"websocket": IDLE_KB}, {"websocket": kb.attended < IDLE_KB}),
         Row("  closed after a turn", {"websocket": f"{kb.closed:.1f}"}),
     ]
 
@@ -74,10 +74,10 @@ def idle(kb: Idle) -> list[Row]:
 def start(took: Mapping[str, float]) -> list[Row]:
     ms = {name: s * 1000 for name, s in took.items()}
     return [
-        Row("start to initialize, ms", _shaped("{:.0f}", {name: ms[name] for name in ("direct", "stdio", "relay")})),
-        _target("< {}", START_MS, {name: ms[name] < most for name, most in START_MS.items()}),
-        Row("  nothing learnt yet", _shaped("{:.0f}", {"stdio": ms["unlearnt"]})),
-        Row("  Python alone, for scale", _shaped("{:.0f}", {"direct": ms["python"]})),
+        Row("start to initialize, ms", shaped("{:.0f}", {name: ms[name] for name in ("direct", "stdio", "relay")})),
+        target("< {}", START_MS, {name: ms[name] < most for name, most in START_MS.items()}),
+        Row("  nothing learnt yet", shaped("{:.0f}", {"stdio": ms["unlearnt"]})),
+        Row("  Python alone, for scale", shaped("{:.0f}", {"direct": ms["python"]})),
     ]
 
 
@@ -93,10 +93,10 @@ def stored(took: Stored) -> list[Row]:
     ]
 
 
-def text(rows: Sequence[Row]) -> str:
+def text(rows: Sequence[Row], ways: Sequence[str] = WAYS) -> str:
     """The rows as columns, the first to the left, the others to the right."""
-    cells = [("", *WAYS), *((row.what, *(row.cells.get(way, "") for way in WAYS)) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(WAYS) + 1)]
+    cells = [("", *ways), *((row.what, *(row.cells.get(way, "") for way in ways)) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(ways) + 1)]
     lines = [
         "  ".join(
             cell.rjust(width) if column else cell.ljust(width)
@@ -111,10 +111,10 @@ def _added(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value - values["direct"] for name, value in values.items() if name != "direct"}
 
 
-def _shaped(shape: str, values: Mapping[str, float]) -> dict[str, str]:
+def shaped(shape: str, values: Mapping[str, float]) -> dict[str, str]:
     return {name: shape.format(value) for name, value in values.items()}
 
 
-def _target(shape: str, limits: Mapping[str, float], is_met: Mapping[str, bool]) -> Row:
+def target(shape: str, limits: Mapping[str, float], is_met: Mapping[str, bool]) -> Row:
     verdicts = {True: "met", False: "missed"}
     return Row("  target", {name: f"{shape.format(limit)} {verdicts[is_met[name]]}" for name, limit in limits.items()})

@@ -26,6 +26,12 @@ class Wire(Protocol):
     def listen(self) -> list[bytes]:
         """The same, and the messages."""
 
+    def read(self) -> bytes:
+        """What one read brings, whatever it is."""
+
+    def fileno(self) -> int:
+        """Of the side that is read."""
+
     def close(self) -> None: ...
 
 
@@ -41,16 +47,19 @@ class Pipes:
         os.write(self._write_fd, message + b"\n")
 
     def count(self) -> int:
-        return self._read().count(b"\n")
+        return self.read().count(b"\n")
 
     def listen(self) -> list[bytes]:
-        *lines, self._rest = (self._rest + self._read()).split(b"\n")
+        *lines, self._rest = (self._rest + self.read()).split(b"\n")
         return lines
+
+    def fileno(self) -> int:
+        return self._read_fd
 
     def close(self) -> None:
         """Theirs, who opened them."""
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
         chunk = os.read(self._read_fd, READ_BYTES)
         if not chunk:
             raise EOFError(_ENDED)
@@ -76,7 +85,7 @@ class WebSocket:
         self._socket.sendall(bytes([_TEXT]) + length + bytes(4) + message)
 
     def count(self) -> int:
-        data = self._rest + self._read()
+        data = self._rest + self.read()
         at, messages, have = 0, 0, len(data)
         while at + 4 <= have:
             size = data[at + 1]
@@ -94,11 +103,14 @@ class WebSocket:
         return messages
 
     def listen(self) -> list[bytes]:
-        self._rest += self._read()
+        self._rest += self.read()
         heard: list[bytes] = []
         while (message := self._message()) is not None:
             heard += [message] if message else []
         return heard
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
@@ -129,11 +141,11 @@ class WebSocket:
         ]
         self._socket.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
         while b"\r\n\r\n" not in self._rest:
-            self._rest += self._read()
+            self._rest += self.read()
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
         chunk = self._socket.recv(READ_BYTES)
         if not chunk:
             raise EOFError(_ENDED)
