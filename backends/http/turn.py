@@ -255,14 +255,21 @@ class _Answer:
     def _say(self, events: list[Event]) -> None:
         """Show what the events say, up to the one that is an error; of first words with an error behind them nothing:
         another backend may answer instead."""
-        pieces: list[Piece] = []
+        decoder, pieces = self._decoder, list[Piece]()
+        if decoder.is_over:
+            return
         try:
             for event in events:
-                pieces.extend(self._decoder.pieces(event))
+                pieces.extend(decoder.pieces(event))
         except BackendFailure as error:
+            failure = ruled(self._order.rules, error.failure, event.data)
             if self._voice.has_spoken:
                 self._show(pieces)
-            raise BackendFailure(ruled(self._order.rules, error.failure, event.data)) from error
+                if failure.kind is FailureKind.GUARDRAIL:
+                    # Told as an error, and yet what an answer may end with.
+                    decoder.stop, decoder.code, decoder.is_over = "refusal", failure.code, True
+                    return
+            raise BackendFailure(failure) from error
         if events:
             self._last = events[-1].data
         self._show(pieces)

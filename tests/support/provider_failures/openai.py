@@ -137,6 +137,13 @@ OPENAI = Provider(
             "billing",
             stream(BEGUN, data(error(_QUOTA, "insufficient_quota", "insufficient_quota"))),
         ),
+        Case(
+            "200, `content_policy_violation` behind words",
+            "refusal",
+            stream(
+                BEGUN, WORDS, data(error("No.", "invalid_request_error", "content_policy_violation")), ended("stop")
+            ),
+        ),
         Case("200, ends without a finish reason, before a word", "server_error", stream(BEGUN)),
         Case("200, ends without a finish reason, behind words", "server_error", stream(BEGUN, WORDS)),
         Case("200, `[DONE]` without a finish reason", "server_error", stream(BEGUN, WORDS, data("[DONE]"))),

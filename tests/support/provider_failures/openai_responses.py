@@ -72,6 +72,11 @@ RESPONSES = Provider(
             "overloaded",
             stream(r.BEGUN, _WORDS, r.event("error", code="server_is_overloaded", message=_SORRY, param=None)),
         ),
+        Case(
+            "200, failed: `bio_policy` behind words",
+            "refusal",
+            stream(r.BEGUN, _WORDS, r.failed("bio_policy", "No."), r.failed("server_error", "No.")),
+        ),
         Case("200, ends before `response.completed`, before a word", "server_error", stream(r.BEGUN)),
         Case("200, ends before `response.completed`, behind words", "server_error", stream(r.BEGUN, _WORDS)),
         Case("200, reset behind words", "server_error", cut(r.BEGUN, _WORDS), end="reset"),
