@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by its use alone
 
@@ -78,12 +79,45 @@ class Client:
         sent = {"host": parsed.netloc.decode(), "content-length": str(len(body)), **headers}
         # With a stream httpx2 takes the headers as they are: half the price of its own preparations.
         request = httpx2.Request("POST", parsed, headers=sent, stream=_Body(body, on_sending), extensions=extensions)
-        return await self._transport.handle_async_request(request)
+        return await self._answer(request)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         """As `post`, for what is only looked at."""
         request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": _NO_LIMITS})
-        return await self._transport.handle_async_request(request)
+        return await self._answer(request)
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.scheme != "https":
+            return await self._transport.handle_async_request(request)
+        connecting = _Connecting()
+        request.extensions["trace"] = connecting.happened
+        try:
+            return await self._transport.handle_async_request(request)
+        except BaseException:
+            await connecting.close()
+            raise
+
+
+class _Stream(Protocol):
+    async def aclose(self) -> None: ...
+
+
+class _Connecting:
+    """Sees a connection being made: httpcore2 forgets one whose TLS is given up half-way, and it would stay open."""
+
+    def __init__(self) -> None:
+        self._without_tls: _Stream | None = None
+
+    async def happened(self, event: str, told: Mapping[str, object]) -> None:
+        if event.endswith(".connect_tcp.complete"):
+            self._without_tls = cast("_Stream", told["return_value"])
+        elif event.endswith(".start_tls.complete"):
+            self._without_tls = None
+
+    async def close(self) -> None:
+        if self._without_tls is not None:
+            with anyio.CancelScope(shield=True):
+                await self._without_tls.aclose()
 
 
 class _Body(httpx2.AsyncByteStream):
