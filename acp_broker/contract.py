@@ -314,6 +314,11 @@ class BackendConfig(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         return None
 
     @property
+    def host(self) -> str | None:
+        """The address whose server it asks: where that takes no connection, it takes none of anybody's."""
+        return None
+
+    @property
     def takes_credential(self) -> bool:
         """Whether it is given its profile's secret itself (`Tools.credential`), whatever variable that names."""
         return False

@@ -87,6 +87,7 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         modes=settings.modes,
         asks=None if settings.asks is None else msgspec.json.encode(settings.asks),
         window=settings.window,
+        host=settings.host,
     )
 
 

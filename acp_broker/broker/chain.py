@@ -1,6 +1,6 @@
 """The chain of one broker: asks `core.plan` whom a turn may be tried on, and keeps what `core.health` learns."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -11,6 +11,7 @@ from acp_broker.broker.slash import slash_command
 from acp_broker.broker.story import Passed
 from acp_broker.clock import Clock
 from acp_broker.core import health
+from acp_broker.core.failures import NO_CONNECTION
 from acp_broker.core.health import Health
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.plan import Can, Needs, Plan, make_plan, one_of
@@ -46,6 +47,7 @@ class Chain:
         self._policy = policy
         self._order = tuple(one for name in policy.order for one in policy.runtimes[name].candidates)
         self._twins = _twins(policy)
+        self._hosts = _hosts(policy)
         self._usual: Rules | None = None
 
     @property
@@ -61,7 +63,14 @@ class Chain:
                 for name, runtime in policy.runtimes.items()
                 if (limits := runtime.known_limits() if runtime.known_limits else runtime.limits) != policy.limits
             }
-            self._usual = Rules(plan.candidates, policy.commit_point, policy.limits, own_limits=own, windows=windows)
+            self._usual = Rules(
+                plan.candidates,
+                policy.commit_point,
+                policy.limits,
+                own_limits=own,
+                windows=windows,
+                hosts=self._hosts,
+            )
             self._usual_record = jsonrpc.encode(self._usual)
         return self._usual
 
@@ -83,6 +92,7 @@ class Chain:
             empty_is_success=pin is not None,
             own_limits=self.usual.own_limits,
             windows=self.usual.windows,
+            hosts=self._hosts,
         )
         return rules, (*_passed(plan), *self._put_off(plan))
 
@@ -131,8 +141,17 @@ class Chain:
             self._learn(health.probe_started(self._health, key, now, wall))
 
     def missed(self, miss: Miss) -> None:
-        key, now, wall = self._key(miss.candidate), self._clock.now(), self._clock.wall()
-        self._learn(health.after_failure(self._health, key, miss.failure, now, wall))
+        """Where an address takes no connection, all who ask it rest: one of them was tried for all."""
+        now, wall, learnt = self._clock.now(), self._clock.wall(), self._health
+        for key in dict.fromkeys(map(self._key, self._alike(miss))):
+            learnt = health.after_failure(learnt, key, miss.failure, now, wall)
+        self._learn(learnt)
+
+    def _alike(self, miss: Miss) -> Sequence[Candidate]:
+        host = self._hosts.get(miss.candidate.backend) if miss.failure.code == NO_CONNECTION else None
+        if host is None:
+            return (miss.candidate,)
+        return [one for one in self._order if self._hosts.get(one.backend) == host]
 
     def served(self, candidate: Candidate) -> None:
         if self._health.records:
@@ -180,6 +199,13 @@ def _twins(policy: Policy) -> Mapping[BackendId, BackendId]:
         if asks is not None and first.setdefault(asks, name) != name:
             found[name] = first[asks]
     return found
+
+
+def _hosts(policy: Policy) -> dict[BackendId, str]:
+    """The addresses that more than one backend of the chain asks."""
+    hosts = {name: host for name in policy.order if (host := policy.runtimes[name].host) is not None}
+    asked = list(hosts.values())
+    return {name: host for name, host in hosts.items() if asked.count(host) > 1}
 
 
 def _passed(plan: Plan) -> tuple[Passed, ...]:

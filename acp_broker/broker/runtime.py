@@ -49,7 +49,7 @@ class Runtime(Struct, frozen=True):
     `lease` looks up a secret of its profile's, by its number below `credentials`, for somebody with such an
     environment; raises BackendFailure, may hang.
     `asks` is equal for two that ask the same of the same provider; None: there is no telling.
-    `window` is how many tokens it takes, where that is known.
+    `window` is how many tokens it takes, `host` the address that it asks, where they are known.
     `environment` gives the whole environment of its child, from that of whom it works for and that secret; no other
     backend's credentials are in it. `check` looks, without starting anything, whether it could start in such an
     environment: None, or one sentence on what is missing.
@@ -72,6 +72,7 @@ class Runtime(Struct, frozen=True):
     modes: Mapping[str, str] = {}
     asks: bytes | None = None
     window: int | None = None
+    host: str | None = None
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
 
     @property

@@ -85,6 +85,10 @@ _SPENDS: Mapping[FailureKind, Spends] = {
 }
 
 
+# The code of a failure that says that nobody at its provider's address took a connection.
+NO_CONNECTION = "no_connection"
+
+
 def spends(kind: FailureKind) -> Spends:
     """What a failure of this kind uses up."""
     return _SPENDS[kind]

@@ -263,7 +263,7 @@ def _rung(timer: Timer) -> Timer:
 
 def _may_follow(rules: Rules, state: Trying, now: Seconds) -> bool:
     """Whether somebody else could still answer instead of the current candidate."""
-    left = others_left(rules.candidates, state.run.misses, state.candidate, rules.windows)
+    left = others_left(rules.candidates, state.run.misses, state.candidate, rules.windows, rules.hosts)
     return left > 0 and not state.run.is_over(now)
 
 
@@ -309,7 +309,7 @@ def _ask(rules: Rules, state: Trying | Doubting | Committed, now: Seconds, *word
 def _give_up(rules: Rules, state: Trying | Doubting, failure: Failure, now: Seconds) -> Step:
     """Nothing was shown: whoever the misses leave may try, until the chain's deadline."""
     misses = (*state.run.misses, Miss(state.attempt, state.candidate, failure))
-    following = None if state.run.is_over(now) else next_candidate(rules.candidates, misses, rules.windows)
+    following = None if state.run.is_over(now) else next_candidate(rules.candidates, misses, rules.windows, rules.hosts)
     then = Refusal(misses, committed=False) if following is None else Next(following, replace(state.run, misses=misses))
     return _stop(rules, state, then, now, DropHeld(), Withdraw(state.attempt))
 

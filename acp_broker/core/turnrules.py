@@ -5,7 +5,7 @@ from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
-from acp_broker.core.failures import Failure, FailureKind, Spends, spends
+from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind, Spends, spends
 from acp_broker.core.names import BackendId, Candidate, CommitPoint, Phase
 
 # Of the turn's own stopwatch, which stands still while a frontend owes an answer.
@@ -16,6 +16,7 @@ LEAST_CHANCE: Seconds = 1.0
 
 _NEVER: Seconds = float("inf")
 _NO_WINDOWS: Mapping[BackendId, int] = {}
+_NO_HOSTS: Mapping[BackendId, str] = {}
 
 
 class Limits(Struct, frozen=True):
@@ -50,8 +51,8 @@ class Rules(Struct, frozen=True):
     """What one turn is played by. The order of `candidates` is the plan.
 
     `own_limits` holds the backends whose limits differ from `limits`; `windows` those of which it is known how many
-    tokens they take. `empty_is_success`: a turn that ends with nothing shown is an answer (a slash command, say), not a
-    failure.
+    tokens they take; `hosts` those that ask one address with another of them. `empty_is_success`: a turn that ends with
+    nothing shown is an answer (a slash command, say), not a failure.
     """
 
     candidates: tuple[Candidate, ...]
@@ -60,6 +61,7 @@ class Rules(Struct, frozen=True):
     empty_is_success: bool = False
     own_limits: dict[BackendId, Limits] = {}
     windows: dict[BackendId, int] = {}
+    hosts: dict[BackendId, str] = {}
 
     def limits_of(self, candidate: Candidate) -> Limits:
         return self.own_limits.get(candidate.backend, self.limits)
@@ -84,12 +86,15 @@ class Run(Struct, frozen=True):
 
 
 def next_candidate(
-    candidates: Sequence[Candidate], misses: Sequence[Miss], windows: Mapping[BackendId, int] = _NO_WINDOWS
+    candidates: Sequence[Candidate],
+    misses: Sequence[Miss],
+    windows: Mapping[BackendId, int] = _NO_WINDOWS,
+    hosts: Mapping[BackendId, str] = _NO_HOSTS,
 ) -> Candidate | None:
     """The first candidate that no miss has used up, or None."""
     if not misses:  # nearly every turn: not worth asking each of them
         return candidates[0] if candidates else None
-    return next((one for one in candidates if not any(_is_spent(one, miss, windows) for miss in misses)), None)
+    return next((one for one in candidates if not any(_is_spent(one, miss, windows, hosts) for miss in misses)), None)
 
 
 def others_left(
@@ -97,11 +102,14 @@ def others_left(
     misses: Sequence[Miss],
     current: Candidate,
     windows: Mapping[BackendId, int] = _NO_WINDOWS,
+    hosts: Mapping[BackendId, str] = _NO_HOSTS,
 ) -> int:
     """How many candidates might still follow `current`, if its failure spends nothing but itself."""
     if not misses:
         return len(candidates) - candidates.count(current)
-    return sum(one != current and not any(_is_spent(one, miss, windows) for miss in misses) for one in candidates)
+    return sum(
+        one != current and not any(_is_spent(one, miss, windows, hosts) for miss in misses) for one in candidates
+    )
 
 
 def end_of_phase(rules: Rules, run: Run, candidate: Candidate, phase: Phase, now: Seconds) -> Seconds | None:
@@ -112,7 +120,8 @@ def end_of_phase(rules: Rules, run: Run, candidate: Candidate, phase: Phase, now
     limit = _limit(rules.limits_of(candidate), phase)
     length = _NEVER if limit is None else limit
     deadline = _NEVER if run.deadline is None else run.deadline
-    share = deadline - rules.limits.reserve * others_left(rules.candidates, run.misses, candidate, rules.windows)
+    others = others_left(rules.candidates, run.misses, candidate, rules.windows, rules.hosts)
+    share = deadline - rules.limits.reserve * others
     at = max(min(now + length, share), now + min(length, LEAST_CHANCE))
     return None if at == _NEVER else at
 
@@ -133,12 +142,16 @@ def _limit(limits: Limits, phase: Phase) -> Seconds | None:
             assert_never(phase)
 
 
-def _is_spent(candidate: Candidate, miss: Miss, windows: Mapping[BackendId, int]) -> bool:
+def _is_spent(
+    candidate: Candidate, miss: Miss, windows: Mapping[BackendId, int], hosts: Mapping[BackendId, str]
+) -> bool:
     """Whether `miss` has used up `candidate`. A backend without a profile is its own profile: it logs itself in.
 
     Another credential of the profile has a login and limits of its own. What was too long for one backend is tried
-    on those alone that are known to take more.
+    on those alone that are known to take more. Where nobody took a connection, nobody at that address does.
     """
+    if miss.failure.code == NO_CONNECTION and hosts.get(candidate.backend, "") == hosts.get(miss.candidate.backend):
+        return True
     if miss.failure.kind is FailureKind.CONTEXT_OVERFLOW:
         window = windows.get(miss.candidate.backend)
         return window is None or windows.get(candidate.backend, 0) <= window

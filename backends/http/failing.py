@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import httpx2
 
 from acp_broker.core import http_failures
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
@@ -19,17 +19,19 @@ MAX_BODY_BYTES = 65_536
 def of_transport(error: Exception, client: Client, *, is_answered: bool) -> Failure:
     """Why there is no answer (`is_answered`: no more of it)."""
     code = type(error).__name__
+    is_of_host = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
     if is_answered:
         said = told_by_http2(error) or plain(str(error)) or code
         return Failure(
             FailureKind.SERVER_ERROR, f"{client.host} broke off its answer: {said}", code, seen_at="submitted"
         )
-    return Failure(FailureKind.UNREACHABLE, why(error, client.host, client.proxy), code, seen_at="submitted")
+    text = why(error, client.host, client.proxy)
+    return Failure(FailureKind.UNREACHABLE, text, NO_CONNECTION if is_of_host else code, seen_at="submitted")
 
 
 def not_connected(host: str, within_s: float) -> Failure:
     text = f"{host} did not accept a connection within {within_s:g} s"
-    return Failure(FailureKind.UNREACHABLE, text, "ConnectTimeout", seen_at="submitted")
+    return Failure(FailureKind.UNREACHABLE, text, NO_CONNECTION, seen_at="submitted")
 
 
 async def check(response: httpx2.Response, host: str, wall: float, rules: Sequence[Rule] = ()) -> None:

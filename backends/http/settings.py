@@ -68,6 +68,10 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
 
     @property
     def provider(self) -> str | None:
+        return self.host
+
+    @property
+    def host(self) -> str | None:
         parts = urlsplit(self.url)
         host = "127.0.0.1" if parts.hostname in _LOOPBACK else parts.hostname
         return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"

@@ -5,7 +5,7 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turn import Impossible, step
 from acp_broker.core.turnrules import Limits, Miss, Rules, next_candidate, others_left
@@ -232,6 +232,29 @@ def test_what_was_too_long_is_tried_on_those_alone_that_take_more(
     others = others_left(candidates, misses, candidates[0], known)
 
     assert (expected, following is not None) == (next_candidate(candidates, misses, known), others > 0)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "code", "following"),
+    [
+        ({"a": "x", "b": "x"}, NO_CONNECTION, "c"),
+        ({"a": "x", "b": "x", "c": "x"}, NO_CONNECTION, None),
+        ({"a": "x", "b": "y"}, NO_CONNECTION, "b"),
+        ({"b": "x", "c": "x"}, NO_CONNECTION, "b"),
+        ({}, NO_CONNECTION, "b"),
+        ({"a": "x", "b": "x"}, "RemoteProtocolError", "b"),
+    ],
+)
+def test_where_nobody_takes_a_connection_nobody_there_is_tried(
+    hosts: dict[str, str], code: str, following: str | None
+) -> None:
+    """The next one at that address would cost the same limit; a failure that somebody answered with is its own."""
+    candidates = tuple(map(parse_candidate, "abc"))
+    misses = [Miss(1, candidates[0], Failure(FailureKind.UNREACHABLE, "x", code))]
+    known = {BackendId(name): host for name, host in hosts.items()}
+
+    expected = None if following is None else parse_candidate(following)
+    assert expected == next_candidate(candidates, misses, hosts=known)
 
 
 def test_who_might_follow_is_counted_without_whom_is_tried_and_whom_is_spent() -> None:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 import pytest
 
-from tests.e2e.test_provider_faults import APIS, PROVIDER, SPARE, SWITCHED, Api
+from tests.e2e.test_provider_faults import APIS, PROVIDER, SAYS, SPARE, SWITCHED, Api
 from tests.support.answered import Listening, listening
 from tests.support.clock import settled
-from tests.support.harness import House, Turn, house
+from tests.support.harness import House, Turn, house, runtime
+from tests.support.provider import provider
 from tests.support.provider.door import Door
 from tests.support.provider.wire import Gone, Wire, chunk, head
 
@@ -93,6 +94,33 @@ async def test_a_host_that_accepts_no_connection_is_given_up(tmp_path, api):
             await editor.until_answered(turn)
 
     assert (False, SWITCHED, ["primary unreachable", "spare"]) == (is_early, turn.words, turn.attempts)
+
+
+async def test_an_address_that_takes_no_connection_is_tried_once_for_all_who_ask_it(tmp_path):
+    """Two models at one provider: the second would cost the same five seconds. Both rest, and an address of its own
+    does not."""
+    with swallowing() as url:
+        primary, again = (runtime(name, APIS[0].primary(url), host=url) for name in ("primary", "again"))
+        async with house(tmp_path, limits=PROVIDER, primary=primary, again=again, spare=SPARE) as home:
+            editor, turn = await started(home)
+            await home.clock.advance(5.1)
+            await editor.until_answered(turn)
+            after = await editor.prompted(await editor.new())
+    why = [one["backend"] for one in after.told["skipped"]]
+
+    assert (["primary unreachable", "spare"], ["spare"], ["primary", "again"]) == (turn.attempts, after.attempts, why)
+
+
+@pytest.mark.parametrize("host", ["there", None])
+async def test_an_address_that_answers_with_a_failure_is_tried_for_the_others(tmp_path, host):
+    """Another model of the same provider may be well."""
+    async with provider(SAYS, "503") as server:
+        primary, other = (runtime(name, APIS[0].primary(server.url), host=host) for name in ("primary", "again"))
+        async with house(tmp_path, limits=PROVIDER, primary=primary, again=other, spare=SPARE) as home:
+            editor = await listening(home)
+            turn = await editor.prompted(await editor.new())
+
+    assert ["primary overloaded", "again overloaded", "spare"] == turn.attempts
 
 
 async def test_the_limit_for_a_connection_is_ones_own(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from acp_broker.core import health
-from acp_broker.core.failures import Failure, FailureKind, Spends, spends
+from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind, Spends, spends
 from acp_broker.core.health import Health, Key, Profile
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.core.until import left
@@ -63,7 +63,8 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 def _row(one: Seen) -> _Row:
     if isinstance(one.of, str):
         return _Row("no failure", "", "", f"the answer, stop reason `{one.of}`")
-    return _Row(f"`{one.of.kind.value}`", spends(one.of.kind).value, _rests(one.of), _sees(one.of, one.words))
+    used = "all at that address" if one.of.code == NO_CONNECTION else spends(one.of.kind).value
+    return _Row(f"`{one.of.kind.value}`", used, _rests(one.of), _sees(one.of, one.words))
 
 
 def _sees(failure: Failure, words: str) -> str:
@@ -81,6 +82,8 @@ def _rests(failure: Failure) -> str:
     record = first.records[0]
     if record.rest is None:
         return "the model, at the second in a row"
+    if failure.code == NO_CONNECTION:
+        return f"all at that address: {_length(left(record.rest, 0.0, 0.0))}"
     match record.scope:
         case Key(credential=0):
             who = "the model"

@@ -89,6 +89,13 @@ async def _answering(case: Case) -> AsyncIterator[str]:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
+        try:
+            await say(writer)
+        except ConnectionError:
+            """The client has heard enough."""
+        writer.close()
+
+    async def say(writer: asyncio.StreamWriter) -> None:
         *parts, last = _parts(case.answer)
         for part in parts:
             writer.write(part)
@@ -102,7 +109,6 @@ async def _answering(case: Case) -> AsyncIterator[str]:
             # What was sent must have been read: a reset throws away what was not.
             await asyncio.sleep(0.02 if case.answer else 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
