@@ -59,7 +59,8 @@ def offers(environment: Mapping[str, str]) -> Iterable[Offer]:  # noqa: ARG001 -
 
 def open(settings: CliConfig, tools: Tools) -> AbstractAsyncContextManager[Backend]:  # noqa: A001 - the contract's name
     """Start the CLI and the session in it. Raises BackendFailure; nothing of it is left then."""
-    from backends.anthropic_cli.life import introduced, living  # noqa: PLC0415 - for those alone who use it
+    from backends.anthropic_cli.introducing import introduced  # noqa: PLC0415 - for those alone who use it
+    from backends.anthropic_cli.life import living  # noqa: PLC0415
 
     if tools.setup is None:
         return introduced(tools)

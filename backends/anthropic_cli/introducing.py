@@ -1,11 +1,15 @@
 """What a Claude Code session answers to ACP's `initialize` and `session/new`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
+from anyio import sleep_forever
 from msgspec import Raw, Struct
 
-from acp_broker.contract import About
+from acp_broker.contract import About, Backend, Client, Finished, Tools, TurnRequest
+from acp_broker.errors import METHOD_NOT_FOUND, RpcError
+from acp_broker.wire import acp, jsonrpc
 from acp_broker.wire.acp import Update, update
 from backends.anthropic_cli import PermissionMode, wire
 
@@ -21,7 +25,7 @@ _OFFERED: tuple[PermissionMode, ...] = ("default", "acceptEdits", "plan")
 
 
 def initialized(version: str = "") -> Raw:
-    return _raw(
+    return jsonrpc.encode(
         {
             "protocolVersion": 1,
             "agentCapabilities": {
@@ -44,7 +48,7 @@ def about(hello: wire.Hello, session: str, configured: PermissionMode) -> About:
     if current not in offered:
         modes.append({"id": current, "name": current})
     opened = {"sessionId": session, "modes": {"currentModeId": current, "availableModes": modes}}
-    return About(initialized(hello.version), _raw(opened))
+    return About(initialized(hello.version), jsonrpc.encode(opened))
 
 
 def commands(hello: wire.Hello) -> Update:
@@ -56,6 +60,32 @@ def commands(hello: wire.Hello) -> Update:
             for one in hello.commands
         ],
     )
+
+
+@asynccontextmanager
+async def introduced(tools: Tools) -> AsyncIterator[Backend]:
+    """Without a session nothing is started: what it can do is known."""
+    tools.reached("starting")
+    yield _Introduction()
+
+
+class _Introduction:
+    """contract.Backend that nobody gives a turn."""
+
+    about = About(initialized())
+
+    async def run(self, turn: TurnRequest, client: Client) -> Finished:  # noqa: ARG002 - the contract's shape
+        raise AssertionError("it has no session")
+
+    async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape
+        raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
+
+    def tell(self, method: str, params: dict[str, Raw]) -> None:
+        """There is nobody to tell."""
+
+    async def gone(self) -> str:
+        await sleep_forever()
+        raise AssertionError("unreachable")
 
 
 class _Pair(Struct):
@@ -79,11 +109,15 @@ _server = msgspec.json.Decoder(_Server).decode
 
 
 def servers(given: Sequence[Raw]) -> tuple[dict[str, object], list[str]]:
-    """MCP servers as Claude Code wants them, by name; and the names of those of an unknown kind."""
+    """MCP servers as Claude Code wants them, by name; and the names of those of an unknown kind or shape."""
     taken: dict[str, object] = {}
     left_out: list[str] = []
     for raw in given:
-        server = _server(raw)
+        try:
+            server = _server(raw)
+        except msgspec.DecodeError:
+            left_out.append(acp.mcp_server(raw).name)
+            continue
         match server.type:
             case "stdio":
                 env = {one.name: one.value for one in server.env}
@@ -94,7 +128,3 @@ def servers(given: Sequence[Raw]) -> tuple[dict[str, object], list[str]]:
             case _:
                 left_out.append(server.name)
     return taken, left_out
-
-
-def _raw(value: object) -> Raw:
-    return Raw(msgspec.json.encode(value))

@@ -4,12 +4,12 @@ The process is kept between turns: it starts in a third of a second, and a turn 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import msgspec
-from anyio import CancelScope, create_task_group, sleep_forever
+from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw
 from msgspec.structs import replace
@@ -19,28 +19,16 @@ from acp_broker.core import redact
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
-from backends.acp import rows
 from backends.anthropic.messages import messages
-from backends.anthropic_cli import CliConfig, introducing, wire
+from backends.anthropic_cli import CliConfig, introducing, starting, wire
 from backends.anthropic_cli.hearing import Hearing, Turn
 from backends.anthropic_cli.link import Link
 
-_SPEAKS = ("--print", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
-# It shows what it says while it says it, and asks us for permission. A question with a form to fill in would find
-# nobody who can show it.
-_BESIDE = ("--include-partial-messages", "--permission-prompt-tool", "stdio", "--disallowedTools", "AskUserQuestion")
 _NO_LOGIN = "Claude Code is not logged in: run `claude` and type /login, or set ANTHROPIC_API_KEY"
 _NO_SESSION = "No conversation found"
 # After stdin closed, and after SIGTERM: nobody waits for the words of an agent that leaves.
 _EOF_GRACE_S = _TERM_GRACE_S = 0.5
 _DONE = Raw(b"{}")
-
-
-@asynccontextmanager
-async def introduced(tools: Tools) -> AsyncIterator[Backend]:
-    """Without a session nothing is started: what it can do is known."""
-    tools.reached("starting")
-    yield _Introduction()
 
 
 @asynccontextmanager
@@ -113,8 +101,8 @@ class Life:
 
     async def _start(self, tasks: TaskGroup, session: str, *, is_new: bool) -> None:
         tools, setup = self._tools, self._setup
-        command = _command(self._settings, setup, session, is_new=is_new)
-        process = await tools.spawn(command, env=_environment(self._settings, tools), cwd=setup.cwd)
+        command = starting.command(self._settings, setup, session, is_new=is_new)
+        process = await tools.spawn(command, env=starting.environment(self._settings, tools), cwd=setup.cwd)
         self._hearing = Hearing(session, setup.cwd, tools, process.write)
         self._link = Link(process, self._hearing, tools.log)
         self._links.append(self._link)
@@ -191,40 +179,6 @@ class Life:
 
     def tell(self, method: str, params: dict[str, Raw]) -> None:
         """It hears nothing but prompts."""
-
-
-class _Introduction:
-    """contract.Backend that nobody gives a turn."""
-
-    about = About(introducing.initialized())
-
-    async def run(self, turn: TurnRequest, client: Client) -> Finished:  # noqa: ARG002 - the contract's shape
-        raise AssertionError("it has no session")
-
-    async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape
-        raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
-
-    def tell(self, method: str, params: dict[str, Raw]) -> None:
-        """There is nobody to tell."""
-
-    async def gone(self) -> str:
-        await sleep_forever()
-        raise AssertionError("unreachable")
-
-
-def _command(settings: CliConfig, setup: SessionSetup, session: str, *, is_new: bool) -> list[str]:
-    command = [*settings.command, *_SPEAKS, *_BESIDE, "--permission-mode", settings.permission_mode]
-    if settings.model is not None:
-        command += ["--model", settings.model]
-    for folder in setup.additional_directories:
-        command += ["--add-dir", folder]
-    return [*command, "--session-id" if is_new else "--resume", session]
-
-
-def _environment(settings: CliConfig, tools: Tools) -> Mapping[str, str]:
-    """What is known of it counts least. One that nobody follows keeps its own retries: they are all it has."""
-    known = rows.known()["claude"].env if tools.is_followed else {}
-    return {**known, **tools.environment, **settings.env}
 
 
 def _forget(answer: "asyncio.Future[Raw]") -> None:

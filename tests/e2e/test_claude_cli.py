@@ -191,6 +191,18 @@ def test_a_new_broker_takes_the_conversation_up(tmp_path, config, server):
     assert SAYS in msgspec.json.encode(said_by_it).decode()
 
 
+def test_a_session_without_a_turn_begins_anew(tmp_path, config):
+    """It writes nothing down before the first prompt: there is nothing to resume."""
+    with talking(tmp_path, config) as (broker, session):
+        assert session
+    with BrokerProcess(tmp_path, config) as broker:
+        broker.initialize()
+        broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
+        turn = broker.prompt(session)
+
+    assert (SAYS, ["primary"]) == (words(turn), turn.attempts)
+
+
 @pytest.mark.parametrize(("option", "is_there"), [("allow", True), ("reject", False)])
 def test_a_file_is_written_if_the_person_allows_it(tmp_path, config, breaks, option, is_there):
     """`session/request_permission` of ACP, by its own control requests."""
@@ -242,6 +254,22 @@ def test_a_cancel_leaves_it_running(tmp_path, config, breaks):
         after = broker.agents("primary")[0].pid
 
     assert ("cancelled", SAYS, before) == (cancelled.reply["result"]["stopReason"], words(again), after)
+
+
+def test_a_cancel_ends_a_turn_that_waits_for_the_person(tmp_path, config, breaks):
+    """The question is taken back, and the file is not written."""
+    breaks("tool-write")
+    with talking(tmp_path, config) as (broker, session):
+        request = broker.start(session)
+        question = broker.until_method("session/request_permission")
+        broker.cancel(session)
+        broker.answer(question, {"outcome": {"outcome": "cancelled"}})
+        turn = broker.until_reply(request)
+        breaks("good")
+        again = broker.prompt(session)
+
+    assert ("cancelled", False) == (turn.reply["result"]["stopReason"], (broker.work / "drill.txt").exists())
+    assert ["primary"] == again.attempts
 
 
 def test_killed_in_the_middle_it_is_a_crash_and_comes_back(tmp_path, config, breaks):
