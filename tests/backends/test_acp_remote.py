@@ -1,9 +1,11 @@
 """The `acp` kind over WebSocket, with a scripted agent at the other end, and with peers that are none."""
 
+import asyncio
 import base64
 import json
 import re
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +23,7 @@ from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
 from backends.acp import AcpConfig, hops
 from tests.backends.contract import DIES, BackendContract, Script
+from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, raw, setup, turn
 from tests.support.served_agent import Served, served
 
@@ -123,6 +126,38 @@ async def test_a_host_that_refuses_is_unreachable(tools):
     failure = await failure_of(agent, tools)
 
     assert (FailureKind.UNREACHABLE, "starting") == (failure.kind, failure.seen_at)
+
+
+async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tools, tmp_path):
+    """Whoever sits between would have it; and the person is told how a private authority is trusted."""
+    pair = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    tools.credential = "box-token"
+    async with served(command({}), tls=context) as agent:
+        failure = await failure_of(agent, tools)
+        refused = list(agent.requests)
+        tools.environment = {"SSL_CERT_FILE": str(pair[0])}
+        async with opened(agent, tools):
+            pass
+
+    assert (FailureKind.UNREACHABLE, [], 1) == (failure.kind, refused, len(agent.requests))
+    assert failure.text.endswith("SSL_CERT_FILE names the authorities")
+
+
+async def test_a_name_that_leads_nowhere_is_unreachable(tools, monkeypatch):
+    """A typing error, or a VPN that is off."""
+
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", unknown)
+    agent = Served(())
+    agent.url = "wss://box.example/acp"
+    failure = await failure_of(agent, tools)
+
+    said = "cannot connect to box.example: [Errno -2] Name or service not known"
+    assert (FailureKind.UNREACHABLE, said) == (failure.kind, failure.text)
 
 
 async def test_a_host_that_says_nothing_is_given_up(tools):

@@ -1,6 +1,7 @@
 """An agent that is reached over WebSocket: for each connection a process of its own, as a small gateway would do it."""
 
 import asyncio
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -58,13 +59,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(command: Sequence[str], on: Callable[[Served], None] | None = None) -> AsyncIterator[Served]:
+async def served(
+    command: Sequence[str], on: Callable[[Served], None] | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
     """Inside, it is there. `on` may set it up before anybody comes."""
     agent = Served(command)
     if on is not None:
         on(agent)
-    async with serve(
-        agent.serve, "127.0.0.1", 0, process_request=agent.judge, max_size=None, close_timeout=1
-    ) as server:
-        agent.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/acp"
+    ways = {"process_request": agent.judge, "max_size": None, "close_timeout": 1, "ssl": tls}
+    async with serve(agent.serve, "127.0.0.1", 0, **ways) as server:
+        agent.url = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/acp"
         yield agent
