@@ -37,9 +37,8 @@ def of_handshake(error: Exception, host: str, *, has_token: bool, wall: float) -
             text = f"the proxy does not let us through to {host}: {said}"
         case ImportError():
             text = f"the proxy in the environment cannot be used: {said}"
-        case ssl.SSLCertVerificationError():
-            text = f"{host} shows a certificate that is not trusted: {plain(error.verify_message)}; "
-            text += "SSL_CERT_FILE names the authorities"
+        case ssl.SSLError():
+            text = f"{host} and this machine agree on no TLS: {plain(error.reason or said)}"
         case OSError():
             text = f"cannot connect to {host}: {said}"
         case _:

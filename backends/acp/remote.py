@@ -1,8 +1,10 @@
 """An agent elsewhere: reached over WebSocket, and found again where it is a broker that was lost in a turn."""
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import msgspec
 from anyio import Event
@@ -20,6 +22,7 @@ from backends.acp import AcpConfig, hops, rows
 from backends.acp.life import Life, living
 from backends.acp.row import Leaves
 from backends.http.client import trusted, way_to
+from backends.http.unreachable import why
 
 CONNECT_S = 10.0
 # For a broker that was lost in a turn: before its first word another backend can answer, behind it nobody else can.
@@ -43,7 +46,15 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
     reconnect_s = None if limits is None or limits.reconnect_ms is None else limits.reconnect_ms / 1000
 
     async def connect(within_s: float) -> "Connected":
-        return Connected(await dial(route, min(connect_s, within_s), time.time))
+        try:
+            return Connected(await dial(route, min(connect_s, within_s), time.time))
+        except BackendFailure as error:
+            cause = error.__cause__
+            is_told = not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLCertVerificationError)
+            if isinstance(cause, OSError) and cause.errno is not None and is_told:
+                text = why(cause, route.host, urlsplit(route.proxy).netloc.rpartition("@")[2] if route.proxy else None)
+                raise BackendFailure(replace(error.failure, text=text)) from cause
+            raise
 
     found = rows.find(settings.agent, ())
     again = Finding(connect, tools, reconnect_s)

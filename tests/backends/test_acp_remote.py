@@ -125,7 +125,8 @@ async def test_a_host_that_refuses_is_unreachable(tools):
     agent.url = f"ws://127.0.0.1:{port}/acp"
     failure = await failure_of(agent, tools)
 
-    assert (FailureKind.UNREACHABLE, "starting") == (failure.kind, failure.seen_at)
+    said = f"127.0.0.1:{port} refuses connections: is it running, and is that its port?"
+    assert (FailureKind.UNREACHABLE, "starting", said) == (failure.kind, failure.seen_at, failure.text)
 
 
 async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tools, tmp_path):
@@ -142,7 +143,7 @@ async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tools, tmp_pa
             pass
 
     assert (FailureKind.UNREACHABLE, [], 1) == (failure.kind, refused, len(agent.requests))
-    assert failure.text.endswith("SSL_CERT_FILE names the authorities")
+    assert failure.text.endswith("name its authority in SSL_CERT_FILE")
 
 
 async def test_a_name_that_leads_nowhere_is_unreachable(tools, monkeypatch):
@@ -156,7 +157,7 @@ async def test_a_name_that_leads_nowhere_is_unreachable(tools, monkeypatch):
     agent.url = "wss://box.example/acp"
     failure = await failure_of(agent, tools)
 
-    said = "cannot connect to box.example: [Errno -2] Name or service not known"
+    said = "box.example is the name of no host: is it written right?"
     assert (FailureKind.UNREACHABLE, said) == (failure.kind, failure.text)
 
 
