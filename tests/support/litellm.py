@@ -4,7 +4,6 @@ It is half a minute of installing and 0.7 GB, once.
 """
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from tests.support import pip
+from tests.support.ports import free_port
 
 # Measured and tried from this one on.
 REQUIREMENT = "litellm[proxy]>=1.106"
@@ -46,7 +46,7 @@ def litellm(folder: Path, models: Mapping[str, Mapping[str, object]]) -> Iterato
     }
     path = folder / "litellm.yaml"
     path.write_bytes(msgspec.json.encode(config))  # JSON is YAML
-    port = _free_port()
+    port = free_port()
     command = [str(program), "--config", str(path), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     with (folder / "litellm.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=_environ(folder), cwd=folder)
@@ -77,11 +77,3 @@ def _until_it_listens(process: subprocess.Popen[bytes], url: str, log: Path) -> 
             if process.poll() is not None or time.monotonic() > ends:
                 raise AssertionError(f"the LiteLLM proxy did not start:\n{log.read_text()[-4000:]}") from error
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    """One that nobody has now: it cannot be told to choose for itself, and to say which."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
