@@ -174,7 +174,8 @@ def _unset(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:
-    """Fallbacks that start the same program with the same environment and credential as one before them."""
+    """Fallbacks that start the same program with the same environment and credential as one before them, or ask the
+    same of the same provider."""
     first: dict[object, BackendId] = {}
     for index, mention in enumerate((acp.backend, *acp.fallbacks), start=-1):
         name = BackendId(mention.strip())
@@ -183,6 +184,9 @@ def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iter
         other = first.setdefault((type(config), repr(command), repr(env), config.auth), name)
         if other != name and command is not None:
             found = f"{quoted(name)} has the command and credential of {quoted(other)}: one failure stops both"
+            yield Problem(f"acp.fallbacks[{index}]", found)
+        if config.asks is not None and (same := first.setdefault(repr(config.asks), name)) != name:
+            found = f"{quoted(name)} asks the same of the same provider as {quoted(same)}: no turn tries both"
             yield Problem(f"acp.fallbacks[{index}]", found)
 
 

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 from anyio import to_thread
 
-from acp_broker.app.kinds import kind
+from acp_broker.app.kinds import kind, kinds
+from acp_broker.config import load
 from tests.auth.programs import kept
 from tests.support.broker import BrokerProcess, chain
 from tests.support.chat_player import playing
+from tests.support.config import write
 from tests.support.provider import Pace, provider
 from tests.support.renewing import stored
 from tests.support.rotating import Rotating, rotating
@@ -120,3 +122,12 @@ def test_two_entries_that_ask_the_same_are_known_as_one(other, is_same):
     made = [msgspec.convert(entry, kind(entry["kind"]).config).asks for entry in (NEAR, other)]
 
     assert is_same == (msgspec.json.encode(made[0]) == msgspec.json.encode(made[1]))
+
+
+def test_a_fallback_that_is_the_primary_again_is_told_when_config_is_read(tmp_path):
+    """Whoever wrote it counts on it."""
+    config = chain(primary=NEAR, other={**NEAR, "model": "n"}, again={**NEAR, "system": "Be brief."})
+    (warning,) = load(kinds(), path=write(tmp_path, config), environ={}).warnings
+
+    found = '"again" asks the same of the same provider as "primary": no turn tries both'
+    assert ("acp.fallbacks[1]", found) == (warning.path, warning.finding)
