@@ -64,7 +64,7 @@ TEXTS = _patterns(
     (Kind.GUARDRAIL, r"content_policy_violation|content management policy|content[ _]filter"),  # OpenAI, Azure
     (Kind.GUARDRAIL, r"violat\w{0,5} .{0,40}polic(?:y|ies)|prohibited_content|guardrail_intervened"),  # Gemini, Bedrock
     (Kind.GUARDRAIL, r"violates usage guidelines"),  # xAI
-    (Kind.GUARDRAIL, r"(?:input|prompt|message|request) was flagged|flagged (?:by|for) \w+"),  # OpenRouter
+    (Kind.GUARDRAIL, r"(?:input|prompt|message|request|content) was flagged"),  # OpenRouter
     (Kind.UNSUPPORTED, r"request_too_large|(?:entity|payload|content) too large"),  # Anthropic; HTTP 413
     (Kind.UNSUPPORTED, r"(?:does not|doesn't) support (?:image|audio|vision|tool)"),
     (Kind.UNSUPPORTED, r"(?:image|audio)s?(?: inputs?| content)? (?:is|are) not supported"),

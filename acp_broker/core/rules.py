@@ -36,12 +36,17 @@ def of_rule(rule: Rule, failure: Failure) -> Failure:
 
 def fitting(rules: Sequence[Rule], evidence: Evidence, code: str | None, status: int | None = None) -> Rule | None:
     """The first rule that fits. `code` is a word beside those of the evidence."""
-    codes = {fold(word) for word in (*evidence.codes, code) if word is not None}
+    codes = {_spelt(word) for word in (*evidence.codes, code) if word is not None}
     statuses = {status, *evidence.statuses}
     texts = "\n".join(evidence.texts)[:_MAX_SEARCHED]
     for rule in rules:
-        fits_code = rule.code is None or fold(rule.code) in codes
+        fits_code = rule.code is None or _spelt(rule.code) in codes
         fits_status = rule.status is None or rule.status in statuses
         if fits_code and fits_status and (rule.text is None or (texts and rule.text.search(texts))):
             return rule
     return None
+
+
+def _spelt(code: str) -> str:
+    """In one spelling; one without a Latin letter or a digit as it is."""
+    return fold(code) or code

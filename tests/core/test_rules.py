@@ -63,6 +63,12 @@ def test_no_words_are_found_where_there_are_none():
     assert FailureKind.BAD_REQUEST == kind(Rule(KIND, text=re.compile(".*")), b"")
 
 
+@pytest.mark.parametrize(("code", "expected"), [("余额不足", KIND), ("限流", FailureKind.BAD_REQUEST)])
+def test_a_code_may_be_in_any_script(code, expected):
+    """And two of them are two."""
+    assert expected == kind(Rule(KIND, code="余额不足"), b'{"error": {"code": "%b"}}' % code.encode())
+
+
 def test_the_first_row_that_fits_counts():
     """A person writes the exact before the vague."""
     rules = [Rule(FailureKind.BILLING, code="1113"), Rule(KIND, status=400)]

@@ -93,6 +93,18 @@ async def test_a_key_that_is_refused_is_not_quoted(tmp_path):
     assert (False, 1) == (CANARY in json.dumps(reply), len(found))
 
 
+async def test_a_gateways_odd_failure_is_what_config_says(tmp_path):
+    """A 400 for a full queue: without its row the turn would end, and the spare stand by."""
+    odd = {"do": "answer", "status": 400, "type": "application/json", "body": '{"error": {"message": "queue is full"}}'}
+    async with playing([[odd]]) as server:
+        config = configured(tmp_path, server.url.removesuffix("/v1"))
+        config["backends"]["primary"]["failures"] = [{"status": 400, "text": "queue is full", "kind": "rate_limited"}]
+        reply = await to_thread.run_sync(partial(one_turn, tmp_path, config))
+
+    tried = [(one["backend"], one.get("failure")) for one in reply["result"]["_meta"]["acp-broker"]["attempts"]]
+    assert [("primary", "rate_limited"), ("spare", None)] == tried
+
+
 @pytest.mark.parametrize("kind", ["anthropic", "gemini", "openai"])
 def test_nothing_of_http_is_loaded_before_it_is_opened(kind):
     """A quarter of a second, for those alone who use it."""
