@@ -12,7 +12,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
 from backends import anthropic, gemini, openai
 from backends.http import listing, looking
-from tests.support.client import FakeTools, setup
+from tests.support.client import DEADLINE_S, FakeTools, setup
 from tests.support.clock import FakeClock
 from tests.support.provider import Provider, provider
 
@@ -95,10 +95,11 @@ async def _when(clock: FakeClock, server: Provider, backend) -> Looked:
     async def looks() -> None:
         found.append(await backend.look())
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(looks)
-        await server.silent()
-        await clock.advance(10)
+    with anyio.fail_after(DEADLINE_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(looks)
+            await server.silent()
+            await clock.advance(10)
     return found[0]
 
 
