@@ -258,7 +258,8 @@ class BackendKind(Protocol[C_contra]):
     """A module of `backends/` (or of an outside package) that runs backends of one kind.
 
     `config` is a frozen Struct whose tag is the kind's name. `check` looks, without starting anything, whether the
-    backend could start here: None, or one sentence that says what is missing and how to get it.
+    backend could start here: None, or one sentence that says what is missing and how to get it. It may
+    have `offers`, as backends/offering.py says.
     """
 
     config: type

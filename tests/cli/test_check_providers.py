@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
+from tests.app.test_setup import serving
 from tests.support.machine import Machine
 from tests.support.provider import Pace, provider
 
@@ -104,6 +105,19 @@ async def test_a_key_that_is_refused_is_named_and_not_quoted(machine: Machine) -
     assert ("auth_rejected", "required") == (one["failure"], one["login"]["state"])
     assert ["put a key that its provider takes into $WORK_KEY"] == one["advice"]
     assert KEY not in json.dumps(one)
+
+
+async def test_a_provider_that_quotes_the_key_is_not_repeated(machine: Machine) -> None:
+    """OpenAI does."""
+    with serving(json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}}).encode(), 401) as port:
+        configure(machine, one={"baseUrl": f"http://127.0.0.1:{port}/v1", "auth": "work"})
+        (one,) = await check(machine, status=1)
+
+    assert ("auth_rejected", True, False) == (
+        one["failure"],
+        "Incorrect API key provided" in one["why"],
+        KEY in json.dumps(one),
+    )
 
 
 async def test_the_next_key_of_a_profile_is_looked_at_with(machine: Machine) -> None:
