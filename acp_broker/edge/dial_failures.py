@@ -71,7 +71,7 @@ def _of_status(error: InvalidStatus, host: str, *, has_token: bool, wall: float)
 def of_close(closed: ConnectionClosed, host: str, seen_at: Phase) -> Failure:
     """Why a connection ended."""
     told = closed.rcvd
-    if told is None:
+    if told is None or closed.rcvd_then_sent is False:  # it was we who closed it; a peer only echoes our code
         sent = closed.sent
         if sent is not None and sent.code == CloseCode.MESSAGE_TOO_BIG:
             text = f"{host} sent a message that is too long"

@@ -64,6 +64,8 @@ async def dial(route: Route, connect_s: float, wall: Callable[[], float]) -> "Di
             additional_headers={} if route.token is None else {"Authorization": f"Bearer {route.token}"},
             subprotocols=[PROTOCOL],
             proxy=route.proxy,
+            # A window for each connection costs more memory than the session behind it.
+            compression=None,
             open_timeout=connect_s,
             ping_interval=PING_S,
             ping_timeout=GONE_S,

@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 import msgspec
@@ -136,15 +136,28 @@ class Finding:
                 if last.kind not in _PASSING:
                     return replace(last, seen_at="submitted"), False
                 continue
-            timer = clock.call_at(until, transport.kill)
-            resumed = await life.resume(transport, timer.cancel)
-            timer.cancel()
+            with self._limited(transport, until) as taken_up:
+                resumed = await life.resume(transport, taken_up)
             if resumed.is_taken_up or resumed.is_refused:
                 return resumed.end, resumed.is_taken_up
             last = resumed.end
             life.lose(last)
         text = f"{lost.text}, and the turn could not be taken up again within {limit:g} s: {last.text}"
         return Failure(FailureKind.CRASHED, text, last.code, seen_at="submitted"), False
+
+    @contextmanager
+    def _limited(self, transport: Connected, until: float) -> Iterator[Callable[[], None]]:
+        """Within: the turn has until then to be taken up, which is told by a call."""
+        timer = self._tools.clock.call_at(until, transport.kill)
+
+        def taken_up() -> None:
+            timer.cancel()
+            self._tools.log("turn_taken_up")
+
+        try:
+            yield taken_up
+        finally:
+            timer.cancel()
 
     def _limit(self, life: Life) -> float:
         if self._reconnect_s is not None:

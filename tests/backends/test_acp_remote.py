@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,7 @@ from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
-from backends.acp import AcpConfig, hops
+from backends.acp import AcpConfig, hops, remote
 from tests.backends.contract import DIES, BackendContract, Script
 from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, raw, setup, turn
@@ -249,6 +250,17 @@ async def test_a_message_of_a_megabyte_arrives(tools):
         await backend.run(turn("y" * 1_200_000), client)
 
     assert 1_200_000 == len("".join(client.texts))
+
+
+async def test_a_message_that_is_too_long_is_garbled(tools, monkeypatch):
+    """Nobody fills our memory; and it is the peer that is at fault, not the prompt."""
+    monkeypatch.setattr(remote, "Route", partial(dialing.Route, max_message_bytes=10_000))
+    script = {"turns": [[{"do": "echo", "chunks": 1}]]}
+    async with served(command(script)) as agent, opened(agent, tools) as backend:
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn("y" * 20_000), FakeClient())
+
+    assert (FailureKind.GARBLED, "1009") == (raised.value.failure.kind, raised.value.failure.code)
 
 
 async def test_a_proxy_of_the_environment_is_used_and_may_refuse(tools):
