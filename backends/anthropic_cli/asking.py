@@ -34,19 +34,18 @@ class Asks:
         self._write = write
         self._open: dict[str, Asked | None] = {}
 
-    def put(self, asked: wire.Control, call: dict[str, object], client: Client) -> None:
+    def put(self, id: str, asked: wire.Asking, call: dict[str, object], client: Client) -> None:  # noqa: A002
         """Ask the frontend; its answer is written as soon as it is there, and at most one."""
-        id = asked.request_id  # noqa: A001 - the wire's own word
         self._open[id] = None
 
         def answered(outcome: Answer) -> None:
             if self._open.pop(id, False) is not False:
-                self._write(wire.answers(id, _said(outcome, asked.request)))
+                self._write(wire.answers(id, _said(outcome, asked)))
 
         params = {
             "sessionId": self._session,
             "toolCall": jsonrpc.encode(call),
-            "options": jsonrpc.encode(_options(asked.request)),
+            "options": jsonrpc.encode(_options(asked)),
         }
         question = client.ask("session/request_permission", params, answered)
         if id in self._open:
@@ -86,4 +85,4 @@ def _said(outcome: Answer, asked: wire.Asking) -> dict[str, object]:
 
 def _for_session(asked: wire.Asking) -> list[dict[str, Raw]]:
     """Its suggestions, but none that would be written to the user's settings: another chain knows nothing of them."""
-    return [{**one, "destination": Raw(b'"session"')} for one in asked.suggestions]
+    return [{**one, "destination": Raw(b'"session"')} for one in asked.suggestions or ()]

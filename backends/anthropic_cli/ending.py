@@ -61,7 +61,7 @@ def ended(stop: StopReason, usage: wire.Tokens | None = None) -> Finished:
 
 def used(result: wire.Result, context: int) -> list[Update]:
     """How full the context is, and what the session has cost."""
-    window = max((one.context for one in result.models.values()), default=0)
+    window = max((one.context for one in (result.models or {}).values()), default=0)
     if not window or not context:
         return []
     return [
@@ -75,7 +75,7 @@ def is_cut(result: wire.Result) -> bool:
 
 
 def _failure(result: wire.Result, said: str | None, limit: wire.Limit | None, wall: float) -> Failure:
-    text = (result.result or "; ".join(result.errors))[:_LONGEST]
+    text = (result.result or "; ".join(result.errors or ()))[:_LONGEST]
     if is_cut(result):
         return Failure(FailureKind.CRASHED, "was interrupted, which nobody asked for", seen_at="submitted")
     told = {"code": result.api_error, "type": result.api_error_type, "status": result.api_error_status, "kind": said}

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from acp_broker.contract import CancelAsked, Client, Finished, Tools
-from acp_broker.core.failures import Failure
+from acp_broker.core import redact
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
 from acp_broker.wire.acp import Update, update
 from backends.anthropic_cli import ending, wire
@@ -55,7 +58,7 @@ class Hearing:
             case "user" if head.parent is None:
                 self._show(self._showing.results(wire.said(line).message))
             case "result":
-                self._ended(wire.result(line))
+                self._finished(line)
             case "system":
                 self._noted(head.subtype, line)
             case "rate_limit_event":
@@ -105,14 +108,29 @@ class Hearing:
 
     def _asked(self, asked: wire.Control) -> None:
         self.flush()
-        if asked.request.subtype == "can_use_tool":
-            self._asks.put(asked, self._showing.call(asked.request), self._listener)
+        try:
+            request = wire.asking(asked.request)
+        except msgspec.DecodeError:
+            request = wire.Asking()
+        if request.subtype == "can_use_tool":
+            self._asks.put(asked.request_id, request, self._showing.call(request), self._listener)
         else:
             self._write(wire.refuses(asked.request_id, "acp-broker has no answer to this"))
 
+    def _finished(self, line: bytes) -> None:
+        try:
+            result = wire.result(line)
+        except msgspec.DecodeError as error:
+            # Passed over, it would leave a turn without an end.
+            self.flush()
+            text = redact.plain(f"ended its turn with something else: {error}")
+            self.left(Failure(FailureKind.GARBLED, text, seen_at="submitted"))
+        else:
+            self._ended(result)
+
     def _ended(self, result: wire.Result) -> None:
         turn = self.turn
-        if turn is None or turn.is_queued or (result.prompt and turn.uuid not in (result.prompt, *result.prompts)):
+        if turn is None or not result.ends(turn.uuid, is_queued=turn.is_queued):
             return
         self._show(ending.used(result, self._showing.context))
         self.flush()

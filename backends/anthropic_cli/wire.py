@@ -99,8 +99,8 @@ class Result(Struct):
 
     subtype: str = ""
     is_error: bool = False
-    result: str = ""
-    errors: list[str] = []
+    result: str | None = None
+    errors: list[str] | None = None
     stop_reason: str | None = None
     terminal_reason: str | None = None
     api_error_status: int | None = None
@@ -108,9 +108,15 @@ class Result(Struct):
     api_error: str | None = None
     total_cost_usd: float = 0.0
     usage: Tokens | None = None
-    models: dict[str, Window] = field(name="modelUsage", default_factory=dict)
+    models: dict[str, Window] | None = field(name="modelUsage", default=None)
     prompt: str | None = field(name="user_message_uuid", default=None)
-    prompts: list[str] = field(name="user_message_uuids", default_factory=list)
+    prompts: list[str] | None = field(name="user_message_uuids", default=None)
+
+    def ends(self, prompt: str, *, is_queued: bool) -> bool:
+        """Whether it is the end of that prompt's turn. One that names no prompt is, unless ours still waits."""
+        if self.prompt is None:
+            return not is_queued
+        return prompt in (self.prompt, *(self.prompts or ()))
 
 
 class Limit(Struct):
@@ -142,15 +148,15 @@ class Asking(Struct):
     tool: str = field(name="tool_name", default="")
     call: str = field(name="tool_use_id", default="")
     input: Raw = _EMPTY
-    suggestions: list[dict[str, Raw]] = field(name="permission_suggestions", default_factory=list)
-    no_always: bool = field(name="suppress_always_allow_rule", default=False)
+    suggestions: list[dict[str, Raw]] | None = field(name="permission_suggestions", default=None)
+    no_always: bool | None = field(name="suppress_always_allow_rule", default=None)
 
 
 class Control(Struct):
     """`control_request` of its own, and `control_cancel_request`, which has no `request`."""
 
     request_id: str
-    request: Asking = field(default_factory=Asking)
+    request: Raw = _EMPTY
 
 
 class Reply(Struct):
@@ -206,6 +212,7 @@ limited = msgspec.json.Decoder(Limited).decode
 lifecycle = msgspec.json.Decoder(Lifecycle).decode
 status = msgspec.json.Decoder(Status).decode
 control = msgspec.json.Decoder(Control).decode
+asking = msgspec.json.Decoder(Asking).decode
 replied = msgspec.json.Decoder(Replied).decode
 hello = msgspec.json.Decoder(Hello).decode
 servers_set = msgspec.json.Decoder(ServersSet).decode

@@ -250,6 +250,23 @@ async def test_a_result_that_is_no_success_is_a_failure(tools, client, members):
     assert FailureKind.UNCLASSIFIED == failure.kind
 
 
+@pytest.mark.parametrize("members", [{"is_error": 5}, {"result": ["x"]}, {"usage": "none"}])
+async def test_a_result_of_another_shape_is_garbled(tools, client, members):
+    """Passed over, it would leave the turn without an end."""
+    failure = await failure_of(lines({"type": "result", "subtype": "success", **members}), tools, client)
+
+    assert FailureKind.GARBLED == failure.kind
+
+
+@pytest.mark.parametrize("member", ["result", "errors", "usage", "modelUsage", "user_message_uuids", "stop_reason"])
+async def test_nulls_in_a_result_count_as_left_out(tools, client, member):
+    """JavaScript writes them for what is not there."""
+    async with opened(lines({"type": "result", "subtype": "success", member: None}), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert "end_turn" == finished.stop_reason
+
+
 async def test_an_interrupt_that_nobody_asked_for_is_a_failure(tools, client):
     """Somebody else sent a signal; `cancelled` would be a lie."""
     end = {"type": "result", "subtype": "error_during_execution", "is_error": True, "terminal_reason": "aborted_tools"}

@@ -219,8 +219,7 @@ async def test_a_question_that_it_takes_back_is_withdrawn(tools, client):
 def test_for_the_session_is_offered_where_it_can_be_kept(members, expected):
     """Some it asks about every time."""
     client, request = FakeClient(), {"subtype": "can_use_tool", **members}
-    asked = wire.control(json.dumps({"request_id": "r", "request": request}).encode())
-    Asks("s", lambda _: None).put(asked, {}, client)
+    Asks("s", lambda _: None).put("r", wire.asking(json.dumps(request).encode()), {}, client)
 
     assert expected == [one["kind"] for one in plain(client.questions[0].params["options"])]
 
@@ -229,15 +228,16 @@ def test_a_question_that_was_taken_back_is_answered_by_nobody():
     """It has thrown its id away."""
     client, written = FakeClient(), []
     asks = Asks("s", written.append)
-    asks.put(wire.control(b'{"request_id":"r","request":{"subtype":"can_use_tool"}}'), {}, client)
+    asks.put("r", wire.Asking("can_use_tool"), {}, client)
     asks.withdraw("r")
 
     assert [] == written
 
 
-async def test_a_question_that_nobody_here_knows_is_refused(tools, client):
+@pytest.mark.parametrize("request_", [{"subtype": "elicitation"}, {"subtype": "can_use_tool", "tool_name": 5}, None])
+async def test_a_question_that_nobody_here_knows_is_refused(tools, client, request_):
     """It must not wait for ever."""
-    asks = {"type": "control_request", "request_id": "r", "request": {"subtype": "elicitation"}}
+    asks = {"type": "control_request", "request_id": "r", "request": request_}
     script = {"turns": [[{"do": "raw", "text": json.dumps(asks) + "\n"}, {"do": "await"}, {"do": "sayHeard"}]]}
     async with opened(script, tools) as backend:
         await backend.run(turn(), client)
