@@ -1,12 +1,7 @@
 """OpenFang #1003: a model server on this machine goes away between two turns; another provider answers, and nothing is
 forgotten; when the server is back it serves again, and nobody has knocked at its door meanwhile."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
@@ -18,6 +13,7 @@ from tests.support.answered import listening
 from tests.support.broker import BrokerProcess, chain
 from tests.support.harness import house
 from tests.support.provider import Pace, provider
+from tests.support.served_provider import asked_of, fails, served
 
 pytestmark = pytest.mark.anyio
 
@@ -109,39 +105,6 @@ async def test_one_that_dies_in_the_middle_of_its_headers_is_no_answer(tmp_path)
     assert (REMOTE, ["primary unreachable", "spare"], 1) == (said, turn.attempts, len(far.asked()))
 
 
-@contextmanager
-def served(port: int = 0) -> Iterator[tuple[str, str, subprocess.Popen]]:
-    """The local server as a process of its own: its URL, that of its control, and the process."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.provider",
-        "--says",
-        LOCAL,
-        "--between",
-        "0.002",
-        "--port",
-        str(port),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            url, control = (process.stdout.readline().split()[-1] for _ in range(2))
-            yield url, control, process
-        finally:
-            process.kill()
-
-
-def fails(control: str, fault: str) -> None:
-    with urlopen(Request(f"{control}/__fault", fault.encode(), method="PUT")):
-        pass
-
-
-def asked_of(control: str) -> int:
-    """How many requests it has seen."""
-    with urlopen(f"{control}/__requests") as answer:
-        return len(msgspec.json.decode(answer.read()))
-
-
 def remembered(server) -> list[tuple[str, str]]:
     """What the latest request in Gemini's shape was told."""
     contents = msgspec.json.decode(server.asked("gemini")[-1].body)["contents"]
@@ -154,7 +117,7 @@ async def test_a_server_that_is_killed_comes_back_to_its_conversation(tmp_path):
     far_kind = partial(msgspec.convert, type=gemini.config)
     async with provider(REMOTE, pace=FAST) as far:
         spare = partial(gemini.open, far_kind({"kind": "gemini", "baseUrl": far.url, "model": "drill-model"}))
-        with served() as (url, _, process):
+        with served(LOCAL) as (url, _, process):
             async with house(tmp_path, primary=local(url), spare=spare) as home:
                 editor = await listening(home)
                 session = await editor.new()
@@ -163,7 +126,7 @@ async def test_a_server_that_is_killed_comes_back_to_its_conversation(tmp_path):
                 process.wait()
                 turns.append(await editor.prompted(session, "two"))
                 told_second = remembered(far)
-                with served(int(url.rpartition(":")[2])) as (_, control, _):
+                with served(LOCAL, port=int(url.rpartition(":")[2])) as (_, control, _):
                     fails(control, "eof-headers")
                     await home.clock.advance(30)
                     turns.append(await editor.prompted(session, "three"))
@@ -208,7 +171,7 @@ async def test_however_long_it_was_away_it_is_back_within_thirty_seconds(tmp_pat
 
 def test_a_fallback_that_is_the_same_server_is_not_asked_again(tmp_path):
     """Under another name, by its address instead of a preset; and the log says so as well as the reply."""
-    with served() as (url, control, _):
+    with served(LOCAL) as (url, control, _):
         same = {"kind": "openai", "baseUrl": f"{url}/v1", "model": "drill-model"}
         far = {"turns": [[{"do": "say", "text": REMOTE}]] * 2}
         fails(control, "503")
