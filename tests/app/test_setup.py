@@ -321,6 +321,15 @@ def test_a_server_is_known_by_its_list_of_models(body: object) -> None:
         assert [Server("S", f"http://127.0.0.1:{port}", ("m",))] == asked(Known("S", port))
 
 
+def test_only_what_is_in_memory_is_loaded() -> None:
+    """LM Studio lists the others, too; what Ollama lists there runs."""
+    listed = {"data": [{"id": "a", "state": "not-loaded"}, {"id": "b", "state": "loaded"}]}
+    with serving(json.dumps(listed).encode()) as port:
+        (server,) = asked(Known("S", port, loaded_path="/x"))
+
+    assert (("a", "b"), ("b",), "b") == (server.models, server.loaded, server.model)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [(b"<html>", 200), (b'{"data": 1}', 200), (b"[]", 200), (b'{"data": []}', 404), (b"[" * 100_000, 200)],

@@ -15,6 +15,7 @@ from acp_broker.app.setup.servers import Server
 from backends import KINDS, offering
 from backends.acp.row import Row
 from backends.openai import PRESETS
+from tests.app.test_setup import serving
 from tests.support.machine import Machine
 from tests.support.provider import provider
 
@@ -191,6 +192,16 @@ async def test_a_key_that_is_refused_makes_no_backend(machine):
         one = await asked(machine, server)
 
     assert (None, True) == (one.entry, one.says.startswith("does not take the key: "))
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_a_key_that_a_provider_quotes_is_not_repeated(machine, status):
+    """Whatever it fails by."""
+    with serving(f'{{"error": {{"message": "no: {KEY}"}}}}'.encode(), status) as port:
+        base = f"http://127.0.0.1:{port}"
+        (one,) = await found(machine, may_ask=True, ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=base)
+
+    assert (True, False) == ("no: " in one.says, KEY in one.says)
 
 
 async def test_one_that_hangs_is_not_waited_for(machine, monkeypatch):

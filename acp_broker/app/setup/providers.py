@@ -21,6 +21,7 @@ from acp_broker.auth.secret_keyring import SecretKeyring
 from acp_broker.config import KeyringProvider
 from acp_broker.contract import BackendConfig
 from acp_broker.core.failures import FailureKind
+from acp_broker.core.redact import without
 from acp_broker.errors import BackendFailure, BrokerError, StoreError, Unresolved
 from backends import KINDS
 from backends.offering import Offer, chosen
@@ -157,16 +158,15 @@ async def _provider(one: _Keyed, environ: Mapping[str, str], *, may_ask: bool) -
         with move_on_after(LIMIT_S):
             try:
                 models = await models_of(settings, offer.id, one.secret, environ)
-                model, why = (
-                    chosen(models, offer.model, offer.likes),
-                    f"{len(models)} model{'' if len(models) == 1 else 's'}",
-                )
+                model, many = chosen(models, offer.model, offer.likes), "" if len(models) == 1 else "s"
+                why = f"{len(models)} model{many}"
                 if model is not None:
                     return _written(one, settings, model, f"lists {why}, {model} is taken")
             except BackendFailure as error:
-                why = error.failure.text
+                # Providers quote what they refuse.
+                why = without(one.secret, error.failure.text)
                 if error.failure.kind in _REFUSED:
-                    return replace(named, says=f"does not take the key: {why}".replace(one.secret, "..."))
+                    return replace(named, says=f"does not take the key: {why}")
     if model is None:
         return replace(named, says=f"has no model that is known by name: {why}")
     return replace(_written(one, settings, model, f"{model} is assumed: {why}"), is_assumed=True)
