@@ -102,9 +102,15 @@ class Hearing:
             self._show([update("current_mode_update", currentModeId=mode)])
 
     def _queued(self, cycle: wire.Lifecycle) -> None:
-        if self.turn is not None and cycle.prompt == self.turn.uuid:
-            self.flush()
-            self.turn.is_queued = cycle.state == "queued"
+        turn = self.turn
+        if turn is None or cycle.prompt != turn.uuid:
+            return
+        self.flush()
+        if turn.is_queued and cycle.state == "cancelled" and not turn.end.done():
+            # It was never begun: no result follows.
+            self.turn = None
+            turn.end.set_result(ending.ended("cancelled"))
+        turn.is_queued = cycle.state == "queued"
 
     def _asked(self, asked: wire.Control) -> None:
         self.flush()

@@ -323,6 +323,17 @@ async def test_what_is_said_while_the_prompt_waits_belongs_to_no_attempt(tools, 
     assert (["ours"], ["theirs"]) == (client.texts, tools.between.texts)
 
 
+async def test_a_prompt_that_is_taken_from_the_queue_is_cancelled(tools, client):
+    """The interrupt reaches it before its turn has begun: it has no result."""
+    states = [
+        {"type": "command_lifecycle", "command_uuid": "$PROMPT", "state": state} for state in ("queued", "cancelled")
+    ]
+    async with opened(lines(*states), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert "cancelled" == finished.stop_reason
+
+
 async def test_words_of_a_lesser_agent_are_not_the_answer(tools, client):
     """Those that it gives tasks to speak to it."""
     event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "inside"}}
