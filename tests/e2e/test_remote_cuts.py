@@ -93,6 +93,28 @@ def test_a_question_is_asked_again_over_the_next_connection(line: Line) -> None:
     assert (first["id"], f"allow{WORDS}") == (withdrawn["params"]["requestId"], text_of(turn))
 
 
+def test_a_cancel_without_a_connection_arrives_with_the_next_one(tmp_path: Path) -> None:
+    """Who stops a turn must not have to see whether the network is up."""
+    script = {"turns": [[{"do": "say", "text": "half"}, {"do": "stall"}]]}
+    with (
+        far(tmp_path, main=script) as daemon,
+        CuttingProxy(port_of(daemon)) as proxy,
+        near(tmp_path, daemon, port=proxy.port) as broker,
+    ):
+        session = broker.open()
+        prompt = broker.start(session)
+        broker.until_method("session/update")
+        there, proxy.to = proxy.to, 1  # nobody listens there
+        proxy.lose()
+        broker.until_logged("connection_lost")
+        broker.cancel(session)
+        proxy.to = there
+        turn = broker.until_reply(prompt)
+        over = daemon.until_logged("turn_over")
+
+    assert ("cancelled", "cancelled") == (turn.reply["result"]["stopReason"], over["stop_reason"])
+
+
 def test_a_session_of_an_earlier_broker_gets_no_word_of_earlier_turns(tmp_path: Path) -> None:
     """Where it was taken up, its past was known: from there on counts what the connection had brought."""
     with far(tmp_path, main={"kind": "scripted", "script": SCRIPT}) as daemon, CuttingProxy(port_of(daemon)) as proxy:
