@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import force_setattr
 
 from acp_broker.core.handoff import Said, shortened, tool_line
 
@@ -19,10 +20,15 @@ class Exchange(Struct, frozen=True):
     prompt: Raw
     said: Said
 
-    @property
-    def answer(self) -> str:
-        """All that the model is told it said: the words, and what was done by tools, a line each."""
-        return "\n".join(filter(None, [self.said.answer, *map(tool_line, self.said.tools)]))
+    # All that the model is told it said: the words, and what was done by tools, a line each. Follows from `said`.
+    answer: str = ""
+    # Of the prompt and the answer, in bytes. Follows from them: every turn to come asks for it.
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        answer = "\n".join(filter(None, [self.said.answer, *map(tool_line, self.said.tools)]))
+        force_setattr(self, "answer", answer)
+        force_setattr(self, "size", len(self.prompt) + len(answer.encode()))
 
 
 def newest(past: Iterable[Exchange], limit_bytes: int = LIMIT_BYTES) -> tuple[Exchange, ...]:
@@ -34,18 +40,14 @@ def newest(past: Iterable[Exchange], limit_bytes: int = LIMIT_BYTES) -> tuple[Ex
     kept: list[Exchange] = []
     room = limit_bytes
     for one in reversed([one for one in past if one.said.is_told]):
-        fitting = one if _size(one) <= room else _in_words(one)
-        if _size(fitting) > room:
+        fitting = one if one.size <= room else _in_words(one)
+        if fitting.size > room:
             if not kept:
                 kept.append(_cut(one.said, room))
             break
         kept.append(fitting)
-        room -= _size(fitting)
+        room -= fitting.size
     return tuple(reversed(kept))
-
-
-def _size(one: Exchange) -> int:
-    return len(one.prompt) + len(one.answer.encode())
 
 
 def _in_words(one: Exchange) -> Exchange:
