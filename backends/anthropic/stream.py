@@ -11,7 +11,8 @@ from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import Usage, event_of
+from backends.http.turn import event_of
+from backends.http.usage import Usage, count
 
 
 class _Details(Struct):
@@ -30,20 +31,11 @@ class _Content(Struct):
     stop_details: _Details | None = None
 
 
-class _Usage(Struct):
-    """What the beginning tells, and the end tells once more, in whole."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
 class _Message(Struct):
     content: list[_Content] | None = None
     stop_reason: str | None = None
     stop_details: _Details | None = None
-    usage: _Usage | None = None
+    usage: object = None
 
 
 class _Event(_Message):
@@ -80,7 +72,7 @@ class MessageDecoder:
         self.is_over = False
         self.code: str | None = None
         self.why: str | None = None
-        self._used = _Usage()
+        self._used: dict[str, object] = {}
 
     def pieces(self, event: Event) -> Iterator[Piece]:
         if self.is_over:
@@ -109,9 +101,10 @@ class MessageDecoder:
         yield from _said(message.content or ())
         self._ending(message, message.usage)
 
-    def _ending(self, told: _Content | _Message, usage: _Usage | None) -> None:
-        if usage is not None:
-            self._used = _newer(self._used, usage)
+    def _ending(self, told: _Content | _Message, usage: object) -> None:
+        if isinstance(usage, dict):
+            # The beginning tells some of it, the end all, or what is new.
+            self._used |= {name: value for name, value in usage.items() if value is not None}
             self.usage = _sum(self._used)
         reason, details = told.stop_reason, told.stop_details or _Details()
         self.why = details.explanation or details.category or self.why
@@ -134,13 +127,8 @@ def _said(content: Iterable[_Content]) -> Iterator[Piece]:
             yield Piece(one.text)
 
 
-def _newer(before: _Usage, told: _Usage) -> _Usage:
-    known = {name: value for name, value in msgspec.structs.asdict(told).items() if value is not None}
-    return msgspec.structs.replace(before, **known)
-
-
-def _sum(used: _Usage) -> Usage:
+def _sum(used: object) -> Usage:
     """What was read from the cache, or written to it, is no part of `input_tokens`."""
-    into, out = used.input_tokens or 0, used.output_tokens or 0
-    read, written = used.cache_read_input_tokens, used.cache_creation_input_tokens
+    into, out = count(used, "input_tokens") or 0, count(used, "output_tokens") or 0
+    read, written = count(used, "cache_read_input_tokens"), count(used, "cache_creation_input_tokens")
     return Usage(into + out + (read or 0) + (written or 0), into, out, None, read, written)

@@ -11,7 +11,8 @@ from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import Usage, event_of
+from backends.http.turn import event_of
+from backends.http.usage import Usage, count
 
 
 class _Part(Struct, rename="camel"):
@@ -35,20 +36,10 @@ class _PromptFeedback(Struct, rename="camel"):
     block_reason_message: str | None = None
 
 
-class _Usage(Struct, rename="camel"):
-    """The answer's tokens are told without those of the thoughts."""
-
-    prompt_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    total_token_count: int = 0
-
-
 class _Chunk(Struct, rename="camel"):
     candidates: list[_Candidate] | None = None
     prompt_feedback: _PromptFeedback | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: object = None
     error: dict[str, object] | str | None = None
 
 
@@ -86,7 +77,7 @@ class GeminiDecoder:
         chunk = event_of(event.data, _decode)
         if chunk.error is not None:
             raise BackendFailure(http_failures.from_event(event.data))
-        if chunk.usage_metadata is not None:
+        if isinstance(chunk.usage_metadata, dict):
             self.usage = _usage(chunk.usage_metadata)
         feedback = chunk.prompt_feedback
         if feedback is not None and feedback.block_reason:
@@ -119,12 +110,9 @@ def _failure(kind: FailureKind, reason: str, text: str) -> BackendFailure:
     return BackendFailure(Failure(kind, text, reason, seen_at="submitted"))
 
 
-def _usage(told: _Usage) -> Usage:
-    output = told.candidates_token_count + (told.thoughts_token_count or 0)
-    return Usage(
-        told.total_token_count or told.prompt_token_count + output,
-        told.prompt_token_count,
-        output,
-        told.thoughts_token_count,
-        told.cached_content_token_count,
-    )
+def _usage(told: object) -> Usage:
+    """The answer's tokens are told without those of the thoughts."""
+    asked, thoughts = count(told, "promptTokenCount") or 0, count(told, "thoughtsTokenCount")
+    output = (count(told, "candidatesTokenCount") or 0) + (thoughts or 0)
+    cached = count(told, "cachedContentTokenCount")
+    return Usage(count(told, "totalTokenCount") or asked + output, asked, output, thoughts, cached)

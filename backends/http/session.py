@@ -17,7 +17,8 @@ from backends.http.client import Client, connected
 from backends.http.introducing import about
 from backends.http.looking import UNASKED, Listing, Looker
 from backends.http.settings import HttpConfig, needs_key
-from backends.http.turn import Decoder, Order, Usage, converse
+from backends.http.turn import Decoder, Order, converse
+from backends.http.usage import Usage
 
 Body = dict[str, object]
 

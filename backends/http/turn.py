@@ -27,6 +27,7 @@ from backends.http.client import Client, pieces
 from backends.http.clocks import Watch
 from backends.http.speaking import Piece, Voice
 from backends.http.sse import Event, EventStream
+from backends.http.usage import Usage
 
 T = TypeVar("T")
 
@@ -34,18 +35,6 @@ T = TypeVar("T")
 _MAX_WHOLE_BYTES = 16 * 1024 * 1024
 # Behind the end of the answer: for what it has used, and for the end of the body that lets the connection live on.
 _TRAILER_S, _TAIL_S = 5.0, 0.2
-
-
-class Usage(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """ACP's `usage`, in tokens. `cost` is in US dollars, where the provider tells it."""
-
-    total_tokens: int
-    input_tokens: int
-    output_tokens: int
-    thought_tokens: int | None = None
-    cached_read_tokens: int | None = None
-    cached_write_tokens: int | None = None
-    cost: float | None = None
 
 
 class _Listed(Struct):

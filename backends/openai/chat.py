@@ -11,7 +11,8 @@ from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import Usage, event_of
+from backends.http.turn import event_of
+from backends.http.usage import Usage, cost, count
 
 
 class _Part(Struct):
@@ -37,26 +38,9 @@ class _Choice(Struct):
     error: dict[str, object] | str | None = None
 
 
-class _InputDetails(Struct):
-    cached_tokens: int | None = None
-
-
-class _OutputDetails(Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-    cost: float | None = None
-
-
 class _Chunk(Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: object = None
     error: dict[str, object] | str | None = None
 
 
@@ -98,7 +82,7 @@ class ChatDecoder:
         chunk = None if event.name == "error" else event_of(event.data, _decode)
         if chunk is None or chunk.error:
             raise BackendFailure(http_failures.from_event(event.data))
-        if chunk.usage is not None:
+        if isinstance(chunk.usage, dict):
             self.usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
             if choice.error:
@@ -132,14 +116,13 @@ def _content(content: str | list[_Part] | None, *, is_thought: bool = False) -> 
             yield Piece(part.text, is_thought)
 
 
-def _usage(told: _Usage) -> Usage:
-    into, out = told.prompt_tokens_details, told.completion_tokens_details
-    asked, answered = told.prompt_tokens or 0, told.completion_tokens or 0
+def _usage(told: object) -> Usage:
+    asked, answered = count(told, "prompt_tokens") or 0, count(told, "completion_tokens") or 0
     return Usage(
-        told.total_tokens or asked + answered,
+        count(told, "total_tokens") or asked + answered,
         asked,
         answered,
-        out.reasoning_tokens if out is not None else None,
-        into.cached_tokens if into is not None else None,
-        cost=told.cost,
+        count(told, "completion_tokens_details", "reasoning_tokens"),
+        count(told, "prompt_tokens_details", "cached_tokens"),
+        cost=cost(told),
     )

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import Struct
 
-from backends.http import turn
+from backends.http.usage import Usage, cost, count
 
 
 class Text(Struct):
@@ -21,24 +21,6 @@ class Item(Struct):
     summary: list[Text] | None = None
 
 
-class InputDetails(Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class OutputDetails(Struct):
-    reasoning_tokens: int | None = None
-
-
-class Usage(Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    input_tokens_details: InputDetails | None = None
-    output_tokens_details: OutputDetails | None = None
-    cost: float | None = None
-
-
 class Incomplete(Struct):
     reason: str | None = None
 
@@ -46,7 +28,7 @@ class Incomplete(Struct):
 class Response(Struct):
     status: str | None = None
     output: list[Item] | None = None
-    usage: Usage | None = None
+    usage: object = None
     error: dict[str, object] | str | None = None
     incomplete_details: Incomplete | None = None
 
@@ -63,15 +45,15 @@ class Event(Response):
 decode = msgspec.json.Decoder(Event).decode
 
 
-def used(told: Usage) -> turn.Usage:
+def used(told: object) -> Usage:
     """What was read from the cache, or written to it, is part of `input_tokens`."""
-    into, out = told.input_tokens_details or InputDetails(), told.output_tokens_details or OutputDetails()
-    return turn.Usage(
-        told.total_tokens or told.input_tokens + told.output_tokens,
-        told.input_tokens,
-        told.output_tokens,
-        out.reasoning_tokens,
-        into.cached_tokens,
-        into.cache_write_tokens,
-        cost=told.cost,
+    asked, answered = count(told, "input_tokens") or 0, count(told, "output_tokens") or 0
+    return Usage(
+        count(told, "total_tokens") or asked + answered,
+        asked,
+        answered,
+        count(told, "output_tokens_details", "reasoning_tokens"),
+        count(told, "input_tokens_details", "cached_tokens"),
+        count(told, "input_tokens_details", "cache_write_tokens"),
+        cost=cost(told),
     )

@@ -10,7 +10,8 @@ from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import Usage, event_of
+from backends.http.turn import event_of
+from backends.http.usage import Usage
 from backends.openai.events import Item, Response, Text, decode, used
 
 # By `incomplete_details.reason`, else by the status; what is not here, or a failure, is no end of an answer.
@@ -75,7 +76,7 @@ class ResponseDecoder:
     def _end(self, response: Response, named: str) -> Iterator[Piece]:
         if response.error is not None:
             raise BackendFailure(http_failures.from_event(encode(response.error)))
-        if response.usage is not None:
+        if isinstance(response.usage, dict):
             self.usage = used(response.usage)
         output, has_said = response.output or [], bool(self._spoken)
         for item in output:

@@ -7,7 +7,7 @@ import pytest
 
 from acp_broker.errors import BackendFailure
 from backends.http.sse import EventStream
-from backends.http.turn import Usage
+from backends.http.usage import Usage
 from backends.openai.chat import ChatDecoder
 
 
