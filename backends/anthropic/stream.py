@@ -9,9 +9,9 @@ from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
+from backends.http.events import event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import event_of
 from backends.http.usage import Usage, count
 
 

@@ -9,9 +9,9 @@ from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
+from backends.http.events import event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import event_of
 from backends.http.usage import Usage, count
 
 
@@ -26,6 +26,7 @@ class _Content(Struct):
 
 
 class _Candidate(Struct, rename="camel"):
+    index: object = 0
     content: _Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
@@ -84,6 +85,8 @@ class GeminiDecoder:
             self.stop, self.code, self.is_over = "refusal", feedback.block_reason, True
             self.why = feedback.block_reason_message
         for candidate in chunk.candidates or ():
+            if candidate.index:  # another answer to the same prompt
+                continue
             for part in (candidate.content and candidate.content.parts) or ():
                 yield from self._said(part)
             reason = candidate.finish_reason

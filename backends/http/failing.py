@@ -4,16 +4,20 @@ from collections.abc import Mapping, Sequence
 
 import httpx2
 
+from acp_broker.clock import Clock
 from acp_broker.core import http_failures
 from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
 from backends.http.client import Client
+from backends.http.clocks import Watch
 from backends.http.unreachable import told_by_http2, why
 
 # More of an error is not read: the reason stands at its beginning.
 MAX_BODY_BYTES = 65_536
+# Nor is waited for longer: its head says the most, and the next backend is ready.
+_BODY_S = 2.0
 
 
 def of_transport(error: Exception, client: Client, *, is_answered: bool) -> Failure:
@@ -34,13 +38,18 @@ def not_connected(host: str, within_s: float) -> Failure:
     return Failure(FailureKind.UNREACHABLE, text, NO_CONNECTION, seen_at="submitted")
 
 
-async def check(response: httpx2.Response, host: str, wall: float, rules: Sequence[Rule] = ()) -> None:
+async def check(response: httpx2.Response, host: str, clock: Clock, rules: Sequence[Rule] = ()) -> None:
     """Raises BackendFailure for an answer that cannot hold one of a model's."""
     status, headers = response.status_code, _lower(response.headers)
     if status < 300 and _type(headers) not in ("text/html", "application/xhtml+xml"):
         return
-    body = await beginning(response)
-    raise BackendFailure(ruled(rules, _refused(status, headers, body, host, wall), body, status))
+    body = bytearray()
+    watch = Watch(clock)
+    watch.arm(_BODY_S, None)
+    with watch.block():
+        await _read(response, body, MAX_BODY_BYTES)
+    failure = _refused(status, headers, bytes(body), host, clock.wall())
+    raise BackendFailure(ruled(rules, failure, bytes(body), status))
 
 
 def _refused(status: int, headers: Mapping[str, str], body: bytes, host: str, wall: float) -> Failure:
@@ -61,15 +70,19 @@ def of_page(body: bytes, host: str) -> Failure:
 
 async def beginning(response: httpx2.Response, most: int = MAX_BODY_BYTES) -> bytes:
     """A body, or as much of it as is read; one that breaks off is what came of it."""
-    body = b""
+    body = bytearray()
+    await _read(response, body, most)
+    return bytes(body)
+
+
+async def _read(response: httpx2.Response, body: bytearray, most: int) -> None:
     try:
         async for piece in response.aiter_bytes():
-            body += piece
+            body += piece[: most - len(body)]
             if len(body) >= most:
                 break
     except (httpx2.HTTPError, httpx2.StreamError):
         pass
-    return body[:most]
 
 
 def _type(headers: Mapping[str, str]) -> str:

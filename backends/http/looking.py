@@ -114,7 +114,7 @@ class Looker:
                 response = await self._client.get(url, self._headers)
                 if response.status_code in _UNLISTED:
                     return None
-                await failing.check(response, host, self._clock.wall())
+                await failing.check(response, host, self._clock)
                 return await failing.beginning(response, _MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise BackendFailure(failing.of_transport(error, self._client, is_answered=response is not None)) from error

@@ -5,7 +5,7 @@ A stream without the end that its kind knows is never `end_turn`, and nothing is
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import httpx2
 import msgspec
@@ -29,19 +29,10 @@ from backends.http.speaking import Piece, Voice
 from backends.http.sse import Event, EventStream
 from backends.http.usage import Usage
 
-T = TypeVar("T")
-
-# An answer that is no stream is read whole: as much as a stream's longest event.
-_MAX_WHOLE_BYTES = 16 * 1024 * 1024
+# What comes at once is heard in parts of this size, however much of it there is.
+_MOST_WAITING = 1024 * 1024
 # Behind the end of the answer: for what it has used, and for the end of the body that lets the connection live on.
 _TRAILER_S, _TAIL_S = 5.0, 0.2
-
-
-class _Listed(Struct):
-    error: Raw
-
-
-_listed = msgspec.json.Decoder(list[_Listed]).decode
 
 
 class Decoder(Protocol):
@@ -56,25 +47,6 @@ class Decoder(Protocol):
 
     def pieces(self, event: Event) -> Iterable[Piece]:
         """What an event says. Raises BackendFailure for an error, and for what is none of this language."""
-
-
-def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
-    """An event in a kind's own types. Raises BackendFailure for what is none: an error, if it is a list of one."""
-    try:
-        return decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        if data.startswith(b"[") and _is_listed_error(data):
-            raise BackendFailure(http_failures.from_event(data)) from error
-        text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
-        raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
-
-
-def _is_listed_error(data: bytes) -> bool:
-    """Google writes an error as a list of one, where a list of chunks would have been the answer."""
-    try:
-        return bool(_listed(data))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
 
 
 class Order(Struct, frozen=True):
@@ -143,6 +115,9 @@ class _Answer:
         self._last = b""
         self._events = EventStream()
         self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        # How long is waited behind the end of the answer, once that has come.
+        self._grace_s: float | None = None
         self._error: BackendFailure | None = None
 
     async def read(self) -> None:
@@ -182,13 +157,9 @@ class _Answer:
         response = await client.post(order.url, order.headers, order.body, self._sending)
         self._is_answered = True
         try:
-            await failing.check(response, client.host, self._clock.wall(), order.rules)
+            await failing.check(response, client.host, self._clock, order.rules)
             self._watch.disarm()
-            if response.headers.get("content-type", "").startswith("application/json"):
-                body = await failing.beginning(response, _MAX_WHOLE_BYTES)
-                self._say([Event("", body)])
-            else:
-                await self._stream(response)
+            await self._stream(response)
         finally:
             await response.aclose()
 
@@ -207,6 +178,16 @@ class _Answer:
         if self._decoder.stop is None and http_failures.is_page(first):
             raise BackendFailure(failing.of_page(first, self._client.host))
         if self._decoder.stop is None and (bare := self._events.bare()):
+            self._hear_bare(bare)
+
+    def _hear_bare(self, bare: bytes) -> None:
+        """Some answer whole, whatever they are asked for and whatever they call it; some break off with an error so."""
+        try:
+            self._say([Event("", bare)])
+        except BackendFailure as error:
+            if error.failure.kind is not FailureKind.UNCLASSIFIED:
+                raise
+        if self._decoder.stop is None:
             failure = ruled(self._order.rules, http_failures.from_event(bare), bare)
             if failure.kind is not FailureKind.UNCLASSIFIED:
                 raise BackendFailure(failure)
@@ -216,6 +197,9 @@ class _Answer:
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._hear_soon)
         self._waiting.append(piece)
+        self._waiting_size += len(piece)
+        if self._waiting_size > _MOST_WAITING:
+            self._hear()
 
     def _hear_soon(self) -> None:
         try:
@@ -228,7 +212,7 @@ class _Answer:
             raise
 
     def _hear(self) -> None:
-        heard, self._waiting = b"".join(self._waiting), []
+        heard, self._waiting, self._waiting_size = b"".join(self._waiting), [], 0
         if not heard or self._error is not None:
             return
         try:
@@ -236,10 +220,10 @@ class _Answer:
         except WireError as error:
             raise BackendFailure(Failure(FailureKind.GARBLED, str(error), seen_at="submitted")) from error
         self._say(events)
-        if self._decoder.is_over:
-            self._watch.arm(_TAIL_S, None)
-        elif self._decoder.stop is not None:
-            self._watch.arm(_TRAILER_S, None)
+        grace_s = _TAIL_S if self._decoder.is_over else _TRAILER_S if self._decoder.stop is not None else None
+        if grace_s is not None and grace_s != self._grace_s:  # keep-alives behind the end do not prolong it
+            self._grace_s = grace_s
+            self._watch.arm(grace_s, None)
 
     def _say(self, events: list[Event]) -> None:
         """Show what the events say, up to the one that is an error; of first words with an error behind them nothing:
@@ -265,6 +249,7 @@ class _Answer:
 
     def _show(self, pieces: list[Piece]) -> None:
         if updates := self._voice.updates(pieces):
+            self._grace_s = None
             self._frontend.show(updates)
 
 

@@ -9,9 +9,9 @@ from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
+from backends.http.events import event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import event_of
 from backends.http.usage import Usage, cost, count
 
 
@@ -32,6 +32,7 @@ class _Delta(Struct):
 
 
 class _Choice(Struct):
+    index: object = 0
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
@@ -75,7 +76,7 @@ class ChatDecoder:
         self._has_refused = False
 
     def pieces(self, event: Event) -> Iterator[Piece]:
-        if event.data == b"[DONE]":
+        if event.data.startswith(b"[DONE]"):
             self.is_over = True
             return
         # LM Studio names the event.
@@ -85,6 +86,8 @@ class ChatDecoder:
         if isinstance(chunk.usage, dict):
             self.usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
+            if choice.index:  # another answer to the same prompt
+                continue
             if choice.error:
                 raise BackendFailure(http_failures.from_event(msgspec.json.encode(choice.error)))
             if (said := choice.delta or choice.message) is not None:

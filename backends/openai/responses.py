@@ -8,9 +8,9 @@ from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
+from backends.http.events import event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
-from backends.http.turn import event_of
 from backends.http.usage import Usage
 from backends.openai.events import Item, Response, Text, decode, used
 
@@ -49,7 +49,7 @@ class ResponseDecoder:
         self._anew: set[bool] = set()
 
     def pieces(self, event: Event) -> Iterator[Piece]:
-        if event.data == b"[DONE]":
+        if event.data.startswith(b"[DONE]"):
             self.is_over = True
             return
         told = None if event.name == "error" else event_of(event.data, decode)

@@ -52,3 +52,15 @@ def test_no_beginning_of_an_answer_is_its_end(api):
     begun = speech.beginning + speech.think("hm") + speech.say("a duck")
 
     assert {(None, False)} == {read(decoder(), [begun[:at]])[2::2] for at in range(len(begun) + 1)}
+
+
+@pytest.mark.parametrize("api", ["chat", "gemini"])
+def test_of_several_answers_the_first_is_heard(api):
+    """Word by word in turn they are none; `body` may ask Gemini for more than one."""
+    decoder, speech = SPOKEN[api]
+    one = speech.say("a duck")
+    other = one.replace(b'"index":0', b'"index":1').replace(b"duck", b"goose") + speech.end("max_tokens").replace(
+        b'"index":0', b'"index":1'
+    )
+
+    assert ("", "a duck", None) == read(decoder(), [speech.beginning + one + other])[:3]

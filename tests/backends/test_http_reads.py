@@ -1,7 +1,5 @@
 """Bodies come in chunks, many to one read of the connection: what came together is shown together, or not at all."""
 
-from contextlib import asynccontextmanager
-
 import anyio
 import msgspec
 import pytest
@@ -13,8 +11,8 @@ from backends.http.sse import MAX_EVENT_BYTES
 from backends.openai import OpenAIConfig
 from tests.support.chat_player import CHAT, ended, said
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
-from tests.support.provider.door import Door
-from tests.support.provider.wire import Gone, Wire, chunk, head
+from tests.support.provider.wire import chunk, head
+from tests.support.writing import writing
 
 pytestmark = pytest.mark.anyio
 
@@ -27,35 +25,11 @@ def tools(tmp_path):
     return FakeTools(setup=setup(str(tmp_path)), environment={})
 
 
-@asynccontextmanager
-async def sending(*writes: bytes):
-    """A server that answers with these writes, and keeps the connection."""
-    door = Door()
-
-    async def answer(sock) -> None:
-        try:
-            wire = Wire(sock)
-            await wire.request()
-            for data in writes:
-                await wire.send(data)
-            await wire.gone()
-        except Gone:
-            pass
-        finally:
-            sock.close()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(door.let_in, tasks, answer)
-        yield f"http://127.0.0.1:{door.port}/v1"
-        tasks.cancel_scope.cancel()
-    door.close()
-
-
 async def shown(tools, *writes: bytes) -> tuple[FakeClient, FailureKind | None]:
     client = FakeClient()
     with anyio.fail_after(DEADLINE_S):
-        async with sending(*writes) as url:
-            config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
+        async with writing(*writes) as server:
+            config = msgspec.convert({"kind": "openai", "baseUrl": server.url, "model": "m"}, OpenAIConfig)
             async with kind.open(config, tools) as backend:
                 try:
                     await backend.run(turn(), client)

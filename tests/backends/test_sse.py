@@ -28,11 +28,39 @@ def test_comments_are_no_events():
     assert [] == EventStream().feed(b": OPENROUTER PROCESSING\n\n" * 3)
 
 
-@pytest.mark.parametrize("flood", [b"data: " + b"x" * 100, b"data: xxxxxxxxxx\n" * 9])
+@pytest.mark.parametrize("flood", [b"data: " + b"x" * 100, b"data: xxxxxxxxxx\n" * 9, b"data:\n" * 9])
 def test_an_event_without_an_end_is_refused(flood):
     """Memory is not the provider's to fill."""
     with pytest.raises(WireError):
         EventStream(max_event_bytes=64).feed(flood)
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r:"])
+@pytest.mark.parametrize("size", [1_000, 1_009, 70_000])
+def test_a_long_line_is_the_same_in_pieces(size, end):
+    """A picture in one event, however it ends."""
+    stream, sent = EventStream(), b"data: " + b"x" * 199_994 + end
+    events = [event for start in range(0, len(sent), size) for event in stream.feed(sent[start : start + size])]
+
+    assert [Event("", b"x" * 199_994)] == events
+
+
+def test_a_long_line_is_read_once():
+    """With each read anew it would stop the whole broker for minutes."""
+    stream, looked = EventStream(), []
+    stream._lines = lambda text: looked.append(len(text)) or [text]
+    for _ in range(200):
+        stream.feed(b"x" * 1_000)
+
+    assert sum(looked) < 5_000_000
+
+
+def test_of_an_object_that_does_not_end_no_more_is_kept_than_of_an_event():
+    """Memory is not the provider's to fill."""
+    stream = EventStream(max_event_bytes=64)
+    stream.feed(b"{\n" + b"x\n" * 1_000)
+
+    assert len(stream.bare()) <= 64
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

@@ -1,0 +1,163 @@
+"""Servers that answer, but not as anybody would have written it down."""
+
+import gzip
+import tracemalloc
+
+import anyio
+import msgspec
+import pytest
+
+import backends.openai as kind
+from acp_broker.core.failures import FailureKind
+from acp_broker.errors import BackendFailure
+from backends.http.sse import MAX_EVENT_BYTES
+from backends.openai import OpenAIConfig
+from tests.support.chat_player import ended, said
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support.clock import FakeClock
+from tests.support.provider.wire import chunk, head
+from tests.support.writing import writing
+
+pytestmark = pytest.mark.anyio
+
+HEAD = head(200, "text/event-stream", None, {})
+WHOLE = b'{"choices": [{"message": {"content": "a duck"}, "finish_reason": "stop"}]}'
+END = chunk(ended("stop")) + chunk(b"")
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+def opened(url: str, clock: FakeClock):
+    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
+    return kind.open(config, FakeTools(clock=clock, setup=setup("/"), environment={}))
+
+
+async def told(clock, *writes: bytes) -> tuple[str, str]:
+    """What was shown, and how the turn ended."""
+    client = FakeClient()
+    with anyio.fail_after(DEADLINE_S):
+        async with writing(*writes) as server, opened(server.url, clock) as backend:
+            try:
+                end = (await backend.run(turn(), client)).stop_reason
+            except BackendFailure as error:
+                end = error.failure.kind.value
+    return "".join(client.texts), end
+
+
+TYPES = ["application/json", "Application/JSON", "application/json; charset=utf-8", "text/plain", "text/event-stream"]
+
+
+@pytest.mark.parametrize("called", TYPES)
+async def test_a_whole_answer_is_one_whatever_it_is_called(clock, called):
+    """Gateways put their own name on what others have answered."""
+    assert ("a duck", "end_turn") == await told(clock, head(200, called, None, {}) + chunk(WHOLE) + chunk(b""))
+
+
+@pytest.mark.parametrize("called", TYPES)
+async def test_a_stream_is_one_whatever_it_is_called(clock, called):
+    """It is told by what it begins with."""
+    answer = head(200, called, None, {}) + chunk(said(content="a duck")) + END
+
+    assert ("a duck", "end_turn") == await told(clock, answer)
+
+
+async def test_a_whole_answer_may_take_its_time(clock):
+    """DeepSeek sends empty lines while it waits; others write JSON for people."""
+    pretty = msgspec.json.format(WHOLE, indent=2)
+    answer = head(200, "application/json", None, {}) + b"".join(map(chunk, [b"\n", b"\n\n", pretty])) + chunk(b"")
+
+    assert ("a duck", "end_turn") == await told(clock, answer)
+
+
+CARELESS = {
+    "a letter that is cut in two": (b"a \xf0\x9f duck", "a \ufffd duck"),
+    "half of a pair of surrogates": (b"a \\ud83e duck", "a \ufffd duck"),
+    "a tab as it is": (b"a\tduck", "a\tduck"),
+}
+
+
+@pytest.mark.parametrize("what", CARELESS)
+async def test_words_are_not_lost_for_a_careless_letter(clock, what):
+    """One letter is unreadable; the answer around it is not."""
+    written, expected = CARELESS[what]
+    event = b'data: {"choices":[{"delta":{"content":"%b"},"logprobs":NaN}]}\n\n' % written
+
+    assert (expected, "end_turn") == await told(clock, HEAD + chunk(event) + END)
+
+
+async def test_only_one_of_several_answers_is_shown(clock):
+    """Two of them, word by word in turn, are none."""
+    choices = [{"index": 0, "delta": {"content": "a duck"}}, {"index": 1, "delta": {"content": "a goose"}}]
+    both = b"data: %b\n\n" % msgspec.json.encode({"choices": choices})
+
+    assert ("a duck", "end_turn") == await told(clock, HEAD + chunk(both) + END)
+
+
+async def test_blanks_behind_the_last_event_are_no_event(clock):
+    """Some write them."""
+    end = ended("stop").replace(b"[DONE]", b"[DONE] ")
+
+    assert ("a duck", "end_turn") == await told(clock, HEAD + chunk(said(content="a duck") + end) + chunk(b""))
+
+
+@pytest.mark.parametrize(("end", "within_s"), [(ended("stop").partition(b"data: [DONE]")[0], 5), (ended("stop"), 0.2)])
+async def test_keep_alives_behind_the_end_do_not_prolong_it(clock, end, within_s):
+    """The answer is whole: nobody waits for a server that only says that it lives."""
+    client, ends = FakeClient(), []
+
+    async def run(backend):
+        ends.append((await backend.run(turn(), client)).stop_reason)
+
+    answer = HEAD + chunk(said(content="a duck") + end)
+    with anyio.fail_after(DEADLINE_S):
+        async with (
+            writing(answer) as server,
+            opened(server.url, clock) as backend,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(run, backend)
+            await client.until(lambda one: one.texts)
+            for _ in range(9):
+                await server.say(chunk(b": still here\n\n"))
+                await clock.advance(within_s / 10)
+            is_early = bool(ends)
+            await clock.advance(within_s / 9)
+
+    assert (False, ["end_turn"]) == (is_early, ends)
+
+
+async def test_an_error_does_not_wait_for_its_last_words(clock):
+    """Its head has said what is the matter, and how long to wait; the next backend is ready."""
+    client, failed = FakeClient(), []
+    refusal = head(429, "application/json", None, {"retry-after": "7"}) + chunk(b'{"error": {"message": "slow')
+
+    async def run(backend):
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+        failed.append(raised.value.failure)
+
+    async with writing(refusal) as server, opened(server.url, clock) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(run, backend)
+        await client.until(lambda one: one.phases)
+        with anyio.fail_after(DEADLINE_S):
+            while not failed:
+                await clock.advance(0.5)
+
+    assert [(FailureKind.RATE_LIMITED, 7.0)] == [(one.kind, one.retry_after_s) for one in failed]
+
+
+async def test_what_unfolds_without_end_does_not_fill_the_memory(clock):
+    """Compressed, though nobody asked for that: a letter becomes a thousand."""
+    bomb = gzip.compress(b"\0" * (8 * MAX_EVENT_BYTES), 9)
+    head_of_it = head(200, "text/event-stream", len(bomb), {"content-encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        found = await told(clock, head_of_it + bomb)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert (("", "garbled"), True) == (found, most < 4 * MAX_EVENT_BYTES)
