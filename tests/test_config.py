@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
+from acp_broker.backend_config import BackendConfig
 from acp_broker.config import (
     AgentProfile,
     ApiKeyProfile,
@@ -22,7 +23,6 @@ from acp_broker.config import (
     reference,
     state_dir,
 )
-from acp_broker.contract import BackendConfig
 from acp_broker.errors import ConfigError, Problem, UsageError
 from tests.support.config import KINDS, MINIMAL, Agent, Silent, loaded, write
 

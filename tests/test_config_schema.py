@@ -11,10 +11,10 @@ import pytest
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
+from acp_broker.backend_config import BackendConfig, PhaseLimits
 from acp_broker.config import Document, load, schema
 from acp_broker.config import credentials as c
 from acp_broker.config import shape as s
-from acp_broker.contract import BackendConfig, PhaseLimits
 from acp_broker.errors import ConfigError
 from backends import KINDS as MODULES
 from backends.acp import AcpConfig, row

@@ -5,7 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from acp_broker.contract import Backend, BackendConfig, Tools
+from acp_broker.backend_config import BackendConfig
+from acp_broker.contract import Backend, Tools
 from acp_broker.errors import UsageError
 from backends import KINDS
 

@@ -10,11 +10,12 @@ import msgspec
 from acp_broker.app import references
 from acp_broker.app.kinds import kind
 from acp_broker.app.vault import Vault
+from acp_broker.backend_config import BackendConfig, PhaseLimits
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.config import Config, EnvSecret, OAuthProfile, child_variable, reference, source_variables
 from acp_broker.config import Limits as ConfigLimits
-from acp_broker.contract import BackendConfig, PhaseLimits, Spawn
+from acp_broker.contract import Spawn
 from acp_broker.core.names import BackendId, Candidate
 from acp_broker.core.turnrules import Limits
 from acp_broker.errors import Problem, UsageError

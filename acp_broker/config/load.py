@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct, ValidationError, structs
 
+from acp_broker.backend_config import BackendConfig
 from acp_broker.config.check import Check, Names, quoted, suggest
 from acp_broker.config.credentials import (
     AgentProfile,
@@ -28,7 +29,6 @@ from acp_broker.config.credentials import (
 from acp_broker.config.file import join, read, walk
 from acp_broker.config.place import at_home, find
 from acp_broker.config.shape import Acp, Config, Document
-from acp_broker.contract import BackendConfig
 from acp_broker.core.names import BackendId, ProfileId
 from acp_broker.errors import ConfigError, Problem
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from acp_broker.backend_config import BackendConfig, Milliseconds
 from acp_broker.config.credentials import Auth, Secret, Secrets
-from acp_broker.contract import BackendConfig, Milliseconds
 from acp_broker.core.names import BackendId, CommitPoint
 from acp_broker.errors import Problem
 

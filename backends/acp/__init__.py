@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Meta, Raw
 from msgspec.structs import replace
 
-from acp_broker.contract import Backend, BackendConfig, Milliseconds, PhaseLimits, Tools
+from acp_broker.backend_config import BackendConfig, Milliseconds, PhaseLimits
+from acp_broker.contract import Backend, Tools
 
 # What a child gets under `envPolicy: strict`, beside `envAllow`, `env` and its profile: enough to find its files.
 STRICT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "USER", "XDG_RUNTIME_DIR")

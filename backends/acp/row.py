@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from acp_broker.contract import PhaseLimits
+from acp_broker.backend_config import PhaseLimits
 from backends.acp import RowName
 from backends.regexp import RegExp
 

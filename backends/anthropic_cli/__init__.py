@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from acp_broker.contract import Backend, BackendConfig, Tools
+from acp_broker.backend_config import BackendConfig
+from acp_broker.contract import Backend, Tools
 from backends.offering import Offer
 
 # The CLI's own names. `bypassPermissions` asks nobody about anything: it is never on unless it is written.

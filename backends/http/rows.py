@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from acp_broker.contract import Milliseconds
+from acp_broker.backend_config import Milliseconds
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.rules import Rule
 from backends.regexp import RegExp

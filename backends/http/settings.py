@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, field
 from msgspec.structs import replace
 
-from acp_broker.contract import BackendConfig, Milliseconds, PhaseLimits
+from acp_broker.backend_config import BackendConfig, Milliseconds, PhaseLimits
 from acp_broker.core.rules import Rule
 from backends.http.rows import FailureRow
 

@@ -10,7 +10,8 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from acp_broker.contract import About, Asked, BackendConfig, CancelAsked, Client, Finished, Tools, TurnRequest
+from acp_broker.backend_config import BackendConfig
+from acp_broker.contract import About, Asked, CancelAsked, Client, Finished, Tools, TurnRequest
 from acp_broker.core.classify import from_rpc_error
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase, StopReason

@@ -22,8 +22,9 @@ TABLE: dict[str, frozenset[str]] = {
     "acp_broker.contract": frozenset(
         {"stdlib", "anyio", "msgspec", "acp_broker.clock", "acp_broker.core", "acp_broker.wire"}
     ),
+    "acp_broker.backend_config": frozenset({"stdlib", "msgspec", "acp_broker.core"}),
     "acp_broker.config": frozenset(
-        {"stdlib", "msgspec", "acp_broker.core", "acp_broker.contract", "acp_broker.errors", "acp_broker.home"}
+        {"stdlib", "msgspec", "acp_broker.core", "acp_broker.backend_config", "acp_broker.errors", "acp_broker.home"}
     ),
     "acp_broker.wire": frozenset({"stdlib", "msgspec", "acp_broker.core", "acp_broker.errors"}),
     "acp_broker.edge": frozenset(
@@ -46,12 +47,13 @@ TABLE: dict[str, frozenset[str]] = {
     ),
     "backends": frozenset(
         {"stdlib", "anyio", "msgspec", "httpx2", "acp_broker", "acp_broker.clock", "acp_broker.contract"}
-        | {"acp_broker.core", "acp_broker.edge", "acp_broker.errors", "acp_broker.wire"}
+        | {"acp_broker.backend_config", "acp_broker.core", "acp_broker.edge", "acp_broker.errors", "acp_broker.wire"}
     ),
     "acp_broker.app": frozenset(
         {"stdlib", "anyio", "msgspec", "backends", "acp_broker", "acp_broker.broker", "acp_broker.config"}
         | {"acp_broker.contract", "acp_broker.core", "acp_broker.edge", "acp_broker.auth", "acp_broker.store"}
-        | {"acp_broker.observe", "acp_broker.wire", "acp_broker.clock", "acp_broker.errors"}
+        | {"acp_broker.backend_config", "acp_broker.observe", "acp_broker.wire", "acp_broker.clock"}
+        | {"acp_broker.errors"}
     ),
     "acp_broker.cli": frozenset(
         {"stdlib", "anyio", "msgspec", "rich", "acp_broker", "acp_broker.app", "acp_broker.broker", "acp_broker.config"}

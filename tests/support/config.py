@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from acp_broker.backend_config import BackendConfig
 from acp_broker.config import Config, load
-from acp_broker.contract import BackendConfig
 
 
 class Agent(BackendConfig, frozen=True, kw_only=True, tag="acp"):

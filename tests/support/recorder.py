@@ -15,7 +15,8 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from acp_broker.contract import About, BackendConfig, Client, Finished, Tools, TurnRequest
+from acp_broker.backend_config import BackendConfig
+from acp_broker.contract import About, Client, Finished, Tools, TurnRequest
 from acp_broker.wire.acp import Update, message
 
 # How a package says that it has a kind: a folder on PYTHONPATH with this in it is enough.

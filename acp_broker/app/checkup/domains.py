@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from acp_broker.app import logins
 from acp_broker.app.references import shown, wanted_by
+from acp_broker.backend_config import BackendConfig
 from acp_broker.config import AgentProfile, Config, GoogleProfile, OAuthProfile
-from acp_broker.contract import BackendConfig
 from acp_broker.core.names import BackendId
 from backends.acp.row import Row
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from msgspec import Raw
 
 from acp_broker.app.kinds import kind
+from acp_broker.backend_config import BackendConfig
 from acp_broker.broker.whom import Nobody
 from acp_broker.clock import Clock, SystemClock
-from acp_broker.contract import BackendConfig, Child, Client, Looks, SessionSetup, Spawn
+from acp_broker.contract import Child, Client, Looks, SessionSetup, Spawn
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Phase, Projects
 from acp_broker.errors import BackendFailure

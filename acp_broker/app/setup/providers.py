@@ -18,8 +18,8 @@ from acp_broker.app.sources import keyring_of
 from acp_broker.auth import google_file
 from acp_broker.auth.aside import aside
 from acp_broker.auth.secret_keyring import SecretKeyring
+from acp_broker.backend_config import BackendConfig
 from acp_broker.config import KeyringProvider
-from acp_broker.contract import BackendConfig
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.redact import without
 from acp_broker.errors import BackendFailure, BrokerError, StoreError, Unresolved
