@@ -91,7 +91,7 @@ class Memory:
     async def past(self, limit_bytes: int) -> Sequence[Exchange]:
         """TurnRequest.past of the running turn. A log that cannot be read has none; the broker's own says so."""
         earlier = frozenset(self.turns[:-1])
-        if not earlier:
+        if not earlier or not limit_bytes:
             return ()
         known = self._conversation
         if known is None or known.limit_bytes != limit_bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from acp_broker.core.handoff import Said, shortened, tool_line
 
@@ -40,26 +40,27 @@ def newest(past: Iterable[Exchange], limit_bytes: int = LIMIT_BYTES) -> tuple[Ex
     kept: list[Exchange] = []
     room = limit_bytes
     for one in reversed([one for one in past if one.said.is_told]):
-        fitting = one if one.size <= room else _in_words(one)
+        fitting = one if one.size <= room else in_words(one)
         if fitting.size > room:
-            if not kept:
-                kept.append(_cut(one.said, room))
+            if not kept and limit_bytes:
+                kept.append(_cut(one, room))
             break
         kept.append(fitting)
         room -= fitting.size
     return tuple(reversed(kept))
 
 
-def _in_words(one: Exchange) -> Exchange:
+def in_words(one: Exchange) -> Exchange:
+    """With the attachments of its prompt told by their names."""
     return Exchange(_text_block(one.said.prompt), one.said)
 
 
-def _cut(said: Said, room: int) -> Exchange:
+def _cut(one: Exchange, room: int) -> Exchange:
     half = max(room // 2, _LEAST_ANSWER)
     prompt, answer = (
-        text if len(text.encode()) <= half else shortened(text, half) for text in (said.prompt, said.answer)
+        text if len(text.encode()) <= half else shortened(text, half) for text in (one.said.prompt, one.answer)
     )
-    return Exchange(_text_block(prompt), Said(said.turn, prompt, answer, said.tools, said.by, said.end))
+    return Exchange(_text_block(prompt), replace(one.said, prompt=prompt, answer=answer, tools=()))
 
 
 def _text_block(text: str) -> Raw:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
-from backends.http.settings import HttpConfig, needs_key
+from backends.http.settings import HttpConfig, address, needs_key
 from backends.offering import Offer
 
 BASE_URL = "https://api.anthropic.com"
@@ -27,7 +27,7 @@ class AnthropicConfig(HttpConfig, frozen=True, tag="anthropic", rename="camel", 
 
     @property
     def url(self) -> str:
-        return (self.base_url or BASE_URL).rstrip("/").removesuffix("/v1")
+        return address(self.base_url or BASE_URL).removesuffix("/v1")
 
     @property
     def provider(self) -> str | None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
 from backends.anthropic import AnthropicConfig
+from backends.http.settings import address
 from backends.http.vertex import GLOBAL, NEEDS_TOKEN, Location, Project, Vertex
 from backends.offering import Offer
 
@@ -24,7 +25,7 @@ class AnthropicVertexConfig(AnthropicConfig, frozen=True, tag="anthropic-vertex"
 
     @property
     def url(self) -> str:
-        return (self.base_url or self.place.origin).rstrip("/").removesuffix("/v1")
+        return address(self.base_url or self.place.origin).removesuffix("/v1")
 
     @property
     def needs_key(self) -> bool:

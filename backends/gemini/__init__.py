@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from acp_broker.contract import Backend, Tools
-from backends.http.settings import HttpConfig, needs_key
+from backends.http.settings import HttpConfig, address, needs_key
 from backends.http.vertex import NEEDS_TOKEN, Vertex
 from backends.offering import Offer
 
@@ -31,7 +31,7 @@ class GeminiConfig(HttpConfig, frozen=True, tag="gemini", rename="camel", kw_onl
     @property
     def url(self) -> str:
         base = self.base_url or (BASE_URL if self.vertex is None else self.vertex.origin)
-        return base.rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+        return address(base).removesuffix("/v1beta").removesuffix("/v1")
 
     @property
     def provider(self) -> str | None:

@@ -8,9 +8,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Protocol, cast
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by its use alone
+from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
 import httpx2
@@ -20,6 +20,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
 from backends.http import http2
+from backends.http.settings import LOOPBACK, PORTS
 
 # Sessions that ask at once; the connections of those that do not are few.
 _MOST, _MOST_IDLE = 1_000, 32
@@ -165,11 +166,37 @@ def way_to(url: str, environment: Mapping[str, str]) -> Way:
     parts = urlsplit(url)
     host = parts.hostname or ""
     named = {name.lower().removesuffix("_proxy"): value for name, value in environment.items() if _is_proxy(name)}
-    is_near = host in ("127.0.0.1", "localhost", "::1")
-    proxy = None if is_near or proxy_bypass_environment(host, named) else named.get(parts.scheme) or named.get("all")
+    is_direct = host in LOOPBACK or any(_is_for(parts, name) for name in named.get("no", "").split(","))
+    proxy = None if is_direct else named.get(parts.scheme) or named.get("all")
     has_tls = parts.scheme == "https"
     certificates = (environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")) if has_tls else (None, None)
     return Way(f"{parts.scheme}://{parts.netloc}", proxy or None, certificates)
+
+
+def _is_for(parts: SplitResult, entry: str) -> bool:
+    """Whether an entry of `NO_PROXY` means this host: by its name or one above, by its network, for one port or all."""
+    host, name = parts.hostname or "", entry.strip().lower()
+    if name == "*":
+        return True
+    if name.startswith("["):
+        name, _, port = name[1:].partition("]")
+    elif name.count(":") == 1:
+        name, _, port = name.partition(":")
+    else:
+        port = ""
+    if port.removeprefix(":") not in ("", str(parts.port or PORTS.get(parts.scheme))):
+        return False
+    if "/" in name:
+        return _is_within(host, name)
+    name = name.removeprefix("*").removeprefix(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        return ip_address(host) in ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def _is_proxy(name: str) -> bool:

@@ -2,14 +2,15 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.history import Exchange
+from acp_broker.core.history import Exchange, in_words
 from acp_broker.errors import BackendFailure
 
 Content = TypeVar("Content")
@@ -60,6 +61,28 @@ def parts(prompt: Raw) -> list[str | File]:
         return [_part(block) for block in _blocks(prompt)]
     except msgspec.DecodeError as error:
         raise unsupported(f"cannot read the prompt: {error}") from error
+
+
+def check(prompt: Raw, lacking: AbstractSet[str]) -> None:
+    """Raises BackendFailure for a prompt with a file of a sort that a model lacks the sense for."""
+    written = bytes(prompt)
+    if any(what.encode() in written for what in lacking):
+        for part in parts(prompt):
+            if isinstance(part, File) and part.what in lacking:
+                raise no_place(part)
+
+
+def without(past: Sequence[Exchange], lacking: AbstractSet[str]) -> list[Exchange]:
+    """Earlier turns, which another backend may have answered; such files are told by their names."""
+    return [one if _is_fit(one.prompt, lacking) else in_words(one) for one in past]
+
+
+def _is_fit(prompt: Raw, lacking: AbstractSet[str]) -> bool:
+    try:
+        check(prompt, lacking)
+    except BackendFailure:
+        return False
+    return True
 
 
 def earlier(one: Exchange, content: Callable[[Raw], Content]) -> Content | str:

@@ -16,6 +16,7 @@ from acp_broker.errors import METHOD_NOT_FOUND, BackendFailure, RpcError
 from backends.http.client import Client, connected
 from backends.http.introducing import about
 from backends.http.looking import UNASKED, Listing, Looker
+from backends.http.prompts import check, without
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, converse
 from backends.http.usage import Usage
@@ -67,7 +68,10 @@ class Talk:
         if turn.cancel_asked.is_set():
             return Finished("cancelled")
         settings, api = self._settings, self._api
-        body = merged(api.body(await turn.past(settings.history_bytes), turn.prompt), settings.body)
+        lacking = settings.lacking
+        check(turn.prompt, lacking)
+        past = without(await turn.past(settings.history_bytes), lacking)
+        body = merged(api.body(past, turn.prompt), settings.body)
         limits = settings.connect_s, settings.first_byte_s
         order = Order(api.url, api.headers, encode(body), *limits, settings.context_window, self._rules)
         return await converse(order, api.decoder(), turn, client, self._client, self._clock, self._spent)

@@ -60,6 +60,9 @@ class Order(Struct, frozen=True):
     context_window: int | None = None
     rules: tuple[Rule, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Order({self.url})"
+
 
 async def converse(
     order: Order,

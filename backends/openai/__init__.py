@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from acp_broker.contract import Backend, Tools
 from acp_broker.core.rules import Rule
 from backends.http.rows import FailureRow
-from backends.http.settings import HttpConfig, needs_key
+from backends.http.settings import HttpConfig, address, needs_key
 from backends.offering import Offer
 
 
@@ -126,7 +126,7 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
 
     @property
     def url(self) -> str:
-        return (self.base_url or self.known.base_url).rstrip("/")
+        return address(self.base_url or self.known.base_url)
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -203,7 +203,7 @@ async def test_content_is_mapped_as_the_api_allows(tools, client):
         {"type": "resource", "resource": {"uri": "file:///a.txt", "text": "inside"}},
         {"type": "resource_link", "uri": "file:///b.txt", "name": "b.txt"},
     ]
-    _, server = await run(tools, client, WORDS, order=prompted(blocks))
+    _, server = await run(tools, client, WORDS, order=prompted(blocks), audio=True)
 
     assert [
         {"type": "text", "text": "look"},
@@ -224,7 +224,7 @@ async def test_content_is_mapped_as_the_api_allows(tools, client):
 )
 async def test_what_the_api_has_no_place_for_is_unsupported(tools, client, block):
     """Another backend may take it; this one must not answer without having seen it."""
-    found = await failure(tools, client, WORDS, order=prompted([block]))
+    found = await failure(tools, client, WORDS, order=prompted([block]), audio=True)
 
     assert FailureKind.UNSUPPORTED == found.kind
 

@@ -61,6 +61,19 @@ def test_a_newest_turn_that_does_not_fit_is_cut():
     assert (True, "az") == (len(kept.answer) <= 4_000, kept.answer[0] + kept.answer[-1])
 
 
+def test_what_was_done_by_tools_is_cut_as_well():
+    """An agent may have called a thousand of them in one turn."""
+    done = exchange("one", tools=(Tool("Write file", "completed", ("a.py",)),) * 1_000)
+    (kept,) = newest([done], 4_000)
+
+    assert (True, "done") == (kept.size <= 4_000, kept.answer[:4])
+
+
+def test_no_bytes_are_no_turns():
+    """Whoever writes 0 wants each prompt to stand for itself."""
+    assert () == newest([exchange("one")], 0)
+
+
 def test_what_was_done_is_told_behind_the_words():
     """A model that does not know which files were written writes them again."""
     done = exchange("one", tools=(Tool("Write file", "completed", ("a.py",)),))

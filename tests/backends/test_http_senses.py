@@ -1,0 +1,81 @@
+"""Pictures and sound, for models without eyes or ears."""
+
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from acp_broker.core.failures import FailureKind
+from acp_broker.core.handoff import Said
+from acp_broker.core.history import Exchange
+from acp_broker.core.names import TurnId
+from acp_broker.errors import BackendFailure
+from backends import anthropic, gemini, openai
+from tests.support.chat_player import CHAT, Speech, playing
+from tests.support.client import FakeClient, FakeTools, raw, setup, turn
+from tests.support.gemini_speech import GEMINI
+from tests.support.messages_speech import MESSAGES
+from tests.support.responses_speech import RESPONSES
+
+pytestmark = pytest.mark.anyio
+
+PICTURE = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
+ATTACHED = {"type": "resource", "resource": {"uri": "file:///a.png", "blob": "aGk=", "mimeType": "image/png"}}
+SOUND = {"type": "audio", "data": "aGk=", "mimeType": "audio/wav"}
+WORDS = {"type": "text", "text": "what is it?"}
+KINDS = {
+    "chat": (openai, CHAT, {}),
+    "responses": (openai, RESPONSES, {"api": "responses"}),
+    "anthropic": (anthropic, MESSAGES, {}),
+    "gemini": (gemini, GEMINI, {}),
+}
+
+
+async def sent(kind: tuple[ModuleType, Speech, dict], prompt: list[dict], past: list[dict], **members: object) -> bytes:
+    module, speech, more = kind
+    earlier = Exchange(raw(past), Said(TurnId("one"), "[the picture]", "a duck"))
+
+    async def told(_limit: int) -> tuple[Exchange, ...]:
+        return (earlier,)
+
+    order = msgspec.structs.replace(turn(), prompt=raw(prompt), past=told)
+    async with playing([[{"do": "say", "text": "a"}]], speech) as server:
+        entry = {"kind": module.config.__struct_config__.tag, "baseUrl": server.url, "model": "m", **more, **members}
+        config = msgspec.convert(entry, module.config)
+        async with module.open(config, FakeTools(setup=setup("/"), environment={})) as backend:
+            await backend.run(order, FakeClient())
+    return server.requests[0].body
+
+
+@pytest.mark.parametrize("shown", [PICTURE, ATTACHED])
+@pytest.mark.parametrize("api", KINDS)
+async def test_a_picture_of_an_earlier_turn_is_told_by_its_name(api, shown):
+    """Another backend has answered it; this one's server would refuse the whole conversation, and end the turn."""
+    body = await sent(KINDS[api], [WORDS], [WORDS, shown], images=False)
+
+    assert (True, False) == (b"[the picture]" in body, b"aGk=" in body)
+
+
+@pytest.mark.parametrize("api", KINDS)
+async def test_a_picture_of_an_earlier_turn_is_sent_to_who_sees(api):
+    """The next question may be about it."""
+    body = await sent(KINDS[api], [WORDS], [WORDS, PICTURE])
+
+    assert (False, True) == (b"[the picture]" in body, b"aGk=" in body)
+
+
+@pytest.mark.parametrize(("api", "audio"), [("chat", False), ("chat", True), ("gemini", False), ("gemini", True)])
+async def test_sound_of_an_earlier_turn_is_sent_to_who_hears(api, audio):
+    """Chat Completions have a place for it; not every model has."""
+    body = await sent(KINDS[api], [WORDS], [WORDS, SOUND], audio=audio)
+
+    assert audio is (b"aGk=" in body)
+
+
+@pytest.mark.parametrize("api", KINDS)
+async def test_a_picture_in_an_attachment_is_for_who_sees(api):
+    """No frontend is told that a model takes none in there."""
+    with pytest.raises(BackendFailure) as raised:
+        await sent(KINDS[api], [WORDS, ATTACHED], [WORDS], images=False)
+
+    assert FailureKind.UNSUPPORTED is raised.value.failure.kind
