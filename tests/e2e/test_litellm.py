@@ -75,7 +75,8 @@ class Proxy(NamedTuple):
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
-    with served(SAYS) as (url, control, _):
+    # Words and an error that come at once have shown nothing: LiteLLM is to have passed on the words before.
+    with served(SAYS, between=0.04) as (url, control, _):
         models = {
             "chat": {"model": "openai/drill-model", "api_base": f"{url}/v1", "api_key": "none"},
             "claude": {"model": "anthropic/drill-model", "api_base": url, "api_key": "none"},

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / ".software"
 # A slow registry, not a slow test.
 INSTALL_S = 300.0
+# What is imported is compiled then; most of it never is.
+_QUIETLY = ("--quiet", "--no-input", "--no-compile")
 
 
 def install(name: str, *requirements: str) -> Path:

@@ -10,8 +10,8 @@ import msgspec
 
 
 @contextmanager
-def served(says: str, port: int = 0) -> Iterator[tuple[str, str, subprocess.Popen]]:
-    """Its URL, that of its control, and the process."""
+def served(says: str, port: int = 0, between: float = 0.002) -> Iterator[tuple[str, str, subprocess.Popen]]:
+    """Its URL, that of its control, and the process; so many seconds lie between two words."""
     command = [
         sys.executable,
         "-m",
@@ -19,7 +19,7 @@ def served(says: str, port: int = 0) -> Iterator[tuple[str, str, subprocess.Pope
         "--says",
         says,
         "--between",
-        "0.002",
+        str(between),
         "--port",
         str(port),
     ]
