@@ -6,8 +6,8 @@ No redirect is followed and nothing is sent twice. What nobody uses any more is 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import lru_cache
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
 from typing import Protocol, cast
 from urllib.parse import SplitResult, urlsplit
@@ -22,8 +22,8 @@ from acp_broker.errors import BackendFailure
 from backends.http import http2
 from backends.http.settings import LOOPBACK, PORTS
 
-# Sessions that ask at once; the connections of those that do not are few.
-_MOST, _MOST_IDLE = 1_000, 32
+# Requests in one HTTP/2 connection or more of them; connections that wait for the next request.
+_MOST, _MOST_IDLE = 1_000, 100
 # The clocks are those of `clocks`: one at a time, and by the broker's own time.
 _NO_LIMITS = dict.fromkeys(("connect", "pool", "read", "write"))
 # Shorter than what load balancers and servers grant as a rule.
@@ -47,11 +47,41 @@ class Way(Struct, frozen=True):
 
 
 class _Shared:
-    """One pool, and how many use it."""
+    """The connections of one way, and how many use it.
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport) -> None:
-        self.transport = transport
+    A pool looks at all of its connections for each request, so every connection has a pool of its own. HTTP/2 carries
+    many requests in one.
+    """
+
+    def __init__(self, way: Way, authorities: ssl.SSLContext | None) -> None:
         self.users = 0
+        self._new = partial(_transport, way, authorities)
+        self._is_one = authorities is not None and http2.is_usable()
+        # The one that was used last is at the end.
+        self._idle = [self._new()]
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
+        if self._is_one:
+            yield self._idle[0]
+            return
+        transport = self._idle.pop() if self._idle else self._new()
+        try:
+            yield transport
+        finally:
+            if self.users and len(self._idle) < _MOST_IDLE:
+                self._idle.append(transport)
+            else:
+                await _close(transport)
+
+    async def close(self) -> None:
+        for transport in self._idle:
+            await _close(transport)
+
+
+async def _close(transport: httpx2.AsyncHTTPTransport) -> None:
+    with anyio.CancelScope(shield=True):
+        await transport.aclose()
 
 
 _parsed = lru_cache(maxsize=64)(httpx2.URL)
@@ -63,15 +93,15 @@ _pools: dict[tuple[int, Way], _Shared] = {}
 class Client:
     """Asks one host, through a proxy or not."""
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport, host: str, proxy: str | None) -> None:
+    def __init__(self, shared: _Shared, host: str, proxy: str | None) -> None:
         self.host = host
         self.proxy = proxy
-        self._transport = transport
+        self._shared = shared
 
-    async def post(
+    def post(
         self, url: str, headers: Mapping[str, str], body: bytes, on_sending: Callable[[], None]
-    ) -> httpx2.Response:
-        """The head of the answer; who has it closes it. `on_sending` is called before the body's first byte is written.
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        """The head of the answer, open in the block. `on_sending` is called before the body's first byte is written.
 
         Has no limit of its own. Raises httpx2's own errors.
         """
@@ -80,23 +110,33 @@ class Client:
         sent = {"host": parsed.netloc.decode(), "content-length": str(len(body)), **headers}
         # With a stream httpx2 takes the headers as they are: half the price of its own preparations.
         request = httpx2.Request("POST", parsed, headers=sent, stream=_Body(body, on_sending), extensions=extensions)
-        return await self._answer(request)
+        return self._answer(request)
 
-    async def get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+    def get(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
         """As `post`, for what is only looked at."""
         request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": _NO_LIMITS})
-        return await self._answer(request)
+        return self._answer(request)
 
-    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        if request.url.scheme != "https":
-            return await self._transport.handle_async_request(request)
-        connecting = _Connecting()
-        request.extensions["trace"] = connecting.happened
-        try:
-            return await self._transport.handle_async_request(request)
-        except BaseException:
-            await connecting.close()
-            raise
+    @asynccontextmanager
+    async def _answer(self, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
+        async with self._shared.lent() as transport:
+            response = await _sent(transport, request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+
+async def _sent(transport: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+    if request.url.scheme != "https":
+        return await transport.handle_async_request(request)
+    connecting = _Connecting()
+    request.extensions["trace"] = connecting.happened
+    try:
+        return await transport.handle_async_request(request)
+    except BaseException:
+        await connecting.close()
+        raise
 
 
 class _Stream(Protocol):
@@ -148,17 +188,16 @@ async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[C
     key = (id(asyncio.get_running_loop()), way)
     if key not in _pools:
         authorities = await trusted(way)
-        _pools.setdefault(key, _Shared(_transport(way, authorities)))
+        _pools.setdefault(key, _Shared(way, authorities))
     shared = _pools[key]
     shared.users += 1
     try:
-        yield Client(shared.transport, urlsplit(url).netloc, way.proxy_host)
+        yield Client(shared, urlsplit(url).netloc, way.proxy_host)
     finally:
         shared.users -= 1
         if not shared.users:
             del _pools[key]
-            with anyio.CancelScope(shield=True):
-                await shared.transport.aclose()
+            await shared.close()
 
 
 def way_to(url: str, environment: Mapping[str, str]) -> Way:

@@ -108,19 +108,17 @@ class Looker:
         self._asked.append(f"GET {url}")
         host, watch = self._client.host, Watch(self._clock)
         watch.arm(LIMIT_S, Failure(FailureKind.SILENT, f"{host} did not answer within {LIMIT_S:g} s"))
-        response: httpx2.Response | None = None
+        is_answered = False
         try:
             with watch.block():
-                response = await self._client.get(url, self._headers)
-                if response.status_code in _UNLISTED:
-                    return None
-                await failing.check(response, host, self._clock)
-                return await failing.beginning(response, _MOST_BYTES)
+                async with self._client.get(url, self._headers) as response:
+                    is_answered = True
+                    if response.status_code in _UNLISTED:
+                        return None
+                    await failing.check(response, host, self._clock)
+                    return await failing.beginning(response, _MOST_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise BackendFailure(failing.of_transport(error, self._client, is_answered=response is not None)) from error
-        finally:
-            if response is not None:
-                await response.aclose()
+            raise BackendFailure(failing.of_transport(error, self._client, is_answered=is_answered)) from error
         raise AssertionError("unreachable")
 
 

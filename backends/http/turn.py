@@ -157,14 +157,11 @@ class _Answer:
     async def _read(self) -> None:
         order, client = self._order, self._client
         self._watch.arm(order.connect_s, failing.not_connected(client.host, order.connect_s))
-        response = await client.post(order.url, order.headers, order.body, self._sending)
-        self._is_answered = True
-        try:
+        async with client.post(order.url, order.headers, order.body, self._sending) as response:
+            self._is_answered = True
             await failing.check(response, client.host, self._clock, order.rules)
             self._watch.disarm()
             await self._stream(response)
-        finally:
-            await response.aclose()
 
     def _sending(self) -> None:
         limit = self._order.first_byte_s

@@ -9,7 +9,7 @@ from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
 from backends.http.sse import MAX_EVENT_BYTES
 from backends.openai import OpenAIConfig
-from tests.support.chat_player import CHAT, ended, said
+from tests.support.chat_player import CHAT, ended, playing, said
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
 from tests.support.provider.wire import chunk, head
 from tests.support.writing import writing
@@ -66,3 +66,16 @@ async def test_an_event_without_an_end_is_no_answer(tools):
     _, failed = await shown(tools, HEAD, chunk(b"data: "), part, part)
 
     assert FailureKind.GARBLED is failed
+
+
+async def test_those_who_ask_at_once_keep_their_connections(tools):
+    """A handshake for every turn of a busy hour would cost more than the answer."""
+    async with playing([[{"do": "say", "text": "a duck"}]]) as server:
+        config = msgspec.convert({"kind": "openai", "baseUrl": server.url, "model": "m"}, OpenAIConfig)
+        async with kind.open(config, tools) as backend:
+            for _ in range(3):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(40):
+                        tasks.start_soon(backend.run, turn(), FakeClient())
+
+    assert (40, 120) == (server.connections, len(server.requests))
