@@ -1,9 +1,17 @@
 """What it means that a connection to an agent elsewhere did not come about, or ended."""
 
 import ssl
+from collections.abc import Mapping
 
 from msgspec.structs import replace
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidProxyStatus, InvalidStatus, ProxyError
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHeader,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+)
 from websockets.frames import CloseCode
 
 from acp_broker.core import http_failures
@@ -24,6 +32,13 @@ _CLOSES = {
     CloseCode.TRY_AGAIN_LATER: FailureKind.OVERLOADED,
 }
 
+# What we close a connection for.
+_REFUSED: Mapping[int, str] = {
+    CloseCode.PROTOCOL_ERROR: "does not speak WebSocket as RFC 6455 has it",
+    CloseCode.INVALID_DATA: "sent text that is not UTF-8",
+    CloseCode.MESSAGE_TOO_BIG: "sent a message that is too long",
+}
+
 
 def of_handshake(error: Exception, host: str, *, has_token: bool, wall: float) -> Failure:
     """Why there is no connection."""
@@ -31,6 +46,11 @@ def of_handshake(error: Exception, host: str, *, has_token: bool, wall: float) -
     match error:
         case InvalidStatus():
             return _of_status(error, host, has_token=has_token, wall=wall)
+        case InvalidHeader(name="Authorization"):
+            text = "no header can carry this token: is there a line break or an odd character in it?"
+            return Failure(FailureKind.AUTH_REJECTED, text, name, seen_at="starting")
+        case UnicodeError():
+            text = f"no host can have the name {host}: is it written right?"
         case TimeoutError():
             text = f"{host} did not open a connection in time"
         case InvalidProxyStatus() | InvalidProxy() | ProxyError():
@@ -73,9 +93,8 @@ def of_close(closed: ConnectionClosed, host: str, seen_at: Phase) -> Failure:
     told = closed.rcvd
     if told is None or closed.rcvd_then_sent is False:  # it was we who closed it; a peer only echoes our code
         sent = closed.sent
-        if sent is not None and sent.code == CloseCode.MESSAGE_TOO_BIG:
-            text = f"{host} sent a message that is too long"
-            return Failure(FailureKind.GARBLED, text, str(sent.code), seen_at=seen_at)
+        if sent is not None and sent.code in _REFUSED:
+            return Failure(FailureKind.GARBLED, f"{host} {_REFUSED[sent.code]}", str(sent.code), seen_at=seen_at)
         is_silent = sent is not None and "ping timeout" in sent.reason
         text = f"nothing was heard of {host} any more" if is_silent else f"the connection to {host} was lost"
         return Failure(FailureKind.CRASHED, text, seen_at=seen_at)

@@ -74,7 +74,16 @@ async def dial(route: Route, connect_s: float, wall: Callable[[], float]) -> "Di
             logger=_SILENT,
             ssl=route.trusted,
         )
-    except (OSError, TimeoutError, InvalidHandshake, InvalidProxy, InvalidURI, ImportError, EOFError) as error:
+    except (
+        OSError,
+        TimeoutError,
+        InvalidHandshake,
+        InvalidProxy,
+        InvalidURI,
+        ImportError,
+        EOFError,
+        UnicodeError,
+    ) as error:
         failure = dial_failures.of_handshake(error, route.host, has_token=route.token is not None, wall=wall())
         raise BackendFailure(failure) from error
     return Dialled(connection, route.host)

@@ -11,6 +11,9 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import INVALID_PARAMS, BackendFailure
 from acp_broker.wire import acp, agent, content
 
+# What acts on this machine: capabilities of a client, and the beginnings of the methods behind them.
+OF_THIS_MACHINE = ("fs", "terminal")
+
 
 def prompt(blocks: Raw, can: agent.Prompt) -> tuple[Raw, tuple[str, ...]]:
     """The prompt's blocks, and what was changed in them, in sentences.

@@ -192,7 +192,7 @@ class Life:
                 # What was missed comes before the answer, and is the turn's.
                 await self.opening.asked("session/load", {**params, **marked})
             except BackendFailure as error:
-                refusal = error.failure if isinstance(error.__cause__, RpcError) else None
+                refusal = error.failure
                 transport.kill()
                 return
             is_taken_up = True

@@ -15,6 +15,7 @@ from backends.acp.peer import Peer
 from backends.acp.row import Leaves, Row
 
 PROTOCOL_VERSION = 1
+_NO_BROKER = "the broker that had the prompt is there no longer: who answers in its place does not know it"
 
 
 class _Named(Struct):
@@ -35,6 +36,9 @@ class Opening:
         self._settings = settings
         self._row = row
         self._capabilities = capabilities
+        if settings.cwd is not None:
+            # An agent may ask for what it was not offered.
+            peer.withheld = tuple(f"{name}/" for name in fitting.OF_THIS_MACHINE)
 
     async def introduced(self) -> Raw:
         """initialize, and log in again where that was done before. Raises BackendFailure."""
@@ -51,7 +55,11 @@ class Opening:
             raise BackendFailure(Failure(FailureKind.GARBLED, text, code=str(version), seen_at="starting"))
         if self._tools.authenticated_by is not None:
             await self.asked("authenticate", {"methodId": self._tools.authenticated_by})
-        if self._settings.url is not None and self._peer.numbers is None and numbering.is_broker(result):
+        is_broker = self._settings.url is not None and numbering.is_broker(result)
+        if self._peer.numbers is not None and not is_broker:
+            # An agent like any other would run the prompt once more.
+            raise BackendFailure(Failure(FailureKind.CRASHED, _NO_BROKER, seen_at=self.phase))
+        if is_broker and self._peer.numbers is None:
             self._peer.numbers = numbering.Numbers()
         return result
 

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, Struct
 from acp_broker.contract import Asked, Client
 from acp_broker.core import redact
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
+from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update
 from acp_broker.wire.framing import Overlong
@@ -69,6 +69,8 @@ class Peer:
     def __init__(self, line: Line, listener: Client | None, log: "Log") -> None:
         self.listener = listener
         self.session: Raw | None = None
+        # The beginnings of what the agent was not offered, whatever the frontend can do.
+        self.withheld: tuple[str, ...] = ()
         # How many updates came while nobody listened: what a session is loaded with.
         self.swallowed = 0
         # Of an agent that numbers its updates.
@@ -223,6 +225,9 @@ class Peer:
             asked.pop(key, None)
             line.write(jsonrpc.answer(id, outcome))
 
+        if method.startswith(self.withheld):
+            answered(RpcError(METHOD_NOT_FOUND, f"{method} was not offered"))
+            return
         try:
             members = _members(params) if params is not None else {}
         except msgspec.DecodeError as error:

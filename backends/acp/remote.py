@@ -18,7 +18,7 @@ from acp_broker.core.names import Phase
 from acp_broker.edge.dialing import Dialled, Route, dial
 from acp_broker.errors import BackendFailure
 from acp_broker.wire import jsonrpc
-from backends.acp import AcpConfig, hops, rows
+from backends.acp import AcpConfig, fitting, hops, rows
 from backends.acp.life import Life, living
 from backends.acp.row import Leaves
 from backends.http.client import trusted, way_to
@@ -75,7 +75,7 @@ def _capabilities(settings: AcpConfig, tools: Tools) -> Raw:
     if settings.cwd is None:
         return heard
     members = msgspec.json.decode(heard, type=dict[str, Raw])
-    return jsonrpc.encode({name: value for name, value in members.items() if name not in ("fs", "terminal")})
+    return jsonrpc.encode({name: value for name, value in members.items() if name not in fitting.OF_THIS_MACHINE})
 
 
 class Connected:

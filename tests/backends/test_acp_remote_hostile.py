@@ -1,0 +1,147 @@
+"""The `acp` kind over WebSocket with an agent that means no good: what it can do here, and what its end is called."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+import backends.acp as kind
+from acp_broker.contract import Backend
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.errors import BackendFailure
+from backends.acp import AcpConfig
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support.handmade_agent import AGENT, BROKER, HandmadeAgent, served_by_hand
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> FakeTools:
+    return FakeTools(setup=setup(str(tmp_path)), environment={})
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    return FakeClient()
+
+
+@asynccontextmanager
+async def opened(agent: HandmadeAgent, tools: FakeTools, **members: object) -> AsyncIterator[Backend]:
+    with anyio.fail_after(DEADLINE_S):
+        async with (
+            served_by_hand(agent) as served,
+            kind.open(AcpConfig(**{"url": served.url, **members}), tools) as backend,
+        ):
+            yield backend
+
+
+async def failure_of(agent: HandmadeAgent, tools: FakeTools, client: FakeClient, **members: object) -> Failure:
+    """How opening it fails, or a turn in it."""
+    failure: Failure | None = None
+    try:
+        async with opened(agent, tools, **members) as backend:
+            with pytest.raises(BackendFailure) as raised:
+                await backend.run(turn(), client)
+            failure = raised.value.failure
+    except BackendFailure as error:
+        failure = error.failure
+    assert failure is not None
+    return failure
+
+
+# --- what it asks for
+
+
+@pytest.mark.parametrize("method", ["fs/read_text_file", "fs/write_text_file", "terminal/create", "terminal/output"])
+async def test_an_agent_with_a_folder_of_its_own_gets_nothing_of_this_machine(tools, client, method):
+    """It was not offered any of that; one that asks all the same would read files here, or run commands."""
+
+    async def asks(agent: HandmadeAgent, prompt: int) -> None:
+        await agent.send(id="ask", method=method, params={"sessionId": "s", "path": "/etc/passwd", "command": "id"})
+        await agent.end(prompt)
+
+    agent = HandmadeAgent(asks)
+    async with opened(agent, tools, cwd="/srv/work") as backend:
+        await backend.run(turn(), client)
+
+    assert ([], [-32601]) == (client.questions, [one["error"]["code"] for one in agent.answers])
+
+
+async def test_an_agent_that_shares_our_folders_may_ask_for_files(tools):
+    """As a local one does."""
+
+    async def asks(agent: HandmadeAgent, prompt: int) -> None:
+        await agent.send(id="ask", method="fs/read_text_file", params={"sessionId": "s", "path": "/a"})
+        await agent.end(prompt)
+
+    client = FakeClient(replies={"fs/read_text_file": {"content": "words"}})
+    agent = HandmadeAgent(asks)
+    async with opened(agent, tools) as backend:
+        await backend.run(turn(), client)
+
+    assert [{"content": "words"}] == [one["result"] for one in agent.answers]
+
+
+async def test_a_prompt_of_a_broker_is_not_sent_to_an_agent_that_is_none(tools, client):
+    """Another program at its address knows no prompt by its key: it would run it once more."""
+
+    async def answers(agent: HandmadeAgent, prompt: int) -> None:
+        if len(agent.connections) == 1:
+            await agent.say("half", 1)
+            agent.lose()
+        else:
+            await agent.say("again")
+            await agent.end(prompt)
+
+    agent = HandmadeAgent(answers, BROKER, AGENT)
+    failure = await failure_of(agent, tools, client)
+
+    assert (FailureKind.CRASHED, ["half"], 1) == (failure.kind, client.texts, agent.methods.count("session/prompt"))
+    assert failure.text.startswith("the broker that had the prompt is there no longer")
+
+
+# --- what it sends
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (b"\x81\x02\xff\xfe", "sent text that is not UTF-8"),
+        (b"\xf1\x02{}", "does not speak WebSocket as RFC 6455 has it"),
+        (b"\x81\x82aaaa\x1a\x1c", "does not speak WebSocket as RFC 6455 has it"),
+        (b"\x80\x02{}", "does not speak WebSocket as RFC 6455 has it"),
+        (b"\x88\x02\x03\xee", "does not speak WebSocket as RFC 6455 has it"),
+    ],
+)
+async def test_what_is_no_websocket_is_garbled(tools, client, frame, said):
+    """It is not the network that was at fault: nobody looks for a cable."""
+
+    async def breaks(agent: HandmadeAgent, _: int) -> None:
+        await agent.say("half")
+        agent.connections[0].transport.write(frame)
+
+    failure = await failure_of(HandmadeAgent(breaks), tools, client)
+
+    assert (FailureKind.GARBLED, True, ["half"]) == (failure.kind, failure.text.endswith(said), client.texts)
+
+
+# --- what is told of it
+
+
+@pytest.mark.parametrize("token", ["one-secret\nword", "one-secret-\N{EURO SIGN}"])
+async def test_a_token_that_no_header_can_carry_is_not_repeated(tools, client, token):
+    """The library that refuses it quotes it, and the sentence goes into logs and to editors."""
+    tools.credential = token
+    failure = await failure_of(HandmadeAgent(HandmadeAgent.end), tools, client, auth="box")
+
+    assert (FailureKind.AUTH_REJECTED, False) == (failure.kind, "secret" in failure.text)
+
+
+async def test_a_name_that_no_host_can_have_is_unreachable(tools, client):
+    """Python refuses it before anybody is asked."""
+    failure = await failure_of(HandmadeAgent(HandmadeAgent.end), tools, client, url="wss://box..example/acp")
+
+    assert (FailureKind.UNREACHABLE, True) == (failure.kind, failure.text.startswith("no host can have the name box.."))
