@@ -99,7 +99,8 @@ async def test_it_is_overloaded_while_it_loads_its_model(tmp_path):
 async def test_killed_behind_words_it_has_failed_and_they_stay(tmp_path):
     """The stream ends in the middle of a chunked body: that is no end of a turn."""
     with llama(LONG) as server:
-        async with house(tmp_path, primary=local(server.url), spare=SPARE) as home:
+        endless = local(server.url, body={"ignore_eos": True})
+        async with house(tmp_path, primary=endless, spare=SPARE) as home:
             editor = await listening(home)
             turn = await editor.until_shown(editor.start(await editor.new()))
             server.process.kill()
@@ -111,7 +112,7 @@ async def test_killed_behind_words_it_has_failed_and_they_stay(tmp_path):
 async def test_killed_before_its_first_word_it_is_followed(tmp_path):
     """It has read the prompt, perhaps; nobody has read a word of it."""
     with llama() as server:
-        async with house(tmp_path, primary=local(server.url), spare=SPARE) as home:
+        async with house(tmp_path, primary=local(server.url, body=answering("a duck")), spare=SPARE) as home:
             editor = await listening(home)
             session = await editor.new()
             await editor.prompted(session)
