@@ -23,9 +23,9 @@ class Turn:
         self.client = client
         self.cancel_asked = cancel_asked
         self.end: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
-        # It waits behind a turn that Claude Code has begun by itself, for a task in its background.
+        # It waits, behind a turn perhaps that Claude Code has begun by itself, for a task in its background.
         self.is_queued = False
-        # How it marked the failure that it worded.
+        # How it marked the failure that it worded last.
         self.error: str | None = None
 
 
@@ -40,11 +40,15 @@ class Hearing:
         self._write = write
         self._batch: list[Update] = []
         self._limit: wire.Limit | None = None
+        # It says when it begins with a prompt.
+        self._tells_starts = False
 
     def begin(self, turn: Turn) -> "asyncio.Future[Finished]":
         """From here on it is heard for this turn; how it ends, or BackendFailure."""
         assert self.turn is None, "a prompt still runs in it"
         self.turn = turn
+        # What it still says for a task in its background comes before that.
+        turn.is_queued = self._tells_starts
         self._limit = None
         self._showing.begin()
         return turn.end
@@ -91,7 +95,8 @@ class Hearing:
     def _said(self, said: wire.Said) -> None:
         if said.error is None:
             self._show(self._showing.whole(said.message))
-        elif self.turn is not None:
+        if self.turn is not None and not self.turn.is_queued:
+            # What is said behind a failure tells that it went on.
             self.turn.error = said.error
 
     def _noted(self, subtype: str | None, line: bytes) -> None:
@@ -111,6 +116,7 @@ class Hearing:
             self.turn = None
             turn.end.set_result(ending.ended("cancelled"))
         turn.is_queued = cycle.state == "queued"
+        self._tells_starts |= cycle.state == "started"
 
     def _asked(self, asked: wire.Control) -> None:
         self.flush()

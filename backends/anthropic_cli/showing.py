@@ -23,15 +23,15 @@ class Showing:
         self.context = 0
         self._cwd = cwd
         self._voice = Voice()
-        # The message that is being streamed; its blocks come again, whole.
-        self._streaming = ""
+        # The id of the message that is being streamed; its blocks come again, whole.
+        self._streaming: str | None = None
         self._calls: dict[str, Call] = {}
         self._input = 0
 
     def begin(self) -> None:
         """A turn begins."""
         self._calls.clear()
-        self._streaming = ""
+        self._streaming = None
 
     def streamed(self, event: wire.Event) -> Iterator[Update]:
         match event.type:

@@ -17,6 +17,16 @@ from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup,
 pytestmark = pytest.mark.anyio
 
 RESETS_AT = 1795209741
+END = {"type": "result", "subtype": "success"}
+
+
+def delta(text: str) -> dict:
+    event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}
+    return {"type": "stream_event", "event": event}
+
+
+def cycle(state: str) -> dict:
+    return {"type": "command_lifecycle", "command_uuid": "$PROMPT", "state": state}
 
 
 class TestAnthropicCli(BackendContract):
@@ -308,15 +318,7 @@ async def test_a_result_of_another_prompt_is_not_this_ones(tools, client):
 async def test_what_is_said_while_the_prompt_waits_belongs_to_no_attempt(tools, client):
     """A switch would be ruled out by words of another turn."""
 
-    def delta(text: str) -> dict:
-        event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}
-        return {"type": "stream_event", "event": event}
-
-    def cycle(state: str) -> dict:
-        return {"type": "command_lifecycle", "command_uuid": "$PROMPT", "state": state}
-
-    end = {"type": "result", "subtype": "success"}
-    script = lines(cycle("queued"), delta("theirs"), end, cycle("started"), delta("ours"), end)
+    script = lines(cycle("queued"), delta("theirs"), END, cycle("started"), delta("ours"), END)
     async with opened(script, tools) as backend:
         await backend.run(turn(), client)
 
@@ -325,13 +327,53 @@ async def test_what_is_said_while_the_prompt_waits_belongs_to_no_attempt(tools, 
 
 async def test_a_prompt_that_is_taken_from_the_queue_is_cancelled(tools, client):
     """The interrupt reaches it before its turn has begun: it has no result."""
-    states = [
-        {"type": "command_lifecycle", "command_uuid": "$PROMPT", "state": state} for state in ("queued", "cancelled")
-    ]
-    async with opened(lines(*states), tools) as backend:
+    async with opened(lines(cycle("queued"), cycle("cancelled")), tools) as backend:
         finished = await backend.run(turn(), client)
 
     assert "cancelled" == finished.stop_reason
+
+
+async def test_what_it_says_before_it_begins_with_a_prompt_is_not_its_answer(tools, client):
+    """A task in its background has ended while the prompt was on its way: its words, its failure and its end."""
+    error = {"type": "assistant", "message": {"content": []}, "error": "max_output_tokens"}
+    theirs = (delta("theirs"), error, {"type": "result", "subtype": "success"}, cycle("queued"))
+    first = lines(cycle("started"), delta("one"), END)["turns"]
+    second = lines(*theirs, cycle("started"), delta("two"), END)["turns"]
+    async with opened({"turns": first + second, "isBare": True}, tools) as backend:
+        await backend.run(turn(), client)
+        finished = await backend.run(turn(), client)
+
+    assert (["one", "two"], ["theirs"]) == (client.texts, tools.between.texts)
+    assert "end_turn" == finished.stop_reason
+
+
+async def test_one_that_does_not_say_when_it_begins_is_heard_at_once(tools, client):
+    """An older version: its words must not be lost."""
+    script = {"turns": 2 * lines(delta("here"), END)["turns"], "isBare": True}
+    async with opened(script, tools) as backend:
+        await backend.run(turn(), client)
+        await backend.run(turn(), client)
+
+    assert ["here", "here"] == client.texts
+
+
+async def test_a_message_without_an_id_is_shown(tools, client):
+    """None was streamed before it that it could repeat."""
+    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "whole"}]}}
+    async with opened({**lines(said, END), "isBare": True}, tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["whole"] == client.texts
+
+
+async def test_an_answer_that_went_on_behind_its_limit_is_a_whole_one(tools, client):
+    """It has asked its provider for the rest by itself."""
+    error = {"type": "assistant", "message": {"content": []}, "error": "max_output_tokens"}
+    said = {"type": "assistant", "message": {"id": "m", "content": [{"type": "text", "text": "the rest"}]}}
+    async with opened(lines(error, said, END), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert ("end_turn", ["the rest"]) == (finished.stop_reason, client.texts)
 
 
 async def test_words_of_a_lesser_agent_are_not_the_answer(tools, client):

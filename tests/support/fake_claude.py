@@ -2,8 +2,8 @@
 
 SCRIPT is JSON: `turns` in the words of docs/scripted.md that fit, and some of its own: `raw` writes
 lines as they are, `$PROMPT` for the prompt's uuid; `exit` ends it; `await` waits for an answer, `sayHeard` says it.
-`modes` are those it has; `sessions` is a file in which it remembers its sessions; `says` is printed first. A prompt
-`tell` is answered with its arguments and all it has read.
+`modes` are those it has; `sessions` is a file in which it remembers its sessions; `says` is printed first; `isBare`: a
+turn has no line but its own. A prompt `tell` is answered with its arguments and all it has read.
 """
 
 import json
@@ -60,14 +60,15 @@ class Fake:
         self.turns += 1
         self._cycle("queued")
         self._cycle("started")
-        write(type="system", subtype="init", session_id=SESSION, permissionMode="default")
         late: list[Step] = []
         text = message["message"]["content"][0]["text"]
         if text == "tell":
             steps = [
                 {"do": "say", "text": json.dumps({"argv": sys.argv[2:], "heard": self.heard, "env": dict(os.environ)})}
             ]
-        write_event(type="message_start", message={"id": f"msg_{self.turns}", "usage": USAGE})
+        if not self.script.get("isBare"):
+            write(type="system", subtype="init", session_id=SESSION, permissionMode="default")
+            write_event(type="message_start", message={"id": f"msg_{self.turns}", "usage": USAGE})
         try:
             end = self._play(steps, late)
         except Interrupted:
@@ -177,7 +178,8 @@ class Fake:
                 write(type="control_response", response=told)
 
     def _cycle(self, state: str) -> None:
-        write(type="command_lifecycle", command_uuid=self.prompt, state=state)
+        if not self.script.get("isBare"):
+            write(type="command_lifecycle", command_uuid=self.prompt, state=state)
 
     def _of_prompt(self) -> dict[str, Any]:
         return {"user_message_uuid": self.prompt, "user_message_uuids": [self.prompt]}
