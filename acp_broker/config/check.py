@@ -4,40 +4,26 @@ msgspec stops at the first error and does not name the keys of maps. This walks 
 and asks msgspec only about the leaves; a type that it does not know is such a leaf.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping
-from difflib import get_close_matches
-from functools import cache
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import cache, reduce
 from typing import Literal, get_args, get_origin
 
 from msgspec import Struct, ValidationError
 from msgspec.structs import FieldInfo, fields
 
 from acp_broker.config.file import join
+from acp_broker.config.hints import instead, listed, quoted, suggest
 from acp_broker.config.types import bare, behind, expected, extra, fix, got, is_struct, json_type, json_type_of, options
-from acp_broker.errors import Problem
+from acp_broker.errors import Problem, UsageError
 
 # A tag's name, and the types by tag: what an abstract type such as BackendConfig stands for.
 Choice = tuple[str, Mapping[str, type[Struct]]]
 # What the ids of a NewType are called, and which there are.
 Names = tuple[str, Collection[str]]
-# More names than this hide the one that was meant.
-_MANY = 8
-_LONG = 64
+_ABOUT = re.compile(r"`([\w.-]+)`: (.*)", re.DOTALL)
 _SCALAR = ("string", "number", "boolean", "null")
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`did you mean "spare"? known: claude, spare`: what a wrong name could have been."""
-    names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    meant = f"did you mean {json.dumps(close[0])}?" if close else ""
-    return meant if meant and len(names) > _MANY else f"{meant} known: {_listed(names)}".lstrip()
-
-
-def quoted(name: str) -> str:
-    """A name as an error shows it: on one line, and not the whole of what can hardly be a name."""
-    return json.dumps(name if len(name) <= _LONG else f"{name[:_LONG]}...")
 
 
 class Check:
@@ -80,6 +66,9 @@ class Check:
             self._decode(value, shape)
         except ValidationError as error:
             reason, _, inside = str(error).removesuffix("`").partition(" - at `$")
+            # What a type finds out by itself may begin with the key of its own that it is about.
+            if about := _ABOUT.match(reason):
+                path, reason = reduce(join, about[1].split(".", 1), path), about[2]
             wanted = expected(shape) if json_type(shape) in _SCALAR and not inside else None
             seen = "" if isinstance(value, str) else f", got {got(value)}"
             said = f"{reason[:1].lower()}{reason[1:]}".replace("`", "")
@@ -108,9 +97,10 @@ class Check:
             case str(name) if name in types:
                 self._struct(value, types[name], path)
             case str(name):
-                self.add(join(path, tag), f"no {tag} is called {quoted(name)}; {suggest(name, types)}")
+                found = _preset(tag, name, types) or suggest(name, types)
+                self.add(join(path, tag), f"no {tag} is called {quoted(name)}; {found}")
             case None:
-                self.add(join(path, tag), f"is missing; known: {_listed(types)}")
+                self.add(join(path, tag), f"is missing; known: {listed(types)}")
             case other:
                 self.add(join(path, tag), f"expected a string, got {got(other)}")
 
@@ -121,7 +111,7 @@ class Check:
             if field := known.get(key):
                 self.look(member, field.type, join(path, key))
             elif key != config.tag_field and config.forbid_unknown_fields:
-                self.add(join(path, key), f"there is no such key; {suggest(key, known)}")
+                self.add(join(path, key), f"there is no such key; {instead(key, known)}")
         for key, field in known.items():
             if field.required and key not in value:
                 self.add(join(path, key), f"is missing; expected {expected(field.type)}")
@@ -152,8 +142,16 @@ class Check:
                 self.add(path, found)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(name if name.isprintable() else json.dumps(name) for name in sorted(names)) or "none"
+def _preset(tag: str, name: str, types: Mapping[str, type[Struct]]) -> str | None:
+    """How to write what somebody took for a kind, where it is a preset of one."""
+    for kind in sorted(types):
+        # One of somebody else's may be broken; here nobody has asked for it.
+        with suppress(UsageError):
+            preset = _fields(types[kind]).get("preset")
+            values = [_arguments(option, Literal) for option in options(preset.type)] if preset is not None else []
+            if any(name.lower() in known for known in values):
+                return f'write "{tag}": "{kind}", "preset": "{name.lower()}"'
+    return None
 
 
 @cache

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, ValidationError, structs
 
 from acp_broker.backend_config import BackendConfig
-from acp_broker.config.check import Check, Names, quoted, suggest
+from acp_broker.config.check import Check, Names
 from acp_broker.config.credentials import (
     AgentProfile,
     EnvSecret,
@@ -27,6 +27,7 @@ from acp_broker.config.credentials import (
     source_variables,
 )
 from acp_broker.config.file import join, read, walk
+from acp_broker.config.hints import quoted, suggest
 from acp_broker.config.place import at_home, find
 from acp_broker.config.shape import Acp, Config, Document
 from acp_broker.core.names import BackendId, ProfileId
@@ -175,10 +176,15 @@ def _unset(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
 
 def _shared_fates(acp: Acp, backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:
     """Fallbacks that start the same program with the same environment and credential as one before them, or ask the
-    same of the same provider."""
+    same of the same provider; and those that are named twice."""
     first: dict[object, BackendId] = {}
+    met: set[BackendId] = set()
     for index, mention in enumerate((acp.backend, *acp.fallbacks), start=-1):
         name = BackendId(mention.strip())
+        if name in met:
+            yield Problem(f"acp.fallbacks[{index}]", f"{quoted(name)} is in the chain already: it is left out here")
+            continue
+        met.add(name)
         config = backends[name]
         command, env = getattr(config, "command", None), getattr(config, "env", None)
         other = first.setdefault((type(config), repr(command), repr(env), config.auth), name)

@@ -91,10 +91,12 @@ def expected(shape: object) -> str:
         return expected(base.__supertype__)
     if get_origin(base) is Literal:
         return "one of " + ", ".join(json.dumps(value) for value in get_args(base))
-    bounds = next(
-        (f" from {note.ge} to {note.le}" for note in _notes(shape) if note.ge is not None and note.le is not None), ""
-    )
+    bounds = next((_bounds(note) for note in _notes(shape) if note.ge is not None), "")
     return (_SCALARS[base][1] if base in _SCALARS else _NAMES.get(json_type(base) or "", "another value")) + bounds
+
+
+def _bounds(note: Meta) -> str:
+    return f" from {note.ge} to {note.le}" if note.le is not None else f", {note.ge} or more"
 
 
 def got(value: object) -> str:

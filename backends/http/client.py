@@ -20,7 +20,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
 from backends.http import http2
-from backends.http.settings import LOOPBACK, PORTS
+from backends.http.written import LOOPBACK, PORTS
 
 # Requests in one HTTP/2 connection or more of them; connections that wait for the next request.
 _MOST, _MOST_IDLE = 1_000, 100

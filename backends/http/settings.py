@@ -1,9 +1,7 @@
 """What config.json says of every backend that asks a provider over HTTP."""
 
-import re
-from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 from msgspec.structs import replace
@@ -11,18 +9,13 @@ from msgspec.structs import replace
 from acp_broker.backend_config import BackendConfig, Milliseconds, PhaseLimits
 from acp_broker.core.rules import Rule
 from backends.http.rows import FailureRow
+from backends.http.written import LOOPBACK, PORTS, check_address, check_header, split
 
 # Members of a request that a session's turns are made of, or that have a key of their own.
 _OWN = frozenset(
     {"model", "messages", "input", "contents", "stream", "n"}
     | {"system", "instructions", "systemInstruction", "system_instruction"}
 )
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-PORTS: Mapping[str | None, int] = {"http": 80, "https": 443}
-# RFC 9110, 5.6.2: what a header is called.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-# By these a server finds the end of a request.
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _CONNECT_S, _FIRST_BYTE_S = 5.0, 45.0
 # A server of one's own reads its model from disk before it says a word.
 _OWN_FIRST_BYTE_S = 180.0
@@ -35,29 +28,10 @@ def needs_key(who: str) -> str:
 
 def address(url: str) -> str:
     """As addresses are compared: host in small letters, no port that goes without saying, no slash at the end."""
-    if (parts := _split(url)) is None:
+    if (parts := split(url)) is None:
         return url
     host = parts.netloc.lower().removesuffix(f":{PORTS.get(parts.scheme)}").removesuffix(":")
     return parts._replace(netloc=host).geturl().rstrip("/")
-
-
-def _split(url: str) -> SplitResult | None:
-    """None for what is no address: a port that is none, a blank."""
-    try:
-        parts = urlsplit(url)
-        is_whole = parts.port != 0 and not any(letter.isspace() for letter in url)
-    except ValueError:
-        return None
-    return parts if is_whole else None
-
-
-def _check_header(name: str, value: str) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise ValueError(f"`headers` holds {name!r}, which can be no header's name")
-    if name.lower() in _FRAMING:
-        raise ValueError(f"`headers` cannot hold `{name}`: the broker writes it")
-    if not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"`headers` holds a `{name}` with more than plain letters: no line break, no accent")
 
 
 class HttpLimits(PhaseLimits, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -87,15 +61,13 @@ class HttpConfig(BackendConfig, frozen=True, rename="camel", kw_only=True):
 
     def __post_init__(self) -> None:
         if self.base_url is not None:
-            parts = _split(self.base_url)
-            if parts is None or parts.scheme not in PORTS or not parts.hostname or parts.query or parts.fragment:
-                raise ValueError(f"expected an address such as https://host/v1, got {self.base_url!r}")
-            if parts.username is not None or parts.password is not None:
-                raise ValueError("an address with a password in it: keep the key in a profile, and name it in `auth`")
+            check_address(self.base_url, has_key=self.auth is not None)
+        if self.model is not None and (not self.model or self.model != self.model.strip()):
+            raise ValueError("`model`: expected a model's name, without blanks around it")
         if taken := sorted(self.body.keys() & _OWN):
-            raise ValueError(f"`body` cannot hold `{taken[0]}`: the broker writes it")
+            raise ValueError(f"`body.{taken[0]}`: the broker writes it")
         for name, value in self.headers.items():
-            _check_header(name, value)
+            check_header(name, value)
 
     @property
     def url(self) -> str:

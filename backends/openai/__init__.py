@@ -107,6 +107,8 @@ class OpenAIConfig(HttpConfig, frozen=True, tag="openai", rename="camel", kw_onl
             raise ValueError(f"write a `preset` ({', '.join(PRESETS)}), or the `baseUrl` of another server")
         if self.base_url is None and "RESOURCE" in self.known.base_url:
             raise ValueError(f"write the `baseUrl` of your own resource, as in {self.known.base_url}")
+        if address(self.base_url or "").endswith(".azure.com"):
+            raise ValueError(f"`baseUrl`: its path is missing, as in {PRESETS['azure'].base_url}")
         if self.model is None and self.known.needs_model:
             raise ValueError("write the `model` that is to answer")
         if self.thoughts and self.api == "chat":

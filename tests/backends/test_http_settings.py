@@ -30,7 +30,6 @@ def settings(kind: ModuleType, **members: object):
         "http://host/v1\n",
         " http://host",
         "http://:80",
-        "http://host/v1?key=x",
         "http://host/v1#x",
     ],
 )
@@ -38,6 +37,60 @@ def test_an_address_that_cannot_be_asked_is_a_problem_of_the_file(kind, address)
     """Else each turn would find it out."""
     with pytest.raises(msgspec.ValidationError, match="expected an address such as"):
         settings(kind, baseUrl=address)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://gateway.example/v1/chat/completions", "leave out /chat/completions"),
+        ("https://gateway.example/v1/messages/", "leave out /messages"),
+        ("https://res.openai.azure.com/openai/deployments/d?api-version=2024-10-21", "needs no api-version"),
+        ("https://RESOURCE.openai.azure.com/openai/v1", "in place of RESOURCE"),
+        ("https://me:secret@gateway.example/v1", "has a password in it"),
+    ],
+)
+def test_an_address_that_is_copied_from_elsewhere_is_told_what_to_leave_out(kind, address, said):
+    """Documentation of other programs has it in one piece."""
+    with pytest.raises(msgspec.ValidationError, match=f"`baseUrl`: .*{said}") as caught:
+        settings(kind, baseUrl=address)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["gateway.example", "gateway.example.:8080", "8.8.8.8", "[2001:4860:4860::8888]"])
+def test_a_key_is_not_sent_in_the_clear_to_a_public_host(host):
+    """Whoever is on the way would have it."""
+    with pytest.raises(msgspec.ValidationError, match="`baseUrl`: would send the key in the clear"):
+        settings(openai, baseUrl=f"http://{host}/v1", auth="work")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:1234", "localhost", "gpu", "gpu.lan:1234", "10.0.0.5", "192.168.1.5:1234", "100.64.0.9", "[::1]"],
+)
+def test_a_key_may_go_to_a_server_of_ones_own_network(host):
+    """Few of them have a certificate."""
+    assert f"http://{host}/v1" == settings(openai, baseUrl=f"http://{host}/v1", auth="work").url
+
+
+def test_without_a_key_a_public_host_may_be_asked_in_the_clear():
+    """There is no secret to lose."""
+    assert settings(openai, baseUrl="http://gateway.example/v1").auth is None
+
+
+@pytest.mark.parametrize("model", ["", " ", "m ", " m"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_without_a_name_is_a_problem_of_the_file(kind, model):
+    """No provider has one that is called so."""
+    with pytest.raises(msgspec.ValidationError, match="`model`: expected a model's name"):
+        settings(kind, model=model)
+
+
+def test_an_address_at_azure_has_a_path():
+    """Without it nothing is found there."""
+    with pytest.raises(msgspec.ValidationError, match="`baseUrl`: its path is missing"):
+        settings(openai, preset="azure", baseUrl="https://res.openai.azure.com/")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +122,9 @@ def test_a_provider_asks_for_its_key_however_it_is_written(kind, host):
         ("x-title", " a", "more than plain letters"),
         ("Content-Length", "5", "the broker writes it"),
         ("transfer-encoding", "chunked", "the broker writes it"),
+        ("Authorization", "Bearer hello", "`headers.Authorization`: the broker writes it, with the key of the profile"),
+        ("x-api-key", "hello", "the broker writes it, with the key of the profile"),
+        ("x-team", "${TEAM}", "`headers.x-team`: is sent as it stands here"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
