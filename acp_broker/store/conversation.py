@@ -1,4 +1,4 @@
-"""A session's past turns out of its log: what was read once is not read again. Blocks: use a thread."""
+"""A session's past turns out of its log: read from its end, no more than is needed, and once. Blocks: use a thread."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -8,12 +8,15 @@ from msgspec import Struct
 
 from acp_broker.core.history import Exchange, newest
 from acp_broker.core.names import TurnId
-from acp_broker.store.reading import numbered_records
+from acp_broker.store.reading import last_records, numbered_records
 from acp_broker.store.records import Record
 from acp_broker.store.told import exchanges
 
 # Some fifty short turns; it is read in a millisecond.
 _QUICK_BYTES = 32 * 1024
+# What is read of a log's end, for each byte that may be told (or for these few), and how many times more each time that
+# it was not enough: what tools brought is in the log, too.
+_LEAST, _FIRST, _MORE = 1_024, 4, 8
 
 
 class Conversation(Struct, frozen=True):
@@ -37,15 +40,37 @@ def read(path: Path, known: Conversation, wanted: AbstractSet[TurnId]) -> tuple[
 
     The last turn in the log is read again then: it may be running.
     """
-    begun = known.upto
+    turns: list[Exchange] = []
+    past: tuple[Exchange, ...] = ()
+    begun = 0
+    for start in [known.upto] if known.upto else _starts(path, known.limit_bytes):
+        new, begun = _read(path, start)
+        turns = [*known.turns, *new]
+        told = [one for one in turns if one.said.turn in wanted and one.said.is_told]
+        past = newest(told, known.limit_bytes)
+        if len(past) < len(told):  # those before would not fit, either
+            break
+    return past, Conversation(known.limit_bytes, newest(turns[:-1], known.limit_bytes), begun)
+
+
+def _starts(path: Path, limit_bytes: int) -> Iterator[int]:
+    """From where to read, until it is enough."""
+    back = max(limit_bytes, _LEAST) * _FIRST
+    while start := last_records(path, back):
+        yield start
+        back *= _MORE
+    yield 0
+
+
+def _read(path: Path, start: int) -> tuple[list[Exchange], int]:
+    """The turns that begin behind this offset, and where the last of them does."""
+    begun = start
 
     def records() -> Iterator[Record]:
         nonlocal begun
-        for at, record in numbered_records(path, known.upto):
+        for at, record in numbered_records(path, start):
             if record.record == "accepted" and at is not None:
                 begun = at
             yield record
 
-    turns = [*known.turns, *exchanges(records())]
-    past = newest([one for one in turns if one.said.turn in wanted], known.limit_bytes)
-    return past, Conversation(known.limit_bytes, newest(turns[:-1], known.limit_bytes), begun)
+    return list(exchanges(records())), begun

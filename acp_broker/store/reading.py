@@ -45,6 +45,20 @@ def numbered_records(path: Path, start: int, size: int | None = None) -> Iterato
             read += len(line)
 
 
+def last_records(path: Path, size: int) -> int:
+    """Where the first whole record of the last `size` bytes begins; 0 for a smaller file. Raises StoreError."""
+    try:
+        with path.open("rb") as file:
+            behind = file.seek(0, 2) - size
+            if behind <= 0:
+                return 0
+            file.seek(behind)
+            file.readline()
+            return file.tell()
+    except OSError as error:
+        raise StoreError(f"cannot read the session log {path}: {error.strerror}") from error
+
+
 def split(lines: bytes, start: int | None) -> list[Numbered]:
     """The records in whole lines, the first of which stands at offset `start`."""
     found: list[Numbered] = []
