@@ -83,7 +83,7 @@ def refused(misses: Sequence[Miss], *, committed: bool, has_spoken: bool, story:
     if committed:
         when = "it had begun to answer" if has_spoken else "the prompt was submitted to it"
         why = "its words were already shown" if has_spoken else "it may have acted on the prompt"
-        text = f"{_name(last.candidate)} failed after {when}: {last.failure.text}. Nobody else was tried: {why}"
+        text = f"{_name(last.candidate)} failed after {when}: {_sentence(last.failure.text)} {_alone(misses)}: {why}"
         return _error(FAILED_AFTER_COMMIT, text, "failed_after_commit", misses, story)
     if all(miss.failure.kind in _LOGGED_OUT for miss in misses):
         text = f"Authentication required: {_each(misses)}"
@@ -130,6 +130,18 @@ def _own_code(failure: Failure) -> int:
 
 def _each(misses: Sequence[Miss]) -> str:
     return " | ".join(f"{_name(miss.candidate)}: {miss.failure.text}" for miss in misses)
+
+
+def _alone(misses: Sequence[Miss]) -> str:
+    """That nobody came after the last one; who failed before it may be what a person can mend."""
+    before = misses[:-1]
+    return (
+        f"Before it failed {_sentence(_each(before))} Nobody was tried after it" if before else "Nobody else was tried"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def _name(candidate: Candidate) -> str:

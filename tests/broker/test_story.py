@@ -93,6 +93,29 @@ def test_a_failure_after_the_first_word_says_that_the_words_stay():
     assert (-33002, text, "failed_after_commit") == (error.code, error.message, data(error)["code"])
 
 
+def test_a_failure_after_the_first_word_says_who_had_failed_before():
+    """A refused key is what a person can mend; the last one's words alone would hide it."""
+    error = refused(LIMITED, CRASHED, committed=True, has_spoken=True)
+
+    text = (
+        "claude failed after it had begun to answer: killed by SIGKILL. "
+        "Before it failed codex (work): 429 Too Many Requests. "
+        "Nobody was tried after it: its words were already shown"
+    )
+    assert text == error.message
+
+
+@pytest.mark.parametrize("reason", ["Overloaded.", "Sorry about that!", "Is it running?", "It said: a, b…"])
+def test_a_reason_that_is_a_sentence_gets_no_second_full_stop(reason):
+    """Providers write whole sentences."""
+    error = refused(miss(A, FailureKind.SERVER_ERROR, reason), committed=True, has_spoken=True)
+
+    assert (
+        f"claude failed after it had begun to answer: {reason} Nobody else was tried: its words were already shown"
+        == (error.message)
+    )
+
+
 def test_a_failure_after_submitting_says_that_nobody_may_run_it_again():
     """Commit point `submitted`."""
     error = refused(CRASHED, committed=True)
