@@ -2,7 +2,8 @@
 
 A client that starts a broker for each prompt would pay for a dead primary each time. Read once, at the start; written
 in a thread when something has changed, so that a healthy turn never touches it. Of two that know different things of
-one backend, the last one to learn is right. Losing the file costs one failed attempt, never more.
+one backend, the last one to learn is right. That a turn tries a backend again is no news: it may die of a kill, and would
+then keep everybody from the backend for minutes. Losing the file costs one failed attempt, never more.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import msgspec
 from anyio import Lock
 from msgspec import Struct
 
-from acp_broker.core.health import Health, Key, Login, Profile, Scope
+from acp_broker.core.health import Health, Key, Login, Profile, Scope, without_probes
 from acp_broker.core.names import BackendId
 from acp_broker.errors import StoreError
 from acp_broker.observe.log import Log
@@ -39,12 +40,13 @@ class HealthFile:
     def read(self, fingerprints: Mapping[BackendId, str]) -> Health:
         """What is known of backends with these fingerprints."""
         kept = self._read()
-        ours = [record for record in kept.health.records if _is_of(record.scope, kept.fingerprints, fingerprints)]
+        known = without_probes(kept.health).records
+        ours = [record for record in known if _is_of(record.scope, kept.fingerprints, fingerprints)]
         return Health(tuple(ours))
 
     def changed(self, before: Health, after: Health) -> bool:
         """Note what is news; whether anything is, and `save` is due."""
-        old, new = set(before.records), set(after.records)
+        old, new = (set(without_probes(one).records) for one in (before, after))
         touched = {record.scope for record in old ^ new}
         self._touched |= touched
         return bool(touched)
@@ -60,7 +62,7 @@ class HealthFile:
     def _write(self, health: Health, fingerprints: Mapping[BackendId, str]) -> None:
         theirs = [record for record in self.read(fingerprints).records if record.scope not in self._touched]
         ours = [record for record in health.records if record.scope in self._touched]
-        kept = _Kept(Health((*theirs, *ours)), dict(fingerprints))
+        kept = _Kept(without_probes(Health((*theirs, *ours))), dict(fingerprints))
         self._folder.write_small(FILE, msgspec.json.encode(kept))
 
     def _read(self) -> _Kept:

@@ -215,6 +215,11 @@ def probe_ended(health: Health, key: Key) -> Health:
     return health
 
 
+def without_probes(health: Health) -> Health:
+    """What others may know of it: that a turn is finding out holds while its process lives, and nobody can see that."""
+    return Health(tuple(replace(record, probe=None) for record in health.records))
+
+
 def _account(key: Key) -> Profile | Login:
     return Login(key.backend) if key.profile is None else Profile(key.profile, key.credential)
 

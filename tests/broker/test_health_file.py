@@ -42,6 +42,18 @@ async def test_what_has_served_again_is_well_for_the_next_broker(tmp_path):
     assert ["primary"] == await attempts(tmp_path, primary=SAYS, spare=SAYS)
 
 
+async def test_who_dies_while_it_finds_out_holds_up_nobody(tmp_path):
+    """Nobody tells that a killed broker's turn is over: the next one tries the backend when its rest is."""
+    await attempts(tmp_path, primary=DOWN, spare=SAYS)
+    async with house(tmp_path, primary={"turns": [[{"do": "stall"}]]}, spare=SAYS) as killed:
+        editor = await killed.editor()
+        session = await editor.new()
+        await killed.clock.advance(31)
+        await editor.prompt(session)
+
+        assert ["primary"] == await attempts(tmp_path, 31, primary=SAYS, spare=SAYS)
+
+
 async def test_a_backend_that_was_changed_is_not_what_failed(tmp_path):
     """What it rested for may be just what was repaired."""
     await attempts(tmp_path, primary=runtime("primary", DOWN, fingerprint="old"), spare=SAYS)
