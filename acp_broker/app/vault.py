@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from acp_broker.auth.secret_program import Start
     from acp_broker.auth.secrets import Secrets, Source
 
+    # Where it was found, under which name, and what it is.
+    _Secret = tuple[Source, str, str]
+
 
 class Vault:
     """One per broker process; of `environ`, the process's own, programs are given what config says.
@@ -41,6 +44,8 @@ class Vault:
         self._most_at_once = most_at_once
         self._home = home
         self._log = log
+        # What was refused, and was not found again since.
+        self._refused: set[_Secret] = set()
         self._made: Secrets | None = None
         self._made_renewed: RenewedLogins | None = None
 
@@ -76,9 +81,17 @@ class Vault:
         secret = await self.resolve(config, wanted, environ)
         if isinstance(wanted, EnvSecret):
             return Leased(secret)
-        return Leased(secret, distrust=partial(self._distrust, self._source(config, wanted), wanted.id))
+        found = self._source(config, wanted), wanted.id, secret
+        # It is all that there is: it may have been refused by mistake.
+        self._refused.discard(found)
+        return Leased(
+            secret, is_spent=partial(self._refused.__contains__, found), distrust=partial(self._distrust, found)
+        )
 
-    def _distrust(self, source: "Source", name: str) -> bool:
+    def _distrust(self, found: "_Secret") -> bool:
+        """All that are open with it open anew: each would be refused, and let the profile rest again."""
+        source, name, _ = found
+        self._refused.add(found)
         self._secrets.distrust(source, name)
         return True
 

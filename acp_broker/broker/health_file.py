@@ -2,8 +2,8 @@
 
 A client that starts a broker for each prompt would pay for a dead primary each time. Read once, at the start; written
 in a thread when something has changed, so that a healthy turn never touches it. Of two that know different things of
-one backend, the last one to learn is right. That a turn tries a backend again is no news: it may die of a kill, and would
-then keep everybody from the backend for minutes. Losing the file costs one failed attempt, never more.
+one backend, the last one to learn is right. That a turn tries a backend again is not kept: who is killed meanwhile
+would keep everybody from that backend for minutes. Losing the file costs one failed attempt, never more.
 """
 
 from collections.abc import Mapping
