@@ -2,8 +2,9 @@
 
 SCRIPT is JSON: `turns` in the words of docs/scripted.md that fit, and some of its own: `raw` writes
 lines as they are, `$PROMPT` for the prompt's uuid; `exit` ends it; `await` waits for an answer, `sayHeard` says it.
-`modes` are those it has; `sessions` is a file in which it remembers its sessions; `says` is printed first; `isBare`: a
-turn has no line but its own. A prompt `tell` is answered with its arguments and all it has read.
+`echo` says the last block of the prompt. `modes` are those it has; `sessions` is a file in which it remembers its
+sessions; `says` is printed first; `isBare`: a turn has no line but its own. A prompt `tell` is answered with its
+arguments and all it has read.
 """
 
 import json
@@ -35,7 +36,7 @@ class Fake:
         self.lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.answer = ""
         self.said: object = None
-        self.prompt = ""
+        self.prompt = self.text = ""
         self.turns = 0
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -61,8 +62,9 @@ class Fake:
         self._cycle("queued")
         self._cycle("started")
         late: list[Step] = []
-        text = message["message"]["content"][0]["text"]
-        if text == "tell":
+        blocks = message["message"]["content"]
+        self.text = blocks[-1].get("text", "")
+        if blocks[0]["text"] == "tell":
             steps = [
                 {"do": "say", "text": json.dumps({"argv": sys.argv[2:], "heard": self.heard, "env": dict(os.environ)})}
             ]
@@ -94,6 +96,10 @@ class Fake:
                     sys.stdout.flush()
                     if step.get("ends"):
                         return None
+                case "ifText":
+                    branch = step["steps"] if step["contains"] in self.text else step["else"]
+                    if (end := self._play(branch, late)) != {}:
+                        return end
                 case "repeat":
                     while True:
                         self._play(step["steps"], late)
@@ -103,8 +109,8 @@ class Fake:
 
     def _do(self, step: Step) -> None:
         match step["do"]:
-            case "say":
-                say(step["text"])
+            case "say" | "echo":
+                say(step.get("text", self.text))
             case "stall":
                 self._wait(step.get("ms"))
             case "die":

@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 
 import anyio
 from msgspec.json import encode
@@ -26,6 +27,8 @@ async def _serve(options: argparse.Namespace) -> None:
             server.thinks, server.command, server.path = options.thinks, options.command, options.path
             if options.log:
                 server.watch = _log
+            if options.keep:
+                server.watch = partial(_keep, options.keep)
             sys.stdout.write(f"{server.url}\ncontrol {server.control_url}\n")
             sys.stdout.flush()
             await anext(aiter(signals))
@@ -33,6 +36,11 @@ async def _serve(options: argparse.Namespace) -> None:
 
 def _log(seen: Seen) -> None:
     sys.stderr.write(encode(seen.brief).decode() + "\n")
+
+
+def _keep(file: Path, seen: Seen) -> None:
+    with file.open("ab") as kept:
+        kept.write(encode(seen) + b"\n")
 
 
 def _options() -> argparse.Namespace:
@@ -51,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--path", default="drill.txt", help="the file that tool-write writes")
     parser.add_argument("--between", type=float, default=0.01, help="seconds from one token to the next")
     parser.add_argument("--log", action="store_true", help="a line on stderr for each request")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="each request, whole, as a line of this file")
     return parser.parse_args()
 
 

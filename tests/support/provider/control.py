@@ -3,6 +3,7 @@
 curl -X PUT -d '429;ra=2' $URL/__fault      how it fails from now on
 curl -X PUT -d main $URL/__only             `all` requests to the model fail, or the `main` ones alone
 curl -X PUT -d 'other words' $URL/__says    what it answers
+curl -X PUT -d 'sk-2' $URL/__key            the one key that it takes from now on
 curl $URL/__requests                        what was asked so far; DELETE forgets it
 """
 
@@ -18,6 +19,7 @@ class Controlled(Protocol):
     fault: str
     only: str
     says: str
+    key: str
     seen: list[Seen]
 
 
@@ -31,7 +33,7 @@ def control(server: Controlled, request: Request) -> tuple[int, bytes] | None:
             return 200, encode([one.brief for one in server.seen])
         case "DELETE", "requests":
             server.seen.clear()
-        case (("GET" | "PUT"), ("fault" | "only" | "says")):
+        case (("GET" | "PUT"), ("fault" | "only" | "says" | "key")):
             if request.method == "PUT":
                 try:
                     setattr(server, name, request.body.decode().strip())
@@ -39,5 +41,5 @@ def control(server: Controlled, request: Request) -> tuple[int, bytes] | None:
                     return 400, encode({"error": str(wrong)})
             return 200, encode({name: getattr(server, name)})
         case _:
-            return 404, encode({"error": "fault, only, says, or requests"})
+            return 404, encode({"error": "fault, only, says, key, or requests"})
     return 200, b"{}"

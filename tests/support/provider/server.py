@@ -26,6 +26,7 @@ from tests.support.provider.wire import Gone, Request, Wire, head
 SHAPES: tuple[Shape, ...] = (Anthropic(), Chat(), Responses(), AnthropicVertex(), GeminiVertex(), Gemini())
 
 _GOOD = named("good")
+_KEYLESS = named("401")
 
 
 def shape_of(request: Request) -> Shape:
@@ -37,9 +38,10 @@ def shape_of(request: Request) -> Shape:
 class Provider:
     """A provider on loopback, made by `provider()`. Everything here may be changed while it runs.
 
-    says: what the model answers; a token is a word with the space behind it
+    says: what the model answers; a token is a word with the space behind it; `$N` is the request's number in `seen`
     thinks: what it reasons before, in the same way
     fault: a name from `faults`; it holds for every request that comes from now on
+    key: a request to the model that does not show it is refused with 401; "": nobody is asked for one
     only: `all` requests to the model fail, or the `main` ones alone (see Seen)
     lists_fail: the faults that come before any word hold for lists of models, too
     lists_at: the one path that has a list of models; "": any that ends like one
@@ -50,6 +52,7 @@ class Provider:
     def __init__(self, says: str, fault: str, only: str, pace: Pace, port: int) -> None:
         self.says = says
         self.thinks = ""
+        self.key = ""
         self.lists_fail = False
         self.lists_at = ""
         self.models: tuple[str, ...] | None = None
@@ -169,6 +172,7 @@ class Provider:
         for shape in SHAPES:
             if ask := shape.ask(request):
                 fault = self._fault if self.only == "all" or ask.tools else _GOOD
+                fault = fault if self._shows_key(request) else _KEYLESS
                 self._note(request, shape.name, fault.name, is_main=bool(ask.tools))
                 try:
                     await play(wire, shape, ask, self._answer_to(ask, fault), fault, self.pace)
@@ -207,7 +211,11 @@ class Provider:
                 call = tools.write(ask.tools, self.path, self.says)
             if call:
                 return Answer(call=call)
-        return Answer(_tokens(self.says), _tokens(self.thinks))
+        number = str(len(self.seen))
+        return Answer(*(_tokens(text.replace("$N", number)) for text in (self.says, self.thinks)))
+
+    def _shows_key(self, request: Request) -> bool:
+        return any(self.key in value for value in request.headers.values())
 
     def _note_left(self, fault: Fault) -> None:
         """Whoever did not break it off itself was left."""
