@@ -57,26 +57,36 @@ class _Shared:
         self.users = 0
         self._new = partial(_transport, way, authorities)
         self._is_one = authorities is not None and http2.is_usable()
-        # The one that was used last is at the end.
-        self._idle = [self._new()]
+        # With when each was used; the one that was last is at the end.
+        self._idle = [(_now(), self._new())]
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
         if self._is_one:
-            yield self._idle[0]
+            yield self._idle[0][1]
             return
-        transport = self._idle.pop() if self._idle else self._new()
+        transport = self._idle.pop()[1] if self._idle else self._new()
         try:
             yield transport
         finally:
             if self.users and len(self._idle) < _MOST_IDLE:
-                self._idle.append(transport)
+                self._idle.append((_now(), transport))
             else:
                 await _close(transport)
+            await self._close_old()
+
+    async def _close_old(self) -> None:
+        """What one crowded minute has opened is not kept for hours."""
+        while self._idle and self._idle[0][0] < _now() - _KEPT_S:
+            await _close(self._idle.pop(0)[1])
 
     async def close(self) -> None:
-        for transport in self._idle:
+        for _, transport in self._idle:
             await _close(transport)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _close(transport: httpx2.AsyncHTTPTransport) -> None:

@@ -34,7 +34,7 @@ def path(tmp_path):
     return tmp_path / "log.jsonl"
 
 
-@pytest.mark.parametrize("limit", range(0, 6_000, 53))
+@pytest.mark.parametrize("limit", range(0, 6_000, 211))
 def test_the_newest_are_told_wherever_the_log_is_entered(path, limit):
     """A window of the log may begin in any record."""
     path.write_bytes(b"".join(turn(number, words=10 * number) for number in range(40)))

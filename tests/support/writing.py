@@ -1,5 +1,6 @@
 """A server that answers one request of each connection with the very bytes that a test wants."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,12 +11,18 @@ from tests.support.provider.wire import Gone, Wire
 
 
 class Writing:
-    """`say` writes more to the latest connection."""
+    """`say` writes more to the latest connection, `end` says that no more will come on any.
+
+    `connections` were made, `open` are those that the client has not closed.
+    """
 
     def __init__(self, *writes: bytes) -> None:
         self.door = Door()
         self._writes = writes
         self._wire: Wire | None = None
+        self.connections = 0
+        self.open: list[socket.socket] = []
+        self.left = anyio.Event()
 
     @property
     def url(self) -> str:
@@ -25,25 +32,35 @@ class Writing:
         assert self._wire is not None
         await self._wire.send(data)
 
-    async def answer(self, sock) -> None:
+    def end(self) -> None:
+        for sock in self.open:
+            sock.shutdown(socket.SHUT_WR)
+
+    async def answer(self, sock: socket.socket) -> None:
+        self.connections += 1
+        self.open.append(sock)
         try:
-            self._wire = Wire(sock)
-            await self._wire.request()
+            self._wire = wire = Wire(sock)
+            await wire.request()
             for data in self._writes:
-                await self._wire.send(data)
-            await self._wire.gone()
+                await wire.send(data)
+            await wire.gone()
         except Gone:
             pass
         finally:
+            self.open.remove(sock)
             sock.close()
+            self.left.set()
 
 
 @asynccontextmanager
 async def writing(*writes: bytes) -> AsyncIterator[Writing]:
     """It keeps the connection for as long as the client does."""
     server = Writing(*writes)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.door.let_in, tasks, server.answer)
-        yield server
-        tasks.cancel_scope.cancel()
-    server.door.close()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.door.let_in, tasks, server.answer)
+            yield server
+            tasks.cancel_scope.cancel()
+    finally:
+        server.door.close()
