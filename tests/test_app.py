@@ -313,6 +313,37 @@ async def test_old_sessions_are_deleted_as_config_says(tmp_path):
     assert [[old]] == [line["sessions"] for line in said if line["event"] == "sessions_deleted"]
 
 
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        (None, "{file} is not there"),
+        ("{}", "{file} is of type '', which we do not know"),
+        ("key", "{file} holds no cred"),
+    ],
+)
+async def test_a_file_of_googles_that_holds_no_credentials_is_missing(tmp_path, content, finding):
+    """A typo in its path is found before the first turn."""
+    file = tmp_path / "key.json"
+    if content is not None:
+        file.write_text(content)
+    profiles = {"gcp": {"type": "google", "credentialsFile": str(file), "env": "TOKEN"}}
+    config = loaded(tmp_path, {**chain(a={}), "auth": {"profiles": profiles}})
+
+    (found,) = app.missing(config, {})
+
+    assert "auth.profiles.gcp" == found.path
+    assert found.finding.startswith(finding.format(file=file))
+
+
+@pytest.mark.parametrize("asks_machine", [True, False])
+async def test_googles_credentials_may_come_from_the_machine_alone_if_that_is_said(tmp_path, asks_machine):
+    """Nobody asks the metadata server while a file is checked."""
+    profiles = {"gcp": {"type": "google", "metadataServer": asks_machine, "env": "TOKEN"}}
+    config = loaded(tmp_path, {**chain(a={}), "auth": {"profiles": profiles}})
+
+    assert asks_machine == (not list(app.missing(config, {"HOME": str(tmp_path)})))
+
+
 async def test_a_certificate_that_is_not_there_is_missing(tmp_path):
     """`serve` would not start; who checks the config first is told."""
     tls = {"certificate": str(tmp_path / "nowhere.pem"), "key": str(tmp_path / "key.pem")}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from acp_broker.app.references import check_allowed, provider_id, provider_of, shown
+from acp_broker.auth import google_file
 from acp_broker.auth.secret_file import SecretFile
 from acp_broker.auth.secret_keyring import SecretKeyring
 from acp_broker.auth.secret_program import Child, SecretProgram, Start
@@ -19,6 +20,7 @@ from acp_broker.config import (
     EnvSecret,
     ExecProvider,
     FileProvider,
+    GoogleProfile,
     KeyringProvider,
     SecretRef,
     reference,
@@ -74,6 +76,22 @@ def unresolvable(config: Config, environ: Mapping[str, str]) -> Iterator[Problem
             _look(config, wanted, environ)
         except Unresolved as error:
             yield Problem(path, f"{shown(config, wanted)}: {error}")
+    for name, profile in config.auth.profiles.items():
+        found = _without_google(profile, environ) if isinstance(profile, GoogleProfile) else None
+        if found is not None:
+            yield Problem(f"auth.profiles.{name}", found)
+
+
+def _without_google(profile: GoogleProfile, environ: Mapping[str, str]) -> str | None:
+    """What is wrong with the file of Google's credentials; nobody is asked for a token."""
+    path, named_by = google_file.place(profile.credentials_file, environ)
+    try:
+        found = google_file.read(path)
+    except Unresolved as error:
+        return str(error)
+    if found is not None or (profile.metadata_server and not named_by):
+        return None
+    return f"{path} is not there" + ("" if named_by else f": {google_file.LOGIN}, or name a file in credentialsFile")
 
 
 def _references(config: Config) -> Iterator[tuple[str, SecretRef]]:

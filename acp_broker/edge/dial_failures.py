@@ -58,11 +58,11 @@ def of_handshake(error: Exception, host: str, *, has_token: bool, wall: float) -
         case ImportError():
             text = f"the proxy in the environment cannot be used: {said}"
         case ssl.SSLError():
-            text = f"{host} and this machine agree on no TLS: {plain(error.reason or said)}"
+            text = f"{host} and this machine agree on no TLS: {plain(error.reason or said)}; is it `ws://` in `url`?"
         case OSError():
             text = f"cannot connect to {host}: {said}"
         case _:
-            text = f"{host} does not speak WebSocket: {said}"
+            text = f"{host} does not speak WebSocket: {said}; are the port and `ws://` or `wss://` in `url` right?"
     return Failure(FailureKind.UNREACHABLE, text, name, seen_at="starting")
 
 

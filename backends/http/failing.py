@@ -12,7 +12,7 @@ from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
 from backends.http.client import Client
 from backends.http.clocks import Watch
-from backends.http.unreachable import told_by_http2, why
+from backends.http.unreachable import told_by_http2, why, words
 
 # More of an error is not read: the reason stands at its beginning.
 MAX_BODY_BYTES = 65_536
@@ -25,7 +25,7 @@ def of_transport(error: Exception, client: Client, *, is_answered: bool) -> Fail
     code = type(error).__name__
     is_of_host = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
     if is_answered:
-        said = told_by_http2(error) or plain(str(error)) or code
+        said = told_by_http2(error) or words(error)
         return Failure(
             FailureKind.SERVER_ERROR, f"{client.host} broke off its answer: {said}", code, seen_at="submitted"
         )

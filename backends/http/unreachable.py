@@ -29,10 +29,16 @@ def why(error: Exception, host: str, proxy: str | None) -> str:
                 return f"there is no way to {near}: is this machine online?"
             case httpx2.ProxyError():
                 return _of_proxy(plain(str(cause)), host)
-    said = plain(str(error)) or type(error).__name__
+    said = words(error)
     if isinstance(error, httpx2.ConnectError):
         return f"cannot connect to {near}: {said}"
     return f"{host} closed the connection without an answer: {told_by_http2(error) or said}"
+
+
+def words(error: Exception) -> str:
+    """Its own; a connection that is reset has none."""
+    is_lost = isinstance(error, (httpx2.ReadError, httpx2.WriteError))
+    return plain(str(error)) or ("the connection was reset" if is_lost else type(error).__name__)
 
 
 def told_by_http2(error: Exception) -> str | None:

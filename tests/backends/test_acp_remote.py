@@ -130,6 +130,23 @@ async def test_a_host_that_refuses_is_unreachable(tools):
     assert (FailureKind.UNREACHABLE, "starting", said) == (failure.kind, failure.seen_at, failure.text)
 
 
+async def test_a_host_with_tls_that_is_asked_without_it_is_told_from_one_that_is_no_agent(tools):
+    """`ws://` for `wss://` is the commonest slip of all."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        # RFC 8446, 6: a fatal alert.
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x46")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        agent = Served(())
+        agent.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/acp"
+        failure = await failure_of(agent, tools)
+
+    assert failure.text.endswith("; are the port and `ws://` or `wss://` in `url` right?")
+
+
 async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tools, tmp_path):
     """Whoever sits between would have it; and the person is told how a private authority is trusted."""
     pair = certificate(tmp_path)

@@ -148,3 +148,13 @@ async def test_a_connection_that_is_closed_without_a_word_is_told():
         found = await failure(f"http://127.0.0.1:{port}/v1")
 
     assert f"127.0.0.1:{port} closed the connection without an answer: " in found.text
+
+
+@pytest.mark.parametrize("name", ["ReadError", "WriteError"])
+def test_a_connection_that_is_reset_is_told_in_words(name):
+    """httpx2 has none for it, and the name of its error helps nobody."""
+    import httpx2  # noqa: PLC0415 - for those alone who need it
+
+    from backends.http.unreachable import words  # noqa: PLC0415 - as above
+
+    assert "the connection was reset" == words(getattr(httpx2, name)(""))

@@ -225,5 +225,7 @@ def test_check_connects_and_says_what_is_wrong(tmp_path: Path) -> None:
 
     assert (0, True) == (good.returncode, "box  primary  ACP Broker" in good.stdout)
     assert "auth_rejected" in bad.stdout
-    assert "put a key that its provider takes into $BOX_TOKEN" in bad.stdout
+    assert "put the token that it takes into $BOX_TOKEN" in bad.stdout
+    assert "can  " in good.stdout
+    assert not {"can", "starts"} & {line.split()[0] for line in bad.stdout.splitlines() if line.startswith("  ")}
     assert "wrong-word" not in bad.stdout + bad.stderr

@@ -60,7 +60,10 @@ def _key(config: Config, report: Report, about: About) -> Iterator[str]:
     elif is_kept:
         yield f"acp-broker auth set {profile}"
     else:
-        yield f"put a key that its provider takes into {_and([shown(config, one) for one in wanted])}"
+        place = _and([shown(config, one) for one in wanted])
+        # An agent that takes a key of ours is one on another machine.
+        there = f"put the token that it takes into {place}; another ACP Broker tells it by `acp-broker token show`"
+        yield there if about.is_agent else f"put a key that its provider takes into {place}"
     if about.fix:
         yield about.fix
 

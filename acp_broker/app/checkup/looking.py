@@ -129,7 +129,8 @@ class Looking:
             started_s, opened_s = watch.lasted("starting"), watch.lasted("opening")
             return Look(started_s, opened_s, about=backend.about, turn=turn, provider=looked)
         except BackendFailure as error:
-            return Look(watch.lasted("starting"), failure=error.failure)
+            has_started = watch.lasted("opening") is not None
+            return Look(watch.lasted("starting") if has_started else None, failure=error.failure)
         finally:
             with CancelScope(shield=True):
                 await standby.end()
