@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -21,6 +22,9 @@ from tests.support.provider import Provider, provider
 SAYS = "alpha beta gamma delta"
 SPARE = {"turns": [[{"do": "say", "text": "spare here"}]]}
 SWITCHED = ["say spare here"]
+PERMISSION = "session/request_permission"
+# What the provider wants to be written.
+FILE = "drill.txt"
 # A server that offers one tool.
 MCP = """
 import json, sys
@@ -33,22 +37,9 @@ for line in sys.stdin:
         print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
 """
 
-# Fault -> what it is said to have failed by, before its first word.
-BEFORE = {
-    "429": "rate_limited",
-    "503": "server_error",
-    "529": "overloaded",
-    "401": "auth_rejected",
-    "400": "unsupported",
-    "402": "billing",
-    "refused": "unreachable",
-    "reset-headers": "unreachable",
-    "garbage": "garbled",
-    "err-first": "server_error",
-    "eof-first": "unreachable",
-    "empty": "empty_turn",
-}
-BEHIND = ("err-mid", "reset-mid", "eof-mid")
+# Fault -> what it is said to have failed by, before its first word: one that it words itself, one of the connection,
+# and one that it does not notice. What it writes for all others is played in tests/backends/test_anthropic_cli.py.
+BEFORE = {"529": "overloaded", "eof-first": "unreachable", "empty": "empty_turn"}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +50,7 @@ def program() -> str:
     return next(str(path) for path in found if subprocess.run([path, "-v"], capture_output=True).returncode == 0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
     with start_blocking_portal() as made:
         yield made
@@ -77,9 +68,8 @@ def breaks(portal: BlockingPortal, server: Provider) -> Callable[[str], None]:
     return lambda fault: portal.call(setattr, server, "fault", fault)
 
 
-@pytest.fixture
-def config(program: str, server: Provider, tmp_path: Path) -> Mapping[str, object]:
-    home = tmp_path / "home"
+def configured(program: str, server: Provider, folder: Path) -> Mapping[str, object]:
+    home = folder / "home"
     home.mkdir()
     env = {
         "ANTHROPIC_API_KEY": "sk-drill",
@@ -91,10 +81,43 @@ def config(program: str, server: Provider, tmp_path: Path) -> Mapping[str, objec
     return chain(primary={"kind": "anthropic-cli", "command": [program], "env": env}, spare=SPARE)
 
 
+@pytest.fixture
+def config(program: str, server: Provider, tmp_path: Path) -> Mapping[str, object]:
+    return configured(program, server, tmp_path)
+
+
 @contextmanager
 def talking(folder: Path, config: Mapping[str, object]) -> Iterator[tuple[BrokerProcess, str]]:
     with BrokerProcess(folder, config) as broker:
         yield broker, broker.open()
+
+
+class Shared(NamedTuple):
+    """A broker whose primary never fails, for all tests that open a session of their own in it."""
+
+    broker: BrokerProcess
+    server: Provider
+    does: Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def everybody(program: str, portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    folder = tmp_path_factory.mktemp("shared")
+    with (
+        portal.wrap_async_context_manager(provider(SAYS)) as server,
+        BrokerProcess(folder, configured(program, server, folder)) as broker,
+    ):
+        broker.initialize()
+        yield Shared(broker, server, lambda fault: portal.call(setattr, server, "fault", fault))
+
+
+@pytest.fixture
+def shared(everybody: Shared) -> Iterator[Shared]:
+    """As it was."""
+    everybody.does("good")
+    (everybody.broker.work / FILE).unlink(missing_ok=True)
+    yield everybody
+    everybody.broker.answers.clear()
 
 
 def asked(server: Provider) -> dict:
@@ -106,20 +129,29 @@ def said(server: Provider) -> str:
     return msgspec.json.encode(asked(server)["messages"]).decode()
 
 
+def pids(broker: BrokerProcess) -> list[int]:
+    return [one.pid for one in broker.agents("primary")]
+
+
+def is_word(message: dict) -> bool:
+    return message.get("params", {}).get("update", {}).get("sessionUpdate") == "agent_message_chunk"
+
+
 def words(turn) -> str:
     return "".join(one.removeprefix("say ") for one in turn.words if one.startswith("say "))
 
 
-def test_two_turns_are_one_conversation_in_one_process(tmp_path, config, server):
-    """A process for each turn would cost a third of a second more; and it remembers."""
-    with talking(tmp_path, config) as (broker, session):
-        first = broker.prompt(session, "the first")
-        before = broker.agents("primary")[0].pid
-        second = broker.prompt(session, "the second")
-        after = broker.agents("primary")[0].pid
+def test_turns_are_one_conversation_in_one_process(shared):
+    """A process for each turn would cost a third of a second more; and it remembers. Its own commands answer, too."""
+    broker, session = shared.broker, shared.broker.new()
+    first = broker.prompt(session, "the first")
+    before = pids(broker)
+    context = broker.prompt(session, "/context")
+    second = broker.prompt(session, "the second")
 
-    assert (SAYS, SAYS, ["primary"], before) == (words(first), words(second), second.attempts, after)
-    assert ("the first" in said(server), SAYS in said(server)) == (True, True)
+    assert (SAYS, SAYS, ["primary"], before) == (words(first), words(second), second.attempts, pids(broker))
+    assert ("the first" in said(shared.server), SAYS in said(shared.server)) == (True, True)
+    assert words(context).startswith("## Context Usage")
 
 
 @pytest.mark.parametrize("fault", BEFORE)
@@ -133,10 +165,9 @@ def test_what_fails_before_its_first_word_is_answered_by_the_spare(tmp_path, con
     assert (SWITCHED, [f"primary {BEFORE[fault]}", "spare"]) == (heard, turn.attempts)
 
 
-@pytest.mark.parametrize("fault", BEHIND)
-def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, config, breaks, fault):
+def test_what_fails_behind_words_keeps_them_and_is_an_error(tmp_path, config, breaks):
     """A truncated stream is never a finished answer."""
-    breaks(fault)
+    breaks("eof-mid")
     with talking(tmp_path, config) as (broker, session):
         turn = broker.prompt(session)
 
@@ -178,97 +209,86 @@ def test_what_the_spare_has_said_is_handed_to_it(tmp_path, config, server, break
     assert "spare here" in said(server)
 
 
-def test_a_new_broker_takes_the_conversation_up(tmp_path, config, server):
-    """`--resume`: by its own memory, in which its own words are its own."""
+def test_a_new_broker_takes_its_sessions_up(tmp_path, config, server):
+    """`--resume`: by its own memory, in which its own words are its own. Before a first prompt it writes nothing down:
+    where there is nothing to resume, it begins anew.
+    """
     with talking(tmp_path, config) as (broker, session):
         broker.prompt(session, "the first")
+        unused = broker.new()
     with BrokerProcess(tmp_path, config) as broker:
         broker.initialize()
-        broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
+        for one in (session, unused):
+            broker.call("session/load", sessionId=one, cwd=str(broker.work), mcpServers=[])
         broker.prompt(session, "the second")
-    said_by_it = [one["content"] for one in asked(server)["messages"] if one["role"] == "assistant"]
+        said_by_it = [one["content"] for one in asked(server)["messages"] if one["role"] == "assistant"]
+        anew = broker.prompt(unused)
 
     assert SAYS in msgspec.json.encode(said_by_it).decode()
-
-
-def test_a_session_without_a_turn_begins_anew(tmp_path, config):
-    """It writes nothing down before the first prompt: there is nothing to resume."""
-    with talking(tmp_path, config) as (broker, session):
-        assert session
-    with BrokerProcess(tmp_path, config) as broker:
-        broker.initialize()
-        broker.call("session/load", sessionId=session, cwd=str(broker.work), mcpServers=[])
-        turn = broker.prompt(session)
-
-    assert (SAYS, ["primary"]) == (words(turn), turn.attempts)
+    assert (SAYS, ["primary"]) == (words(anew), anew.attempts)
 
 
 @pytest.mark.parametrize(("option", "is_there"), [("allow", True), ("reject", False)])
-def test_a_file_is_written_if_the_person_allows_it(tmp_path, config, breaks, option, is_there):
+def test_a_file_is_written_if_the_person_allows_it(shared, option, is_there):
     """`session/request_permission` of ACP, by its own control requests."""
-    breaks("tool-write")
-    with talking(tmp_path, config) as (broker, session):
-        reply = {"outcome": {"outcome": "selected", "optionId": option}}
-        broker.answers["session/request_permission"] = reply
-        turn = broker.prompt(session)
-        status = next(one["status"] for one in reversed(turn.updates) if one["sessionUpdate"] == "tool_call_update")
+    broker = shared.broker
+    shared.does("tool-write")
+    broker.answers[PERMISSION] = {"outcome": {"outcome": "selected", "optionId": option}}
+    turn = broker.prompt(broker.new())
+    status = next(one["status"] for one in reversed(turn.updates) if one["sessionUpdate"] == "tool_call_update")
 
-    assert (is_there, "completed" if is_there else "failed") == ((broker.work / "drill.txt").exists(), status)
+    assert (is_there, "completed" if is_there else "failed") == ((broker.work / FILE).exists(), status)
 
 
-def test_a_mode_that_edits_asks_nobody(tmp_path, config, breaks):
+def test_a_mode_that_edits_asks_nobody(shared):
     """`session/set_mode`, while the process runs."""
-    breaks("tool-write")
-    with talking(tmp_path, config) as (broker, session):
-        broker.call("session/set_mode", sessionId=session, modeId="acceptEdits")
-        turn = broker.prompt(session)
-    questions = [one for one in turn.heard if one.get("method") == "session/request_permission"]
+    broker, session = shared.broker, shared.broker.new()
+    shared.does("tool-write")
+    broker.call("session/set_mode", sessionId=session, modeId="acceptEdits")
+    turn = broker.prompt(session)
 
-    assert ([], True) == (questions, (broker.work / "drill.txt").exists())
+    assert ([], True) == ([one for one in turn.heard if one.get("method") == PERMISSION], (broker.work / FILE).exists())
 
 
-def test_tools_of_a_server_are_there_in_the_first_turn(tmp_path, config, server):
+def test_tools_of_a_server_are_there_in_the_first_turn(shared, tmp_path):
     """Told by its input, and ready before the prompt is read."""
     script = tmp_path / "ducks.py"
     script.write_text(MCP)
     ducks = {"name": "ducks", "command": "python3", "args": [str(script)], "env": []}
-    with BrokerProcess(tmp_path, config) as broker:
-        broker.initialize()
-        opened = broker.call("session/new", cwd=str(broker.work), mcpServers=[ducks])
-        broker.prompt(opened["result"]["sessionId"])
+    opened = shared.broker.call("session/new", cwd=str(shared.broker.work), mcpServers=[ducks])
+    shared.broker.prompt(opened["result"]["sessionId"])
 
-    assert "mcp__ducks__quack" in msgspec.json.encode(asked(server)).decode()
+    assert "mcp__ducks__quack" in msgspec.json.encode(asked(shared.server)).decode()
 
 
-def test_a_cancel_leaves_it_running(tmp_path, config, breaks):
+def test_a_cancel_leaves_it_running(shared):
     """The next turn finds it as it was."""
-    breaks("stall-mid")
-    with talking(tmp_path, config) as (broker, session):
-        request = broker.start(session)
-        broker.until(lambda one: one.get("params", {}).get("update", {}).get("sessionUpdate") == "agent_message_chunk")
-        before = broker.agents("primary")[0].pid
-        broker.cancel(session)
-        cancelled = broker.until_reply(request)
-        breaks("good")
-        again = broker.prompt(session)
-        after = broker.agents("primary")[0].pid
+    broker, session = shared.broker, shared.broker.new()
+    shared.does("stall-mid")
+    request = broker.start(session)
+    broker.until(is_word)
+    before = pids(broker)
+    broker.cancel(session)
+    cancelled = broker.until_reply(request)
+    shared.does("good")
+    again = broker.prompt(session)
 
-    assert ("cancelled", SAYS, before) == (cancelled.reply["result"]["stopReason"], words(again), after)
+    assert ("cancelled", SAYS, before) == (cancelled.reply["result"]["stopReason"], words(again), pids(broker))
 
 
-def test_a_cancel_ends_a_turn_that_waits_for_the_person(tmp_path, config, breaks):
+def test_a_cancel_ends_a_turn_that_waits_for_the_person(shared):
     """The question is taken back, and the file is not written."""
-    breaks("tool-write")
-    with talking(tmp_path, config) as (broker, session):
-        request = broker.start(session)
-        question = broker.until_method("session/request_permission")
-        broker.cancel(session)
-        broker.answer(question, {"outcome": {"outcome": "cancelled"}})
-        turn = broker.until_reply(request)
-        breaks("good")
-        again = broker.prompt(session)
+    broker, session = shared.broker, shared.broker.new()
+    shared.does("tool-write")
+    request = broker.start(session)
+    question = broker.until_method(PERMISSION)
+    broker.cancel(session)
+    broker.answer(question, {"outcome": {"outcome": "cancelled"}})
+    turn = broker.until_reply(request)
+    shared.does("good")
+    again = broker.prompt(session)
 
-    assert ("cancelled", False) == (turn.reply["result"]["stopReason"], (broker.work / "drill.txt").exists())
+    assert ("cancelled", False) == (turn.reply["result"]["stopReason"], (broker.work / FILE).exists())
     assert ["primary"] == again.attempts
 
 
@@ -277,8 +297,8 @@ def test_killed_in_the_middle_it_is_a_crash_and_comes_back(tmp_path, config, bre
     breaks("stall-mid")
     with talking(tmp_path, config) as (broker, session):
         request = broker.start(session)
-        broker.until(lambda one: one.get("params", {}).get("update", {}).get("sessionUpdate") == "agent_message_chunk")
-        os.kill(broker.agents("primary")[0].pid, signal.SIGKILL)
+        broker.until(is_word)
+        os.kill(pids(broker)[0], signal.SIGKILL)
         crashed = broker.until_reply(request)
 
     assert (-33002, ["primary crashed"]) == (crashed.reply["error"]["code"], crashed.attempts)
@@ -290,16 +310,7 @@ def test_it_does_not_outlive_its_broker(tmp_path, config, breaks):
     with BrokerProcess(tmp_path, config) as broker:
         session = broker.open()
         broker.start(session)
-        broker.until(lambda one: one.get("params", {}).get("update", {}).get("sessionUpdate") == "agent_message_chunk")
+        broker.until(is_word)
         broker.kill()
 
         assert [] == broker.left_over()
-
-
-def test_its_own_commands_answer(tmp_path, config):
-    """Without a model and without a token used."""
-    with talking(tmp_path, config) as (broker, session):
-        turns = [broker.prompt(session, text) for text in ("hello", "/context", "hello")]
-
-    assert ["primary"] * 3 == [turn.told["backend"] for turn in turns]
-    assert words(turns[1]).startswith("## Context Usage")
