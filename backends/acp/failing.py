@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acp_broker.core import classify
+from acp_broker.core import classify, retry_after
 from acp_broker.core.failures import Failure, FailureKind, Spends, spends
 from acp_broker.core.names import Phase
 from acp_broker.core.redact import plain
@@ -58,4 +58,5 @@ def _of_broker(error: RpcError, phase: Phase) -> Failure:
     if data.code in _KINDS and error.code == EXHAUSTED:  # its only backend's own
         own = FailureKind(data.code)
         kind = own if spends(own) is Spends.BACKEND or own is FailureKind.CONTEXT_OVERFLOW else kind
-    return Failure(kind, plain(error.message) or f"error {error.code}", str(error.code), data.wait_s, phase)
+    wait_s = retry_after.sane(data.wait_s) if data.wait_s is not None else None
+    return Failure(kind, plain(error.message) or f"error {error.code}", str(error.code), wait_s, phase)

@@ -59,7 +59,7 @@ class Hearing:
                 self._show(self._showing.streamed(wire.streamed(line).event))
             case "assistant" if head.parent is None:
                 self._said(wire.said(line))
-            case "user" if head.parent is None:
+            case "user":
                 self._show(self._showing.results(wire.said(line).message))
             case "result":
                 self._finished(line)

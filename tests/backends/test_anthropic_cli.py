@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from acp_broker.clock import SystemClock
-from acp_broker.core.failures import FailureKind
+from acp_broker.contract import Backend
+from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
 from backends.anthropic_cli.link import MOST_ODD_LINES
 from tests.backends.contract import HAS_MODES, SPEAKS_LATE, BackendContract, kinds
@@ -199,6 +200,22 @@ async def test_a_limit_that_opens_again_says_when(tools, client):
     failure = await failure_of(played("usage-limit"), tools, client)
 
     assert 60.0 == failure.retry_after_s
+
+
+async def test_a_limit_of_an_earlier_turn_is_over(tools, client):
+    """Whatever fails now asks for its own wait."""
+    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": RESETS_AT}}
+    failed = {**END, "is_error": True, "result": "API Error: 529 overloaded"}
+
+    class Early(SystemClock):
+        def wall(self) -> float:
+            return RESETS_AT - 60.0
+
+    tools.clock = Early()
+    async with opened({"turns": lines(limit, failed)["turns"] + lines(failed)["turns"]}, tools) as backend:
+        failures = [await _failure(backend, client) for _ in range(2)]
+
+    assert [60.0, None] == [one.retry_after_s for one in failures]
 
 
 async def test_its_own_retries_are_told(tools, client):
@@ -455,3 +472,9 @@ async def test_a_message_that_is_too_long_is_garbled(tools, client):
     failure = await failure_of(script, tools, client)
 
     assert (FailureKind.GARBLED, True) == (failure.kind, failure.text.startswith("sent a message that is too long: xx"))
+
+
+async def _failure(backend: Backend, client: FakeClient) -> Failure:
+    with pytest.raises(BackendFailure) as raised:
+        await backend.run(turn(), client)
+    return raised.value.failure
