@@ -36,7 +36,9 @@ def _turn(turn: Said) -> list[str]:
     lines += [f"- {tool.title}{_files(tool.paths)}: {tool.status or 'status unknown'}" for tool in turn.tools]
     lines += [""] if turn.tools else []
     lines += [turn.answer, ""] if turn.answer else []
+    lines += [f"*{', '.join(turn.before)} failed before.*", ""] if turn.before else []
     lines += [f"*This turn ended: {turn.end}.*", ""] if turn.end != "end_turn" else []
+    lines += [turn.why, ""] if turn.why else []
     return lines
 
 

@@ -82,8 +82,9 @@ def _show(path: Path) -> int:
             where = f" ({', '.join(tool.paths)})" if tool.paths else ""
             console.print(Text(plain(f"[{tool.title}{where}: {tool.status or 'status unknown'}]"), style="cyan"))
         console.print(Text(plain(turn.answer)))
-        end = "" if turn.end == "end_turn" else f", {turn.end}"
-        console.print(Text(f"{turn.by or 'nobody'}{end}", style="dim"))
+        end = "" if turn.end == "end_turn" else f", {turn.end}{': ' if turn.why else ''}{turn.why}"
+        after = f", after {', '.join(turn.before)}" if turn.before else ""
+        console.print(Text(plain(f"{turn.by or 'nobody'}{after}{end}"), style="dim"))
     return 0
 
 

@@ -27,7 +27,10 @@ class Tool(Struct, frozen=True):
 
 
 class Said(Struct, frozen=True):
-    """One turn that is over. `end` is its stop reason, or why it has none: `failed`, `interrupted`."""
+    """One turn that is over. `end` is its stop reason, or why it has none: `failed`, `interrupted`.
+
+    `before`: who had failed before, and how; `why`: the error that it ended with.
+    """
 
     turn: TurnId
     prompt: str
@@ -35,6 +38,8 @@ class Said(Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
     by: BackendId | None = None
     end: str = "end_turn"
+    before: tuple[str, ...] = ()
+    why: str = ""
 
     @property
     def is_told(self) -> bool:

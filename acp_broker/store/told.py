@@ -4,6 +4,7 @@ Blocks: use a thread.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
@@ -67,6 +68,34 @@ class _Frame(Struct):
     result: _Result | None = None
 
 
+class _Tried(Struct):
+    backend: str
+    failure: str | None = None
+
+
+class _Story(Struct):
+    attempts: tuple[_Tried, ...] = ()
+
+
+class _Meta(Struct):
+    ours: _Story = field(name="acp-broker", default_factory=_Story)
+
+
+class _Good(Struct):
+    meta: _Meta = field(name="_meta", default_factory=_Meta)
+
+
+class _Error(Struct):
+    message: str = ""
+
+
+class _Answer(Struct):
+    """What `story.py` has put into the answer of a turn in which somebody failed."""
+
+    result: _Good = field(default_factory=_Good)
+    error: _Error = field(default_factory=_Error)
+
+
 _shown = msgspec.json.Decoder(_Shown).decode
 _commands = msgspec.json.Decoder(list[_Command]).decode
 
@@ -81,6 +110,7 @@ class _Turn:
         self._words: list[str] = []
         self._message: str | None = None
         self._tools: dict[str, Tool] = {}
+        self._answer = _Answer()
 
     def show(self, params: Raw) -> None:
         try:
@@ -98,9 +128,17 @@ class _Turn:
             paths = known.paths if update.locations is None else tuple(one.path for one in update.locations)
             self._tools[update.call] = Tool(update.title or known.title, update.status or known.status, paths)
 
+    def answered(self, frame: bytes) -> None:
+        if b'"failure":' in frame or b'"error":' in frame:
+            with suppress(msgspec.DecodeError):  # an agent's own members may have any shape
+                self._answer = msgspec.json.decode(frame, type=_Answer)
+
     def said(self, end: str) -> Said:
-        prompt = prompt_text(self._prompt)
-        return Said(self.turn, prompt, "".join(self._words).strip(), tuple(self._tools.values()), self.by, end)
+        prompt, tools = prompt_text(self._prompt), tuple(self._tools.values())
+        tried = self._answer.result.meta.ours.attempts
+        before = tuple(f"{one.backend} ({one.failure})" for one in tried if one.failure is not None)
+        why = self._answer.error.message
+        return Said(self.turn, prompt, "".join(self._words).strip(), tools, self.by, end, before, why)
 
     def exchange(self, end: str) -> Exchange:
         return Exchange(self._prompt, self.said(end))
@@ -132,6 +170,7 @@ def _turns(records: Iterable[Record]) -> Iterator[tuple[_Turn, str]]:
         if record.commands is not UNSET:
             turn.by = started(record.commands) or turn.by
         if record.record == "answer" and record.turn is not UNSET:
+            turn.answered(bytes(record.frame) if record.frame is not UNSET else b"")
             yield turn, ended(record.frame)
             turn = None
     if turn is not None:

@@ -94,7 +94,24 @@ def test_show_prints_what_was_said_and_by_whom(tmp_path, capsys):
     (session,) = kept(tmp_path, "what is it?", claude=DOWN, codex=SCRIPT)
     status = run(tmp_path, "show", session)
 
-    assert (0, "\n> what is it?\n[Edit (/a.py): completed]\na duck\ncodex\n") == (status, capsys.readouterr().out)
+    assert (0, "\n> what is it?\n[Edit (/a.py): completed]\na duck\ncodex, after claude (unclassified)\n") == (
+        status,
+        capsys.readouterr().out,
+    )
+
+
+def test_show_says_why_nobody_answered(tmp_path, capsys):
+    """Whoever looks into an old session looks for that."""
+    (session,) = kept(tmp_path, "x", claude=DOWN)
+    run(tmp_path, "show", session)
+    run(tmp_path, "export", session)
+
+    shown, _, exported = capsys.readouterr().out.partition("# Session")
+
+    assert (True, True) == (
+        shown.endswith("claude, failed: claude: Internal error\n"),
+        exported.endswith("*This turn ended: failed.*\n\nclaude: Internal error\n"),
+    )
 
 
 def test_show_carries_out_nothing_that_an_agent_wrote(tmp_path, capsys):
