@@ -14,6 +14,7 @@ from acp_broker.broker.broker import Broker
 from acp_broker.broker.policy import Policy
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.config import Config, state_dir
+from acp_broker.edge import lookups
 from acp_broker.edge.household import Household
 from acp_broker.observe.log import Log, to_file, to_stderr
 from acp_broker.store.files import StateFolder
@@ -64,6 +65,7 @@ async def _broker(
     for warning in config.warnings:
         log("config_warning", path=warning.path, why=warning.finding)
     _log_loop_faults(log)
+    lookups.apart()
     most_at_once = config.secrets.resolution.max_provider_concurrency
     async with (
         Household(log) as household,

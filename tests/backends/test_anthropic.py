@@ -187,6 +187,13 @@ async def test_keys_and_tokens_have_headers_of_their_own(client, tmp_path, is_to
     assert ("2023-06-01", expected) == (request.headers["anthropic-version"], found)
 
 
+async def test_the_version_may_be_chosen(tools, client):
+    """A newer one exists, and takes less of what `body` may add."""
+    _, request = await run(tools, client, WORDS, headers={"Anthropic-Version": "2026-10-21"})
+
+    assert "2026-10-21" == request.headers["anthropic-version"]
+
+
 async def test_anthropic_is_not_asked_without_a_key(tools):
     """Nobody waits for a refusal that is certain."""
     entry = msgspec.convert({"kind": "anthropic", "model": "m"}, AnthropicConfig)
