@@ -28,6 +28,8 @@ from acp_broker.errors import BackendFailure
 # long step in one thread is not.
 PING_S = 20.0
 GONE_S = 40.0
+# In bytes: some of the longest messages. A peer that asks and asks, or pings, and reads nothing is cut off here.
+MOST_UNREAD = 4 * 32 * 1024 * 1024
 # For a peer to answer our close frame.
 CLOSING_S = 0.5
 # What `websockets` has to say, we say in our own log; it would write the token into it.
@@ -51,6 +53,13 @@ class Route(Struct, frozen=True):
         return f"Route({self.url})"
 
 
+class _Connection(ClientConnection):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MOST_UNREAD:
+            self.transport.abort()
+
+
 class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
@@ -63,6 +72,7 @@ async def dial(route: Route, connect_s: float, wall: Callable[[], float]) -> "Di
             route.url,
             additional_headers={} if route.token is None else {"Authorization": f"Bearer {route.token}"},
             subprotocols=[PROTOCOL],
+            create_connection=_Connection,
             proxy=route.proxy,
             # A window for each connection costs more memory than the session behind it.
             compression=None,

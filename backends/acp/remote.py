@@ -4,7 +4,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
 
 import msgspec
 from anyio import Event
@@ -40,7 +39,10 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
     """The agent, initialized and with its session open; the connection is closed on the way out."""
     tools.reached("starting")
     heard = _capabilities(settings, tools)
-    route = await _route(settings, tools)
+    assert settings.url is not None
+    way = way_to(settings.url.replace("ws", "http", 1), tools.environment)
+    proxy = way.proxy if way.proxy is None or "://" in way.proxy else f"http://{way.proxy}"
+    route = Route(settings.url, tools.credential, proxy, await trusted(way))
     limits = settings.limits
     connect_s = CONNECT_S if limits is None or limits.connect_ms is None else limits.connect_ms / 1000
     reconnect_s = None if limits is None or limits.reconnect_ms is None else limits.reconnect_ms / 1000
@@ -52,21 +54,13 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
             cause = error.__cause__
             is_told = not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLCertVerificationError)
             if isinstance(cause, OSError) and cause.errno is not None and is_told:
-                text = why(cause, route.host, urlsplit(route.proxy).netloc.rpartition("@")[2] if route.proxy else None)
-                raise BackendFailure(replace(error.failure, text=text)) from cause
+                raise BackendFailure(replace(error.failure, text=why(cause, route.host, way.proxy_host))) from cause
             raise
 
     found = rows.find(settings.agent, ())
     again = Finding(connect, tools, reconnect_s)
     async with living(await connect(connect_s), tools, settings, found.row if found else None, heard, again) as life:
         yield life
-
-
-async def _route(settings: AcpConfig, tools: Tools) -> Route:
-    assert settings.url is not None
-    way = way_to(settings.url.replace("ws", "http", 1), tools.environment)
-    proxy = way.proxy if way.proxy is None or "://" in way.proxy else f"http://{way.proxy}"
-    return Route(settings.url, tools.credential, proxy, await trusted(way))
 
 
 def _capabilities(settings: AcpConfig, tools: Tools) -> Raw:

@@ -1,5 +1,6 @@
 """The `acp` kind over WebSocket with an agent that means no good: what it can do here, and what its end is called."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import backends.acp as kind
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
 from backends.acp import AcpConfig
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
@@ -128,7 +130,34 @@ async def test_what_is_no_websocket_is_garbled(tools, client, frame, said):
     assert (FailureKind.GARBLED, True, ["half"]) == (failure.kind, failure.text.endswith(said), client.texts)
 
 
+async def test_one_that_pings_and_reads_nothing_is_cut_off(tools, client, monkeypatch):
+    """Each ping is answered, and the answers would fill our memory."""
+    monkeypatch.setattr(dialing, "MOST_UNREAD", 1_000_000)
+
+    async def floods(agent: HandmadeAgent, _: int) -> None:
+        transport = agent.connections[0].transport
+        transport.pause_reading()
+        while not transport.is_closing():
+            transport.write((b"\x89\x7d" + b"x" * 125) * 500)
+            await anyio.lowlevel.checkpoint()
+
+    failure = await failure_of(HandmadeAgent(floods), tools, client)
+
+    assert (FailureKind.CRASHED, True) == (failure.kind, failure.text.endswith("was lost"))
+
+
 # --- what is told of it
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_the_password_of_a_proxy_is_not_repeated(tools, client, scheme):
+    """It stands in its address."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        proxy = f"127.0.0.1:{door.getsockname()[1]}"
+    tools.environment = {"HTTPS_PROXY": f"{scheme}me:word@{proxy}"}
+    failure = await failure_of(HandmadeAgent(HandmadeAgent.end), tools, client, url="wss://box.example/acp")
+
+    assert f"the proxy {proxy} refuses connections: is it running, and is that its port?" == failure.text
 
 
 @pytest.mark.parametrize("token", ["one-secret\nword", "one-secret-\N{EURO SIGN}"])
