@@ -97,6 +97,22 @@ async def test_only_one_of_several_answers_is_shown(clock):
     assert ("a duck", "end_turn") == await told(clock, HEAD + chunk(both) + END)
 
 
+@pytest.mark.parametrize("deep", [b'{"a":' * 100_000, b"[" * 100_000, b'{"choices":' + b"[" * 100_000])
+async def test_what_is_nested_without_end_is_no_answer(clock, deep):
+    """It must not cost more than its own turn."""
+    assert ("", "garbled") == await told(clock, HEAD + chunk(b"data: " + deep + b"\n\n") + END)
+
+
+async def test_what_makes_no_sense_is_told_fit_for_a_screen(clock):
+    """It may quote the key, or move the reader's cursor."""
+    sent = chunk(b"data: \x1b[2Jkey sk-abcdefghijkl\n\n") + END
+    async with writing(HEAD + sent) as server, opened(server.url, clock) as backend:
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), FakeClient())
+
+    assert "sent what is no part of an answer: key [redacted]" == raised.value.failure.text
+
+
 async def test_blanks_behind_the_last_event_are_no_event(clock):
     """Some write them."""
     end = ended("stop").replace(b"[DONE]", b"[DONE] ")
@@ -152,7 +168,7 @@ async def test_an_error_does_not_wait_for_its_last_words(clock):
 
 async def test_what_unfolds_without_end_does_not_fill_the_memory(clock):
     """Compressed, though nobody asked for that: a letter becomes a thousand."""
-    bomb = gzip.compress(b"\0" * (8 * MAX_EVENT_BYTES), 9)
+    bomb = gzip.compress(b"\0" * (4 * MAX_EVENT_BYTES), 6)
     head_of_it = head(200, "text/event-stream", len(bomb), {"content-encoding": "gzip"})
     tracemalloc.start()
     try:
@@ -161,7 +177,7 @@ async def test_what_unfolds_without_end_does_not_fill_the_memory(clock):
     finally:
         tracemalloc.stop()
 
-    assert (("", "garbled"), True) == (found, most < 4 * MAX_EVENT_BYTES)
+    assert (("", "garbled"), True) == (found, most < 3 * MAX_EVENT_BYTES)
 
 
 async def test_a_kept_connection_that_its_server_has_closed_costs_nothing(clock):
@@ -213,3 +229,81 @@ async def test_connections_of_a_crowded_minute_are_not_kept_for_hours(clock, mon
                 server.left = anyio.Event()
 
     assert 2 == server.connections
+
+
+async def test_words_between_words_and_an_error_are_shown(clock):
+    """The person is reading already: what came is theirs."""
+    client, failed = FakeClient(), []
+
+    async def run(backend):
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+        failed.append(raised.value.failure.kind)
+
+    error = b'data: {"error": {"message": "Overloaded", "code": 503}}\n\n'
+    async with (
+        writing(HEAD + chunk(said(content="a "))) as server,
+        opened(server.url, clock) as backend,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(run, backend)
+        await client.until(lambda one: one.texts)
+        await server.say(chunk(said(content="duck") + error))
+
+    assert (["a ", "duck"], [FailureKind.OVERLOADED]) == (client.texts, failed)
+
+
+async def test_words_behind_the_finish_reason_are_waited_for(clock):
+    """Some tell it with the first words, or early; what goes on has not ended."""
+    client, ends = FakeClient(), []
+    end = ended("stop").partition(b"data: [DONE]")[0]
+
+    async def run(backend):
+        ends.append((await backend.run(turn(), client)).stop_reason)
+
+    with anyio.fail_after(DEADLINE_S):
+        async with (
+            writing(HEAD + chunk(said(content="0") + end)) as server,
+            opened(server.url, clock) as backend,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(run, backend)
+            for number in range(1, 4):
+                await client.until(lambda one, heard=number: len(one.texts) == heard)
+                await clock.advance(4.9)
+                await server.say(chunk(said(content=str(number))))
+            await client.until(lambda one: len(one.texts) == 4)
+            is_early = bool(ends)
+            await clock.advance(5.1)
+
+    assert (False, "0123", ["end_turn"]) == (is_early, "".join(client.texts), ends)
+
+
+async def test_a_reset_behind_the_end_is_no_failure(clock):
+    """The answer is whole; nobody needs the rest."""
+    client, ends = FakeClient(), []
+
+    async def run(backend):
+        ends.append((await backend.run(turn(), client)).stop_reason)
+
+    answer = HEAD + chunk(said(content="a duck") + ended("stop"))
+    async with writing(answer) as server, opened(server.url, clock) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(run, backend)
+        await client.until(lambda one: one.texts)
+        server.reset()
+
+    assert ["end_turn"] == ends
+
+
+async def test_a_page_is_one_in_pieces(clock):
+    """A captive portal writes it line by line, and calls it anything."""
+    page = chunk(b"<!DOCTYPE html><html>") + chunk(b"<title>Log in</title>") + chunk(b"")
+
+    assert ("", "garbled") == await told(clock, head(200, "text/plain", None, {}) + page)
+
+
+async def test_an_object_that_is_no_answer_is_read_as_an_error(clock):
+    """A gateway's own words, with status 200."""
+    said_so = chunk(b'{"message": "Too many requests", "status": 429}') + chunk(b"")
+
+    assert ("", "rate_limited") == await told(clock, head(200, "application/json", None, {}) + said_so)

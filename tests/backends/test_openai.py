@@ -89,6 +89,18 @@ async def test_how_full_the_context_is_is_shown_where_its_size_is_known(tools, c
     assert {"sessionUpdate": "usage_update", "used": 10, "size": 100} == body(client.updates[-1])
 
 
+async def test_what_a_session_has_cost_is_shown_and_no_part_of_the_tokens(tools, client):
+    """OpenRouter tells the price of each answer; ACP's `usage` has no place for it."""
+    end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":10,"cost":0.25}}\n\n'
+    steps = [stream(said(content="a"), end)]
+    async with playing([steps]) as server, kind.open(settings(server.url, contextWindow=100), tools) as backend:
+        finished = [await backend.run(turn(), client) for _ in range(2)]
+    shown = [body(update)["cost"] for update in client.updates if update.kind == "usage_update"]
+
+    assert [{"amount": 0.25, "currency": "USD"}, {"amount": 0.5, "currency": "USD"}] == shown
+    assert {"totalTokens", "inputTokens", "outputTokens"} == set(plain(finished[0].answer)["usage"])
+
+
 async def test_a_limit_of_tokens_is_max_tokens(tools, client):
     """The answer is no failure, and it is not whole."""
     finished, _ = await run(tools, client, WORDS, {"do": "end", "stopReason": "max_tokens"})

@@ -32,6 +32,12 @@ class Writing:
         assert self._wire is not None
         await self._wire.send(data)
 
+    def reset(self) -> None:
+        """Close the latest connection with RST."""
+        assert self._wire is not None
+        anyio.notify_closing(self.open[-1])
+        self._wire.reset()
+
     def end(self) -> None:
         for sock in self.open:
             sock.shutdown(socket.SHUT_WR)
@@ -45,7 +51,7 @@ class Writing:
             for data in self._writes:
                 await wire.send(data)
             await wire.gone()
-        except Gone:
+        except (Gone, anyio.ClosedResourceError):
             pass
         finally:
             self.open.remove(sock)
