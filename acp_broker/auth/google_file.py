@@ -103,7 +103,9 @@ def assertion(account: ServiceAccount, scopes: tuple[str, ...], now: float) -> s
         from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
     except ImportError:
-        raise Unresolved("service accounts need a package more: pip install 'acp-broker[google]'") from None
+        raise Unresolved(
+            "service accounts need a package more: pip install cryptography, where acp-broker is installed"
+        ) from None
     head = {"alg": "RS256", "typ": "JWT", **({"kid": account.private_key_id} if account.private_key_id else {})}
     issued = int(now)
     claims = {

@@ -99,7 +99,8 @@ def told(found: Checked, environ: Mapping[str, str], console: Console) -> Group:
 
 def _head(report: Report, console: Console) -> Text:
     text = mark(console, is_good=report.can_answer).append(report.id, "bold").append(f"  {report.role}", "dim")
-    said = " ".join(filter(None, (report.name, report.version)))
+    # A provider has no version: what stands there is our own.
+    said = " ".join(filter(None, (report.name, report.version if report.is_agent else None)))
     return text.append(plain(f"  {said}"), "cyan") if said else text
 
 

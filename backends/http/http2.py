@@ -1,4 +1,4 @@
-"""HTTP/2, where a server offers it and the package h2 is there (`pip install 'acp-broker[http2]'`).
+"""HTTP/2, where a server offers it and the package h2 is there (the extra `http2`).
 
 httpcore2 gives up an answer that nobody wants any more by forgetting its stream: the server is not told, writes on, and
 is paid for it. RFC 9113, 5.4.2 has a frame for that, and here it is sent. Where httpcore2 is built otherwise than

@@ -55,7 +55,7 @@ def told_by_http2(error: Exception) -> str | None:
 def _of_name(cause: socket.gaierror, near: str) -> str:
     name = near.rpartition(":")[0] or near
     if cause.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
-        return f"{name} is the name of no host: is it written right?"
+        return f"{name} is the name of no host: is it written right, and is this machine online?"
     return f"the name {name} cannot be looked up: is this machine online?"
 
 

@@ -302,7 +302,7 @@ async def test_a_missing_package_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     file = kept(tmp_path, account())
 
-    said_ = f"{file}: service accounts need a package more: pip install 'acp-broker[google]'"
+    said_ = f"{file}: service accounts need a package more: pip install cryptography, where acp-broker is installed"
     assert said_ == await rejected(source(tmp_path, file))
 
 

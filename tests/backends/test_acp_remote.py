@@ -175,7 +175,7 @@ async def test_a_name_that_leads_nowhere_is_unreachable(tools, monkeypatch):
     agent.url = "wss://box.example/acp"
     failure = await failure_of(agent, tools)
 
-    said = "box.example is the name of no host: is it written right?"
+    said = "box.example is the name of no host: is it written right, and is this machine online?"
     assert (FailureKind.UNREACHABLE, said) == (failure.kind, failure.text)
 
 

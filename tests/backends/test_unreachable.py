@@ -105,7 +105,7 @@ async def test_a_port_that_nobody_listens_on_is_told():
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (socket.EAI_NONAME, "model.invalid is the name of no host: is it written right?"),
+        (socket.EAI_NONAME, "model.invalid is the name of no host: is it written right, and is this machine online?"),
         (socket.EAI_AGAIN, "the name model.invalid cannot be looked up: is this machine online?"),
     ],
 )

@@ -63,7 +63,7 @@ async def test_one_that_is_there_is_asked_for_its_models_and_nothing_else(machin
 
     assert ("/v1/models", f"Bearer {KEY}") == (seen.path, seen.headers["authorization"])
     assert [
-        "✓ one  primary  drill-model at {url}/v1 0.1.0",
+        "✓ one  primary  drill-model at {url}/v1",
         "  key        $WORK_KEY",
         "  asked      GET {url}/v1/models; no tokens",
         "  it says    lists 1 model, drill-model among them",
