@@ -89,6 +89,7 @@ async def test_the_token_goes_in_the_header_and_nowhere_else(tools):
         request = agent.requests[0]
 
     assert ("/acp", "Bearer box-token") == (request.path, request.headers["Authorization"])
+    assert "Sec-WebSocket-Extensions" not in request.headers  # compression costs more memory than a session
     assert "box-token" not in "".join(agent.heard) + str(tools.logged)
 
 
@@ -116,6 +117,15 @@ async def test_who_is_not_let_in_knows_what_it_spends(tools, status, headers, to
 
     assert expected == (failure.kind, failure.code, failure.retry_after_s)
     assert 1 == len(agent.requests)
+
+
+async def test_where_a_redirect_leads_is_told_and_not_followed(tools):
+    """The token is for the host in config.json; the person may want the other one."""
+    moved = "wss://elsewhere.example/acp"
+    async with served(command({}), lambda agent: agent.refuse(308, Location=moved)) as agent:
+        failure = await failure_of(agent, tools)
+
+    assert failure.text.endswith(f"answers with 308 and leads to {moved}; write the right address in `url`")
 
 
 async def test_a_host_that_refuses_is_unreachable(tools):
@@ -301,7 +311,9 @@ async def test_a_proxy_of_the_environment_is_used_and_may_refuse(tools):
 
     assert b"CONNECT box.example:8765 HTTP/1.1" == asked[0][0]
     assert b"Proxy-Authorization: Basic " + base64.b64encode(b"me:word") in asked[0]
-    assert (FailureKind.UNREACHABLE, False) == (failure.kind, "word" in failure.text)
+    assert FailureKind.UNREACHABLE == failure.kind
+    assert failure.text.startswith("the proxy does not let us through to box.example:8765: ")
+    assert "word" not in failure.text
 
 
 # --- the other machine
@@ -436,3 +448,27 @@ def test_its_secret_is_its_token_whatever_variable_it_comes_from():
 def test_check_calls_nobody():
     """Config is checked at each start of an editor."""
     assert kind.check(AcpConfig(url="wss://nobody.invalid/acp"), {}) is None
+
+
+def test_two_that_ask_the_same_elsewhere_fail_together():
+    """Whatever limits they have of their own."""
+    one, other = (AcpConfig(url="wss://box/acp", limits=kind.AcpLimits(connect_ms=ms)) for ms in (1, 2))
+
+    assert (one.asks, "wss://box") == (other.asks, one.provider)
+    assert (None, None) == (AcpConfig(command=("a",)).asks, AcpConfig(command=("a",)).provider)
+
+
+def test_the_limits_of_its_connection_are_read_when_it_is_opened():
+    """An edit of another limit opens nothing anew."""
+    edited = AcpConfig(url="wss://box/acp", limits=kind.AcpLimits(connect_ms=1, reconnect_ms=2, idle_ms=3))
+
+    assert kind.AcpLimits(connect_ms=1, reconnect_ms=2) == edited.as_opened.limits
+
+
+def test_state_folders_of_one_machine_are_brokers_of_their_own(monkeypatch):
+    """One may stand behind the other."""
+    monkeypatch.setenv("ACP_BROKER_HOME", "/one")
+    one = hops.here.__wrapped__()
+    monkeypatch.setenv("ACP_BROKER_HOME", "/other")
+
+    assert one != hops.here.__wrapped__()

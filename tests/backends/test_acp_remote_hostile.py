@@ -1,5 +1,6 @@
 """The `acp` kind over WebSocket with an agent that means no good: what it can do here, and what its end is called."""
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,90 @@ async def test_one_that_pings_and_reads_nothing_is_cut_off(tools, client, monkey
     failure = await failure_of(HandmadeAgent(floods), tools, client)
 
     assert (FailureKind.CRASHED, True) == (failure.kind, failure.text.endswith("was lost"))
+
+
+async def test_a_message_of_many_lines_becomes_one(tools, client):
+    """Frontends on stdio get it as it came, and there a line is a message."""
+
+    async def says(agent: HandmadeAgent, prompt: int) -> None:
+        update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "pretty"}}
+        message = {"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": update}}
+        await agent.connections[0].send(json.dumps(message, indent=2))
+        await agent.end(prompt)
+
+    async with opened(HandmadeAgent(says), tools) as backend:
+        await backend.run(turn(), client)
+
+    assert (["pretty"], False) == (client.texts, b"\n" in bytes(client.updates[0].params["update"]))
+
+
+async def test_frames_without_a_word_in_them_are_passed_over(tools, client):
+    """Some keep a connection alive with them; and binary ones mean nothing here."""
+
+    async def says(agent: HandmadeAgent, prompt: int) -> None:
+        for nothing in ("", " \n", b"\x00"):
+            await agent.connections[0].send(nothing)
+        await agent.end(prompt)
+
+    async with opened(HandmadeAgent(says), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert ("end_turn", []) == (finished.stop_reason, tools.logged)
+
+
+async def test_what_is_between_two_brokers_reaches_no_frontend(tools, client):
+    """An editor is told of its own turns, by its own broker."""
+
+    async def says(agent: HandmadeAgent, prompt: int) -> None:
+        for method in ("_acp-broker/turn", "_mine/news"):
+            await agent.send(method=method, params={"state": "ended"})
+        await agent.end(prompt)
+
+    async with opened(HandmadeAgent(says), tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["_mine/news"] == [method for method, _ in client.told]
+
+
+# --- how it is left
+
+
+async def test_its_connection_is_closed_on_the_way_out(tools):
+    """It keeps a place over there."""
+    agent = HandmadeAgent(HandmadeAgent.end)
+    with anyio.fail_after(DEADLINE_S):
+        async with served_by_hand(agent):
+            async with kind.open(AcpConfig(url=agent.url), tools):
+                pass
+            await agent.connections[0].wait_closed()
+
+    assert 1 == len(agent.connections)
+
+
+async def test_one_that_does_not_let_go_of_a_session_is_left_all_the_same(tools):
+    """Nobody waits at the end of an editor for a machine that is busy."""
+    capabilities = {"sessionCapabilities": {"close": {}}}
+    agent = HandmadeAgent(HandmadeAgent.end, {**AGENT, "agentCapabilities": capabilities})
+    agent.ignores = "session/close"
+    async with opened(agent, tools):
+        pass
+
+    assert "session/close" == agent.methods[-1]
+
+
+async def test_a_turn_is_broken_off_though_it_reads_nothing(tools, client):
+    """It never answers our close: the connection is cut."""
+
+    async def stalls(agent: HandmadeAgent, _: int) -> None:
+        await agent.say("half")
+        agent.connections[0].transport.pause_reading()
+
+    async with opened(HandmadeAgent(stalls), tools) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(backend.run, turn(), client)
+        await client.until(lambda one: bool(one.texts))
+        tasks.cancel_scope.cancel()
+
+    assert ["half"] == client.texts
 
 
 # --- what is told of it

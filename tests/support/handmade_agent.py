@@ -25,6 +25,8 @@ class HandmadeAgent:
         *hellos: Mapping[str, object],
     ) -> None:
         self.url = ""
+        # A method that it never answers.
+        self.ignores = ""
         self.methods: list[str] = []
         self.answers: list[dict] = []
         self.connections: list[ServerConnection] = []
@@ -62,7 +64,7 @@ class HandmadeAgent:
         self.methods.append(method)
         if method == "session/prompt":
             await self._on_prompt(self, message["id"])
-        elif "id" in message:
+        elif "id" in message and method != self.ignores:
             results = {"initialize": hello, "session/new": {"sessionId": "s"}}
             await self.send(id=message["id"], result=results.get(method, {}))
 
