@@ -1,5 +1,6 @@
 """The `anthropic-cli` kind, with processes that write what the Claude Code CLI writes."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from acp_broker.clock import SystemClock
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
+from acp_broker.wire.acp import text_of
 from backends.anthropic_cli.link import MOST_ODD_LINES
 from tests.backends.contract import HAS_MODES, SPEAKS_LATE, BackendContract, kinds
 from tests.support.claude_code import failure_of, lines, opened, played
@@ -218,6 +220,14 @@ async def test_a_limit_of_an_earlier_turn_is_over(tools, client):
     assert [60.0, None] == [one.retry_after_s for one in failures]
 
 
+async def test_a_limit_that_is_near_is_no_wait(tools, client):
+    """It only warns; what failed has failed by something else."""
+    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": 4_000_000_000}}
+    failed = {**END, "is_error": True, "result": "API Error: 529 overloaded"}
+
+    assert (await failure_of(lines(limit, failed), tools, client)).retry_after_s is None
+
+
 async def test_its_own_retries_are_told(tools, client):
     """The wait for a first word is shorter from then on."""
     await failure_of(played("retries"), tools, client)
@@ -251,7 +261,9 @@ async def test_a_limit_told_in_words_says_when(tools, client):
         ({"stop_reason": "max_tokens"}, "max_tokens"),
         ({"stop_reason": "refusal"}, "refusal"),
         ({"stop_reason": "stop_sequence"}, "end_turn"),
+        ({"stop_reason": "model_context_window_exceeded"}, "max_tokens"),
         ({"subtype": "error_max_turns", "is_error": True}, "max_turn_requests"),
+        ({"subtype": "error_max_budget_usd", "is_error": True}, "max_turn_requests"),
     ],
 )
 async def test_a_stop_reason_is_acps(tools, client, members, expected):
@@ -335,7 +347,8 @@ async def test_a_result_of_another_prompt_is_not_this_ones(tools, client):
 async def test_what_is_said_while_the_prompt_waits_belongs_to_no_attempt(tools, client):
     """A switch would be ruled out by words of another turn."""
 
-    script = lines(cycle("queued"), delta("theirs"), END, cycle("started"), delta("ours"), END)
+    another = {**cycle("started"), "command_uuid": "another"}
+    script = lines(cycle("queued"), another, delta("theirs"), END, cycle("started"), delta("ours"), END)
     async with opened(script, tools) as backend:
         await backend.run(turn(), client)
 
@@ -402,6 +415,44 @@ async def test_words_of_a_lesser_agent_are_not_the_answer(tools, client):
         await backend.run(turn(), client)
 
     assert [] == client.texts
+
+
+async def test_what_came_before_is_heard_before(tools, client):
+    """In one read: its words, its question, more words, its own retry, its words."""
+    request = {"subtype": "can_use_tool", "tool_name": "Write", "tool_use_id": "t", "input": {}}
+    asks = {"type": "control_request", "request_id": "r", "request": request}
+    taken_back = {"type": "control_cancel_request", "request_id": "r"}
+    retry = {"type": "system", "subtype": "api_retry"}
+    async with opened(lines(delta("a"), asks, delta("b"), taken_back, delta("c"), retry, END), tools) as backend:
+        run = _Ordered()
+        await backend.run(turn(), run)
+
+    assert ["submitted", "a", "asked", "b", "withdrawn", "c", "retrying"] == run.heard
+
+
+async def test_a_result_of_an_earlier_turns_tool_is_not_this_ones(tools, client):
+    """It was interrupted, and its tool ended all the same."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "sleep 9"}}
+    calls = {"type": "assistant", "message": {"id": "m", "content": [call]}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "late"}
+    late = {"type": "user", "message": {"content": [result]}}
+    script = {"turns": lines(calls, END)["turns"] + lines(late, END)["turns"]}
+    async with opened(script, tools) as backend:
+        await backend.run(turn(), client)
+        second = FakeClient()
+        await backend.run(turn(), second)
+
+    assert (["tool_call"], []) == (kinds(client), kinds(second))
+
+
+async def test_half_a_character_costs_no_word(tools, client):
+    """JavaScript cuts strings inside an emoji."""
+    cut = json.dumps(delta("half \ud83d")) + "\n"
+    script = {"turns": [[{"do": "raw", "text": cut}, {"do": "raw", "text": json.dumps(END) + "\n", "ends": True}]]}
+    async with opened(script, tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["half \N{REPLACEMENT CHARACTER}"] == client.texts
 
 
 # --- noise
@@ -478,3 +529,29 @@ async def _failure(backend: Backend, client: FakeClient) -> Failure:
     with pytest.raises(BackendFailure) as raised:
         await backend.run(turn(), client)
     return raised.value.failure
+
+
+class _Ordered(FakeClient):
+    """What is heard, in order; and what is taken back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[object] = []
+
+    def reached(self, phase):
+        self.heard.append(phase)
+
+    def show(self, updates):
+        self.heard += [text_of(update) for update in updates if update.kind == "agent_message_chunk"]
+
+    def ask(self, method, params, answered):
+        self.heard.append("asked")
+        question = super().ask(method, params, answered)
+        take_back = question.withdraw
+
+        class Taken:
+            def withdraw(_) -> None:
+                self.heard.append("withdrawn")
+                take_back()
+
+        return Taken()

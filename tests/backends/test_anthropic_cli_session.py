@@ -43,6 +43,7 @@ async def test_it_is_started_to_speak_and_to_ask(tools):
     argv = (await told(tools))["argv"]
     options = {option: value for option, value in pairwise(argv) if option.startswith("--")}
 
+    assert "AskUserQuestion" == options["--disallowedTools"]  # nobody here can show its form
     assert ("stream-json", "stream-json", "stdio", "default", tools.remembered()) == tuple(
         options[f"--{name}"]
         for name in ("input-format", "output-format", "permission-prompt-tool", "permission-mode", "session-id")
@@ -69,6 +70,15 @@ async def test_its_own_retries_are_off_where_another_backend_follows(tools, is_f
     assert expected == (await told(tools))["env"].get("CLAUDE_CODE_MAX_RETRIES")
 
 
+async def test_what_its_user_has_set_counts_more(tools):
+    """In the environment; and more than that, in config.json."""
+    tools.is_followed = True
+    tools.environment = {**tools.environment, "CLAUDE_CODE_MAX_RETRIES": "3", "MINE": "outer"}
+    env = (await told(tools, env={"MINE": "inner"}))["env"]
+
+    assert ("3", "inner") == (env["CLAUDE_CODE_MAX_RETRIES"], env["MINE"])
+
+
 async def test_mcp_servers_are_told_by_its_input(tools):
     """With their secrets, which are for no argument and no file."""
     stdio = {"name": "files", "command": "f", "args": ["-v"], "env": [{"name": "KEY", "value": "secret"}]}
@@ -91,13 +101,14 @@ async def test_servers_that_it_cannot_reach_are_named(tools, client):
     bad = {"name": "bad", "command": "x", "env": {"KEY": "a list is due"}}
     http = {"type": "http", "name": "docs", "url": "http://x", "headers": []}
     tools.setup = replace(tools.setup, mcp_servers=(raw(odd), raw(bad), raw(http)))
-    async with opened({"mcpErrors": {"docs": "ECONNREFUSED"}}, tools) as backend:
+    why = "ECONNREFUSED with token=abcdefgh12345678"
+    async with opened({"mcpErrors": {"docs": why}}, tools) as backend:
         finished = await backend.run(turn(), client)
 
     assert (
         "MCP server pigeon was left out: Claude Code cannot reach it",
         "MCP server bad was left out: Claude Code cannot reach it",
-        "MCP server docs was left out: ECONNREFUSED",
+        "MCP server docs was left out: ECONNREFUSED with token=[redacted]",
     ) == finished.adapted
 
 
@@ -180,12 +191,13 @@ async def test_a_permission_is_asked_for_with_the_call(tools):
             },
         ),
         ("reject", {"behavior": "deny", "message": "The user does not allow this."}),
+        (None, {"behavior": "deny", "message": "The turn was cancelled.", "interrupt": True}),
     ],
 )
 async def test_a_permission_holds_for_this_session_at_most(tools, option, expected):
     """Nothing is written to the user's own settings."""
-    reply = {"outcome": {"outcome": "selected", "optionId": option}}
-    client = FakeClient(replies={"session/request_permission": reply})
+    chosen = {"outcome": "selected", "optionId": option} if option is not None else {"outcome": "cancelled"}
+    client = FakeClient(replies={"session/request_permission": {"outcome": chosen}})
     async with opened({"turns": [[{"do": "askPermission"}, {"do": "sayHeard"}]]}, tools) as backend:
         await backend.run(turn(), client)
 
@@ -232,6 +244,17 @@ def test_a_question_that_was_taken_back_is_answered_by_nobody():
     asks.withdraw("r")
 
     assert [] == written
+
+
+def test_a_question_that_was_answered_at_once_is_answered_no_more():
+    """It may take it back all the same, when both cross."""
+    reply = {"outcome": {"outcome": "selected", "optionId": "allow"}}
+    client, written = FakeClient(replies={"session/request_permission": reply}), []
+    asks = Asks("s", written.append)
+    asks.put("r", wire.Asking("can_use_tool"), {}, client)
+    asks.withdraw("r")
+
+    assert (1, False) == (len(written), client.questions[0].is_withdrawn)
 
 
 @pytest.mark.parametrize("request_", [{"subtype": "elicitation"}, {"subtype": "can_use_tool", "tool_name": 5}, None])
