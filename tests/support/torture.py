@@ -5,6 +5,8 @@ and `serve`, takes up the sessions of the one before; its witnesses prompt, and 
 instant it is killed with SIGKILL. `play` returns what happened, and raises AssertionError with the seed of the life.
 
     python -m tests.support.torture [--kills N] [--seed S]
+
+With `--turns N` other lives are played instead, of mixed chains in which everything fails: see `tests.support.chaos`.
 """
 
 import argparse
@@ -14,11 +16,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from tests.support import chaos
 from tests.support.broker import BrokerProcess, chain
 from tests.support.daemon import WEBSOCKET, Daemon
 from tests.support.talk import Talk
@@ -213,19 +217,21 @@ def _alike(session: str, told: list[bytes], replayed: list[bytes]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/torture", description="Kill brokers, and look for what is lost.")
     parser.add_argument("--kills", type=int, default=1000, metavar="N", help="how many; the default is 1000")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help=f"of the first {KILLS} kills; S+1 of the next")
+    parser.add_argument("--turns", type=int, metavar="N", help="instead, turns of chains in which all fails")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the first life; S+1 of the next")
     options = parser.parse_args()
-    all_of_it = Happened(0, 0, 0, 0)
-    for life in range(-(-options.kills // KILLS)):
-        seed, kills = options.seed + life, min(KILLS, options.kills - life * KILLS)
-        folder = Path(tempfile.mkdtemp(prefix="acp-broker-torture-"))
+    total = options.turns or options.kills
+    one, size = (chaos.play, chaos.TURNS) if options.turns else (play, KILLS)
+    all_of_it: Counter[str] = Counter()
+    for life in range(-(-total // size)):
+        seed, folder = options.seed + life, Path(tempfile.mkdtemp(prefix="acp-broker-torture-"))
         try:
-            happened = play(folder, seed, kills)
+            happened = one(folder, seed, min(size, total - life * size))
         except AssertionError as error:
             sys.exit(f"{error}\nits files: {folder}")
         shutil.rmtree(folder)
-        all_of_it = Happened(*map(sum, zip(all_of_it, happened, strict=True)))
-        print(f"seed {seed}: all well. {all_of_it}", flush=True)
+        all_of_it.update(happened if isinstance(happened, dict) else happened._asdict())
+        print(f"seed {seed}: all well. {dict(all_of_it)}", flush=True)
 
 
 if __name__ == "__main__":
