@@ -35,6 +35,7 @@ STATUSES: Mapping[int, Kind] = {
     424: Kind.SERVER_ERROR,  # Bedrock ModelErrorException
     425: Kind.SERVER_ERROR,
     429: Kind.RATE_LIMITED,
+    451: Kind.AUTH_REJECTED,  # RFC 7725: not for who is asking, or not from there; others are elsewhere
     499: Kind.SERVER_ERROR,  # Gemini CANCELLED: cut off on the way, by nobody we know
     498: Kind.OVERLOADED,  # Groq: no room in its flex tier
     511: Kind.UNREACHABLE,  # RFC 6585, 6: a captive portal's

@@ -69,6 +69,7 @@ BETWEEN = Provider(
         ),
         Case("a status of 5xx that nobody has heard of", "server_error", status(599, "")),
         Case("418", "bad_request", status(418, "")),
+        Case("451", "auth_rejected", status(451, "")),
     ),
 )
 
