@@ -29,9 +29,20 @@ _OF_BROKER = {
 _KINDS = frozenset(kind.value for kind in FailureKind)
 
 
+class _Tried(Struct):
+    failure: str | None = None
+
+
 class _Data(Struct):
     code: str = ""
     wait_s: float | None = msgspec.field(name="retryAfter", default=None)
+    attempts: tuple[_Tried, ...] = ()
+
+    def own(self, code: int) -> str | None:
+        """The failure of the one that decided: the only backend, or the last, which failed behind words."""
+        if code == EXHAUSTED:
+            return self.code
+        return self.attempts[-1].failure if code == FAILED_AFTER_COMMIT and self.attempts else None
 
 
 def of_reply(error: RpcError, phase: Phase, *, is_broker: bool) -> Failure:
@@ -55,8 +66,8 @@ def _of_broker(error: RpcError, phase: Phase) -> Failure:
         except msgspec.DecodeError:  # another version's
             data = _Data()
     kind = _OF_BROKER[error.code]
-    if data.code in _KINDS and error.code == EXHAUSTED:  # its only backend's own
-        own = FailureKind(data.code)
+    if (name := data.own(error.code)) in _KINDS:
+        own = FailureKind(name)
         kind = own if spends(own) is Spends.BACKEND or own is FailureKind.CONTEXT_OVERFLOW else kind
     wait_s = retry_after.sane(data.wait_s) if data.wait_s is not None else None
     return Failure(kind, plain(error.message) or f"error {error.code}", str(error.code), wait_s, phase)
