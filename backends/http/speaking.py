@@ -13,7 +13,7 @@ _encode = msgspec.json.encode
 
 
 class Piece(NamedTuple):
-    """A piece of the answer, or of the reasoning before it."""
+    """A piece of the answer, or of the reasoning before it; never empty."""
 
     text: str
     is_thought: bool = False
@@ -32,7 +32,7 @@ class Voice:
         for text, is_thought in pieces:
             if stretches and stretches[-1][0] is is_thought:
                 stretches[-1][1].append(text)
-            elif text:
+            else:
                 stretches.append((is_thought, [text]))
         return [self._update("".join(texts), is_thought=is_thought) for is_thought, texts in stretches]
 

@@ -10,7 +10,6 @@ import pytest
 import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
-from backends.http import client as http_client
 from backends.http.sse import MAX_EVENT_BYTES
 from backends.openai import OpenAIConfig
 from tests.support.chat_player import ended, said
@@ -46,6 +45,13 @@ async def told(clock, *writes: bytes) -> tuple[str, str]:
             except BackendFailure as error:
                 end = error.failure.kind.value
     return "".join(client.texts), end
+
+
+async def test_a_turn_leaves_no_clock_behind(clock):
+    """A thousand turns an hour would leave as many."""
+    await told(clock, HEAD + chunk(said(content="a duck")) + END)
+
+    assert [] == clock.armed
 
 
 TYPES = ["application/json", "Application/JSON", "application/json; charset=utf-8", "text/plain", "text/event-stream"]
@@ -178,57 +184,6 @@ async def test_what_unfolds_without_end_does_not_fill_the_memory(clock):
         tracemalloc.stop()
 
     assert (("", "garbled"), True) == (found, most < 3 * MAX_EVENT_BYTES)
-
-
-async def test_a_kept_connection_that_its_server_has_closed_costs_nothing(clock):
-    """The commonest of all failures: servers close what is idle, some after five seconds."""
-    client = FakeClient()
-    async with writing(HEAD + chunk(said(content="a duck")) + END) as server, opened(server.url, clock) as backend:
-        ends = [(await backend.run(turn(), client)).stop_reason]
-        server.end()
-        ends += [(await backend.run(turn(), client)).stop_reason]
-
-    assert (["end_turn"] * 2, ["a duck"] * 2, 2) == (ends, client.texts, server.connections)
-
-
-async def test_a_kept_connection_that_closes_under_a_request_is_a_failure(clock):
-    """Its server may have begun to answer: nothing is sent twice."""
-    client, failed = FakeClient(), []
-
-    async def run(backend):
-        with pytest.raises(BackendFailure) as raised:
-            await backend.run(turn(), client)
-        failed.append(raised.value.failure.kind)
-
-    answer = HEAD + chunk(said(content="a duck")) + END
-    async with writing(answer) as server, opened(server.url, clock) as backend:
-        await backend.run(turn(), client)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run, backend)
-            await client.until(lambda one: len(one.phases) == 2)
-            server.end()
-        connections = server.connections
-
-    assert ([FailureKind.UNREACHABLE], 1) == (failed, connections)
-
-
-async def test_connections_of_a_crowded_minute_are_not_kept_for_hours(clock, monkeypatch):
-    """Their servers have closed them long ago; here they would stay open."""
-    client = FakeClient()
-    async with writing(HEAD + chunk(said(content="a duck"))) as server, opened(server.url, clock) as backend:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(backend.run, turn(), client)
-            tasks.start_soon(backend.run, turn(), client)
-            await client.until(lambda one: len(one.texts) == 2)
-            monkeypatch.setattr(http_client, "_KEPT_S", -1.0)
-            for sock in server.open:
-                sock.sendall(END)
-        with anyio.fail_after(DEADLINE_S):
-            while server.open:
-                await server.left.wait()
-                server.left = anyio.Event()
-
-    assert 2 == server.connections
 
 
 async def test_words_between_words_and_an_error_are_shown(clock):

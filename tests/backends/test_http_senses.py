@@ -79,3 +79,34 @@ async def test_a_picture_in_an_attachment_is_for_who_sees(api):
         await sent(KINDS[api], [WORDS, ATTACHED], [WORDS], images=False)
 
     assert FailureKind.UNSUPPORTED is raised.value.failure.kind
+
+
+@pytest.mark.parametrize(("blob", "is_text"), [("YSBkdWNr", True), ("YSBkdWNr!", False), ("/w==", False), ("", False)])
+async def test_a_text_in_a_blob_is_a_text(blob, is_text):
+    """Some editors send every file so; what is no text, or no base64, is not made into one."""
+    attached = {"type": "resource", "resource": {"uri": "file:///a.md", "blob": blob, "mimeType": "text/markdown"}}
+    try:
+        body = await sent(KINDS["chat"], [WORDS, attached], [WORDS])
+    except BackendFailure:
+        body = b""
+
+    assert is_text is (b"a duck\\n</resource>" in body)
+
+
+async def test_a_picture_without_a_type_is_taken_for_png():
+    """ACP v1 asks for one; a server without would refuse it."""
+    body = await sent(KINDS["chat"], [WORDS, {"type": "image", "data": "aGk="}], [WORDS])
+
+    assert b"data:image/png;base64,aGk=" in body
+
+
+@pytest.mark.parametrize(("uri", "is_sent"), [("https://example.org/a.png", True), ("file:///a.png", False)])
+async def test_a_picture_that_lies_elsewhere_is_sent_as_its_address(uri, is_sent):
+    """A provider can fetch it from the web, and not from somebody's disk."""
+    lying = {"type": "image", "data": "", "mimeType": "image/png", "uri": uri}
+    try:
+        body = await sent(KINDS["chat"], [WORDS, lying], [WORDS])
+    except BackendFailure:
+        body = b""
+
+    assert is_sent is (uri.encode() in body)
