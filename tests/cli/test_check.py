@@ -94,6 +94,13 @@ def test_one_that_cannot_answer_is_1(machine: Machine) -> None:
     assert f"{machine.config}: two cannot answer; turns begin with one" == done.stdout.splitlines()[-1]
 
 
+def test_one_that_is_not_installed_is_told_how(machine: Machine) -> None:
+    """The command that installs it is known, and nobody should have to look it up."""
+    machine.configure(one={"kind": "anthropic-cli", "command": ["claude"]})
+
+    assert "`npm install -g @anthropic-ai/claude-code`" in machine.run("check").stdout
+
+
 @pytest.mark.parametrize("content", [None, "{}", '{"acp": {"backend": "x"}, "backends": {}}'])
 def test_a_config_that_cannot_be_used_is_2(machine: Machine, content: str | None) -> None:
     """Nothing was started, so that nothing is known of the agents."""

@@ -12,7 +12,6 @@ from acp_broker.app.checkup.report import About, Checked, Report, about, report
 from acp_broker.app.policy import missing
 from acp_broker.config import Config
 from acp_broker.core.names import BackendId
-from acp_broker.errors import Problem
 
 
 async def checked(
@@ -35,12 +34,17 @@ async def checked(
             for name in order:
                 group.start_soon(look, name)
     known = {name: about(config, name, environments[name], looks[name]) for name in order}
-    reports = tuple(_reports(config, known, looks))
-    warnings = (*config.warnings, *_missing(config, environ))
+    lacks = tuple(missing(config, environ))
+    reports = tuple(_reports(config, known, looks, {problem.path: problem.finding for problem in lacks}))
+    started = {f"backends.{name}" for name in config.backends}
+    warnings = (*config.warnings, *(problem for problem in lacks if problem.path not in started))
     return Checked(str(config.source), all(one.can_answer for one in reports), reports, warnings)
 
 
-def _reports(config: Config, known: Mapping[BackendId, About], looks: Mapping[BackendId, Look]) -> Iterator[Report]:
+def _reports(
+    config: Config, known: Mapping[BackendId, About], looks: Mapping[BackendId, Look], lacks: Mapping[str, str]
+) -> Iterator[Report]:
+    """`lacks`: what `config check` finds, by its path. Backends were really started, so it counts where that failed."""
     primary: Report | None = None
     for name, own in known.items():
         one = report(config, name, looks[name], known)
@@ -49,10 +53,6 @@ def _reports(config: Config, known: Mapping[BackendId, About], looks: Mapping[Ba
         else:
             mapped = config.backends[name].modes
             one = msgspec.structs.replace(one, modes=modes.beside(one.modes, primary.modes, mapped))
-        yield msgspec.structs.replace(one, advice=tuple(advice(config, one, primary, own)))
-
-
-def _missing(config: Config, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """What `config check` finds beside the backends, which were really started."""
-    started = {f"backends.{name}" for name in config.backends}
-    return (problem for problem in missing(config, environ) if problem.path not in started)
+        lacking = lacks.get(f"backends.{name}") if one.failure == "unreachable" else None
+        said = (*([lacking] if lacking else []), *advice(config, one, primary, own))
+        yield msgspec.structs.replace(one, advice=said)
