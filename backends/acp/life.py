@@ -234,7 +234,10 @@ class Life:
         rest = dict(turn.rest)
         if numbers is not None:
             self._before_prompt = numbers.last
-            rest = numbering.marked(rest, idempotencyKey=f"{turn.turn}-{token_hex(4)}")
+            key = f"{turn.turn}-{token_hex(4)}"
+            rest = numbering.marked(rest, idempotencyKey=key)
+            # What it says before it begins with this prompt is of another turn: one that was given up, or somebody's.
+            self._peer.listener, self._peer.awaited = self._tools.between, (key, client)
         params = {**rest, "sessionId": session, "prompt": prompt}
         # The words behind the answer are not the attempt's: they go elsewhere from that very line on.
         answer = self._peer.ask("session/prompt", params, self._hush, is_lasting=numbers is not None)
@@ -265,7 +268,7 @@ class Life:
         self.transport.kill()
 
     def _hush(self) -> None:
-        self._peer.listener = self._tools.between
+        self._peer.listener, self._peer.awaited = self._tools.between, None
         self._is_prompted = False
         if self._forget_cancel is not None:  # said again now, it would end the next turn
             self._forget_cancel()

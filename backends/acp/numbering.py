@@ -39,6 +39,11 @@ class _Initialized(Struct):
     can: _Capabilities = field(name="agentCapabilities", default_factory=_Capabilities)
 
 
+class _Turn(Struct):
+    state: str = ""
+    key: str | None = field(name="idempotencyKey", default=None)
+
+
 _meta = msgspec.json.Decoder(_Meta).decode
 
 
@@ -92,6 +97,15 @@ class Numbers:
             self.last = number
         is_own_word = message_id is not None and message_id.startswith(_INTERRUPTED)
         return kind != "user_message_chunk" and not is_own_word
+
+
+def begins(turn: Raw, key: str) -> bool:
+    """Whether the params of an `_acp-broker/turn` say that the prompt with this key begins."""
+    try:
+        told = msgspec.json.decode(turn, type=_Turn)
+    except msgspec.DecodeError:
+        return False
+    return (told.state, told.key) == ("started", key)
 
 
 def known(answer: Raw) -> Numbers | None:

@@ -22,7 +22,7 @@ from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, BackendFailure, 
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update
 from acp_broker.wire.framing import Overlong
-from backends.acp.numbering import Numbers
+from backends.acp.numbering import Numbers, begins
 
 # An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
 MOST_ODD_LINES = 200
@@ -75,6 +75,8 @@ class Peer:
         self.swallowed = 0
         # Of an agent that numbers its updates.
         self.numbers: Numbers | None = None
+        # A prompt that such a one has not begun with, by its key, and who listens from then on.
+        self.awaited: tuple[str, Client] | None = None
         self._line = line
         self._log = log
         self._last_id = 0
@@ -253,7 +255,9 @@ class Peer:
             if asked is not None:
                 asked.withdraw()
         elif method.startswith("_acp-broker/"):
-            return  # between a broker and its client, which we are; our own clients are told of our turns
+            # Between a broker and its client, which we are; our own clients are told of our turns.
+            if self.awaited is not None and params is not None and begins(params, self.awaited[0]):
+                self.listener, self.awaited = self.awaited[1], None
         elif method.startswith("_") or method == "elicitation/complete":
             if self.listener is not None:
                 self.listener.tell(method, _members(params) if params is not None else None)

@@ -93,6 +93,7 @@ async def test_a_prompt_of_a_broker_is_not_sent_to_an_agent_that_is_none(tools, 
 
     async def answers(agent: HandmadeAgent, prompt: int) -> None:
         if len(agent.connections) == 1:
+            await agent.begin()
             await agent.say("half", 1)
             agent.lose()
         else:
@@ -104,6 +105,25 @@ async def test_a_prompt_of_a_broker_is_not_sent_to_an_agent_that_is_none(tools, 
 
     assert (FailureKind.CRASHED, ["half"], 1) == (failure.kind, client.texts, agent.methods.count("session/prompt"))
     assert failure.text.startswith("the broker that had the prompt is there no longer")
+
+
+async def test_what_a_broker_says_before_it_begins_is_of_another_turn(tools, client):
+    """One that was given up without a connection ends only now, or somebody over there has prompted."""
+
+    async def answers(agent: HandmadeAgent, prompt: int) -> None:
+        await agent.say("theirs", 1)
+        await agent.begin("another")
+        await agent.say("theirs", 2)
+        await agent.begin()
+        await agent.say("ours", 3)
+        await agent.end(prompt)
+
+    async with opened(HandmadeAgent(answers, BROKER), tools) as backend:
+        for _ in range(2):
+            await backend.run(turn(), client)
+
+    # The second time all of them are known by their numbers.
+    assert (["ours"], ["theirs", "theirs"]) == (client.texts, tools.between.texts)
 
 
 # --- what it sends

@@ -17,6 +17,7 @@ HAS_PROMPT = "notification_held"
 ALLOW = {"outcome": {"outcome": "selected", "optionId": "allow"}}
 BRIEF = {"reconnectMs": 200}
 PERMISSION = "session/request_permission"
+NUMBERS = {"_meta": {"acp-broker": {"seq": True}}}
 
 
 def says(text: str, chunks: int = 1) -> dict:
@@ -108,6 +109,28 @@ def test_a_session_is_taken_up_by_the_next_broker_with_all_that_was_said(tmp_pat
         sessions = [line["session"] for line in daemon.log("turn_over")]
 
     assert ("one", 2, 1) == (text_of(turn.words), len(sessions), len(set(sessions)))
+
+
+def test_words_of_a_turn_that_another_client_has_begun_are_not_ours(tmp_path: Path) -> None:
+    """A session over there is open to its own machine, too; our prompt waits for its turn."""
+    asks = [{"do": "askPermission", "toolCallId": "call-1"}, {"do": "say", "text": "theirs"}]
+    script = {"turns": [[{"do": "ifText", "contains": "ask", "steps": asks, "else": [{"do": "say", "text": "ours"}]}]]}
+    with far(tmp_path, main={"kind": "scripted", "script": script}) as daemon, near(tmp_path, daemon) as broker:
+        session = broker.open()
+        broker.prompt(session)
+        there = daemon.log("turn_over")[0]["session"]
+        other = daemon.websocket(daemon.token, ssl=trust(Path(trusts(tmp_path))))
+        other.call("initialize", protocolVersion=1, clientCapabilities=NUMBERS)
+        other.call("session/load", sessionId=there, cwd=str(broker.work), mcpServers=[])
+        theirs = other.start(there, "ask")
+        question = other.until_method(PERMISSION)
+        prompt = broker.start(session)
+        other.until(lambda one: one.get("params", {}).get("state") == "queued" and "idempotencyKey" in one["params"])
+        other.answer(question, ALLOW)
+        turn = broker.until_reply(prompt)
+        other.until_reply(theirs)
+
+    assert ("ours", ["box"]) == (text_of(turn.words), turn.attempts)
 
 
 # --- the other machine dies

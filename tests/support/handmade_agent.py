@@ -30,6 +30,7 @@ class HandmadeAgent:
         self.methods: list[str] = []
         self.answers: list[dict] = []
         self.connections: list[ServerConnection] = []
+        self._key: str | None = None
         self._on_prompt = on_prompt
         self._hellos = hellos or (AGENT,)
 
@@ -41,6 +42,11 @@ class HandmadeAgent:
                 await self._heard(json.loads(message), hello)
         except ConnectionClosed:
             pass
+
+    async def begin(self, key: str | None = None) -> None:
+        """With the latest prompt, unless it is another's `key`."""
+        told = {"sessionId": "s", "turn": "t", "state": "started", "idempotencyKey": key or self._key}
+        await self.send(method="_acp-broker/turn", params=told)
 
     async def say(self, text: str, seq: int | None = None) -> None:
         update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
@@ -63,6 +69,7 @@ class HandmadeAgent:
             return
         self.methods.append(method)
         if method == "session/prompt":
+            self._key = message["params"].get("_meta", {}).get("acp-broker", {}).get("idempotencyKey")
             await self._on_prompt(self, message["id"])
         elif "id" in message and method != self.ignores:
             results = {"initialize": hello, "session/new": {"sessionId": "s"}}
