@@ -25,6 +25,12 @@ class Costs:
     def __init__(self) -> None:
         self._spent: dict[tuple[BackendId, str], tuple[float, float]] = {}
 
+    def began(self, backend: BackendId) -> None:
+        """A new runtime of it counts from nothing, whatever it says first."""
+        for (name, currency), (before, last) in self._spent.items():
+            if name == backend:
+                self._spent[name, currency] = before + last, 0.0
+
     def summed(self, backend: BackendId, update: Update) -> None:
         """Rewrite a `usage_update` of a session that has cost money elsewhere too; all others stay as they are."""
         try:

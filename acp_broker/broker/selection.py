@@ -94,6 +94,8 @@ class Selection:
     def heard(self, standby: Standby, backend: Backend) -> None:
         """A backend has opened: a fallback's lists are kept, those of one that frontends do not know are told."""
         is_selected = standby.runtime.candidate.backend == self.settings.backend
+        if backend.about.has_no_memory:  # nor of what it has cost
+            self._costs.began(standby.runtime.candidate.backend)
         if not is_selected or self._outdated is not None or self._is_another(standby):
             self.opened(standby, backend)
         self.introduce(standby)

@@ -143,6 +143,13 @@ async def test_a_filter_behind_words_is_a_refusal(tools, client):
     assert "refusal" == finished.stop_reason
 
 
+async def test_a_refusal_in_words_is_one(tools, client):
+    """OpenAI ends it as if it were an answer."""
+    finished, _ = await run(tools, client, stream(said(refusal="I will not."), ended("stop")))
+
+    assert (["I will not."], "refusal") == (client.texts, finished.stop_reason)
+
+
 async def test_a_server_that_does_not_stream_is_understood(tools, client):
     """Some answer whole, whatever they are asked for."""
     answer = '{"choices": [{"message": {"role": "assistant", "content": "all"}, "finish_reason": "stop"}]}'

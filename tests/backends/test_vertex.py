@@ -10,6 +10,7 @@ from acp_broker.core.failures import FailureKind
 from acp_broker.core.names import ProjectId, Projects
 from acp_broker.errors import BackendFailure
 from backends import anthropic_vertex, gemini
+from backends.http.vertex import quota
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import playing
 from tests.support.client import FakeClient, FakeTools, setup, turn
@@ -215,3 +216,10 @@ async def test_gemini_takes_an_api_key(vertex, expected):
 
     assert (TOKEN, False) == (request.headers["x-goog-api-key"], "authorization" in request.headers)
     assert request.path.startswith(expected)
+
+
+def test_a_project_is_fit_for_a_header():
+    """It is read from a file that anybody may have written."""
+    named = tools(projects=Projects(quota=ProjectId("p:x\u00e9\n")))
+
+    assert {"x-goog-user-project": "p:x%C3%A9%0A"} == quota(named)

@@ -44,6 +44,16 @@ def test_a_restarted_agent_does_not_take_money_back() -> None:
     assert {"amount": 0.75, "currency": "USD"} == _shown(costs, CLAUDE, _usage(0.25))
 
 
+def test_what_counts_from_nothing_may_begin_with_more() -> None:
+    """A provider's API that was idle for a while: its next answer may be the dearest."""
+    costs = Costs()
+    _shown(costs, CLAUDE, _usage(0.25))
+    costs.began(CODEX)
+    costs.began(CLAUDE)
+
+    assert {"amount": 0.75, "currency": "USD"} == _shown(costs, CLAUDE, _usage(0.5))
+
+
 def test_currencies_are_never_mixed() -> None:
     """There is no rate to convert by."""
     costs = Costs()

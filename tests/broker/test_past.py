@@ -7,7 +7,7 @@ import pytest
 from anyio import sleep_forever
 
 from acp_broker.contract import About, Finished
-from acp_broker.wire.acp import message
+from acp_broker.wire.acp import message, update
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +90,31 @@ async def test_what_was_read_is_not_read_again(tmp_path):
         await editor.prompt(session)
 
     assert ["answer 1", "answer 2", "answer 3"] == [answer for _, answer in primary.seen[-1][0]]
+
+
+class Priced(Forgetful):
+    """Counts what it has cost since it was opened: each turn in one of its lives costs more than all before."""
+
+    @asynccontextmanager
+    async def open(self, tools):
+        self.spent = 0.25 * (1 + len(self.seen))
+        yield self
+
+    async def run(self, turn, client):
+        finished = await super().run(turn, client)
+        client.show([update("usage_update", used=1, size=2, cost={"amount": self.spent, "currency": "USD"})])
+        return finished
+
+
+async def test_what_it_has_cost_before_it_was_closed_is_not_forgotten(tmp_path):
+    """It is closed after ten idle minutes, and counts from nothing then."""
+    primary = Priced()
+    async with house(tmp_path, primary=primary.open, is_whole=False) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session)
+        await home.clock.advance(601)
+        await editor.prompt(session)
+        log = home.session(session).log.path.read_bytes()
+
+    assert (1, 1) == (log.count(b'"amount":0.25'), log.count(b'"amount":0.75'))
