@@ -32,7 +32,7 @@ def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         if data.startswith(b"[") and _is_listed_error(data):
             raise BackendFailure(http_failures.from_event(data)) from error
-        text = f"sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
+        text = f"it sent what is no part of an answer: {plain(data[:200].decode('utf-8', 'replace'))}"
         raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
 
 

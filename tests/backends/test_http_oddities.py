@@ -116,7 +116,7 @@ async def test_what_makes_no_sense_is_told_fit_for_a_screen(clock):
         with pytest.raises(BackendFailure) as raised:
             await backend.run(turn(), FakeClient())
 
-    assert "sent what is no part of an answer: key [redacted]" == raised.value.failure.text
+    assert "it sent what is no part of an answer: key [redacted]" == raised.value.failure.text
 
 
 async def test_blanks_behind_the_last_event_are_no_event(clock):
