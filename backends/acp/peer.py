@@ -16,18 +16,15 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from acp_broker.contract import Asked, Client
-from acp_broker.core import redact
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import Failure
 from acp_broker.errors import INVALID_PARAMS, METHOD_NOT_FOUND, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer, Update
-from acp_broker.wire.framing import Overlong
 from backends.acp.numbering import Numbers, begins
+from backends.odd_lines import Log, OddLines
 
-# An agent may print a banner or a warning on stdout; one that prints more than this speaks something else.
-MOST_ODD_LINES = 200
-# Of an odd line, in bytes: enough to show what its agent speaks.
-_MOST_READ = 1024
+# Updates for a session whose id is still on its way.
+_MOST_EARLY = 200
 # In digits: more than we ever count to, and fewer than Python refuses to read.
 _LONGEST_ID = 19
 
@@ -66,7 +63,7 @@ _head = msgspec.json.Decoder(_Head).decode
 class Peer:
     """`listener` hears what the agent says; None swallows it (a replay)."""
 
-    def __init__(self, line: Line, listener: Client | None, log: "Log") -> None:
+    def __init__(self, line: Line, listener: Client | None, log: Log) -> None:
         self.listener = listener
         self.session: Raw | None = None
         # The beginnings of what the agent was not offered, whatever the frontend can do.
@@ -79,11 +76,11 @@ class Peer:
         self.awaited: tuple[str, Client] | None = None
         self._line = line
         self._log = log
+        self._odd = OddLines("JSON-RPC", log)
         self._last_id = 0
         self._questions: dict[int, _Question] = {}
         self._asked: dict[bytes, Asked] = {}
         self._early: list[Update] = []
-        self._odd_lines = 0
         self._failure: Failure | None = None
 
     def ask(
@@ -177,7 +174,7 @@ class Peer:
                 batch = self._show(batch)
                 whole = jsonrpc.mended(line)
                 if whole is None:
-                    self._odd(line)
+                    self._odd.add(line)
                 else:
                     self.on_lines([whole])
                 continue
@@ -201,7 +198,7 @@ class Peer:
 
     def _not_ours(self, update: Update) -> None:
         # goose and vibe speak before the answer that carries the session's id.
-        if self.session is None and len(self._early) < MOST_ODD_LINES:
+        if self.session is None and len(self._early) < _MOST_EARLY:
             self._early.append(update)
 
     def _message(self, line: bytes) -> None:
@@ -212,11 +209,11 @@ class Peer:
                 try:
                     self._notified(method, params)
                 except msgspec.DecodeError:
-                    self._odd(line)
+                    self._odd.add(line)
             case jsonrpc.Response(id, outcome):
                 self._answered(id, outcome)
             case jsonrpc.Malformed():
-                self._odd(line)
+                self._odd.add(line)
 
     def _requested(self, id: Raw, method: str, params: Raw | None) -> None:  # noqa: A002 - JSON-RPC's own word
         key = bytes(id)
@@ -278,18 +275,3 @@ class Peer:
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
-
-    def _odd(self, line: bytes) -> None:
-        """A line that is no message: logged and skipped, never answered."""
-        self._odd_lines += 1
-        # Made plain before it is cut: half a key no longer looks like one.
-        start = redact.plain(line[:_MOST_READ].decode(errors="replace"), 200)
-        if isinstance(line, Overlong):
-            raise BackendFailure(Failure(FailureKind.GARBLED, f"sent a message that is too long: {start[:80]}..."))
-        if self._odd_lines > MOST_ODD_LINES:
-            raise BackendFailure(Failure(FailureKind.GARBLED, f"does not speak JSON-RPC; it says {start[:80]!r}"))
-        self._log("agent_odd_line", line=start)
-
-
-class Log(Protocol):
-    def __call__(self, event: str, **fields: str | float | None) -> None: ...

@@ -14,19 +14,11 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
 from acp_broker.errors import INVALID_PARAMS, BackendFailure, RpcError
 from acp_broker.wire import jsonrpc
-from acp_broker.wire.framing import Overlong
 from backends.anthropic_cli import wire
+from backends.odd_lines import Log, OddLines
 
-# It may print a warning; a program that prints more than this is another one.
-MOST_ODD_LINES = 200
-# Of an odd line, in bytes.
-_MOST_READ = 1024
 # How long the exit status may take to follow the end of stdout.
 EXIT_GRACE_S = 0.2
-
-
-class Log(Protocol):
-    def __call__(self, event: str, **fields: str | float | None) -> None: ...
 
 
 class Listener(Protocol):
@@ -48,10 +40,9 @@ class Link:
         self.phase: Phase = "starting"
         self.process = process
         self._listener = listener
-        self._log = log
+        self._odd = OddLines("stream-json", log)
         self._last = 0
         self._questions: dict[str, asyncio.Future[Raw]] = {}
-        self._odd_lines = 0
         self._has_left = False
         self._is_ended = Event()
         self._end = Failure(FailureKind.CRASHED, "Claude Code ended")
@@ -119,7 +110,7 @@ class Link:
                 self._hear(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 whole = jsonrpc.mended(line)
-                self._odd(line) if whole is None else self._read([whole])
+                self._odd.add(line) if whole is None else self._read([whole])
         self._listener.flush()
 
     def _hear(self, line: bytes) -> None:
@@ -139,14 +130,3 @@ class Link:
             question.set_exception(RpcError(INVALID_PARAMS, redact.plain(reply.error)))
         else:
             question.set_result(reply.response)
-
-    def _odd(self, line: bytes) -> None:
-        """A line that is no message: logged and skipped."""
-        self._odd_lines += 1
-        # Made plain before it is cut: half a key no longer looks like one.
-        start = redact.plain(line[:_MOST_READ].decode(errors="replace"), 200)
-        if isinstance(line, Overlong):
-            raise BackendFailure(Failure(FailureKind.GARBLED, f"sent a message that is too long: {start[:80]}..."))
-        if self._odd_lines > MOST_ODD_LINES:
-            raise BackendFailure(Failure(FailureKind.GARBLED, f"does not speak stream-json; it says {start[:80]!r}"))
-        self._log("agent_odd_line", line=start)

@@ -16,7 +16,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.edge.household import Household
 from acp_broker.errors import BackendFailure, RpcError
 from backends.acp import AcpConfig
-from backends.acp.peer import MOST_ODD_LINES
+from backends.odd_lines import MOST
 from tests.backends.contract import BackendContract, Script, kinds
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, raw, setup, turn
 from tests.support.harness import Log
@@ -278,7 +278,7 @@ async def test_lines_that_are_no_messages_are_skipped(tools, client):
 
 async def test_an_agent_that_writes_nothing_else_is_garbled(tools):
     """It speaks something else."""
-    noise = {"do": "repeat", "times": MOST_ODD_LINES + 1, "steps": [{"do": "garbage", "text": "hello\n"}]}
+    noise = {"do": "repeat", "times": MOST + 1, "steps": [{"do": "garbage", "text": "hello\n"}]}
     failure = await failure_of(scripted({"turns": [[noise, {"do": "stall"}]]}), tools)
 
     assert (FailureKind.GARBLED, "does not speak JSON-RPC; it says 'hello'") == (failure.kind, failure.text)
@@ -298,7 +298,7 @@ async def test_a_secret_in_an_odd_line_is_not_logged(tools, client):
 
 async def test_a_secret_that_a_garbled_agent_says_is_not_repeated(tools):
     """The failure's text is shown in the editor."""
-    noise = {"do": "repeat", "times": MOST_ODD_LINES + 1, "steps": [{"do": "garbage", "text": f"key {SECRET}\n"}]}
+    noise = {"do": "repeat", "times": MOST + 1, "steps": [{"do": "garbage", "text": f"key {SECRET}\n"}]}
     failure = await failure_of(scripted({"turns": [[noise, {"do": "stall"}]]}), tools)
 
     assert "does not speak JSON-RPC; it says 'key [redacted]'" == failure.text

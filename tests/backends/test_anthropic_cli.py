@@ -12,7 +12,7 @@ from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
 from acp_broker.wire.acp import text_of
-from backends.anthropic_cli.link import MOST_ODD_LINES
+from backends.odd_lines import MOST
 from tests.backends.contract import HAS_MODES, SPEAKS_LATE, BackendContract, kinds
 from tests.support.claude_code import failure_of, lines, opened, played
 from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup, turn
@@ -470,7 +470,7 @@ async def test_lines_that_are_no_messages_are_skipped(tools, client):
 
 async def test_a_program_that_writes_nothing_else_is_garbled(tools, client):
     """It is another one."""
-    script = {"turns": [[{"do": "raw", "text": "hello\n" * (MOST_ODD_LINES + 1)}, {"do": "stall"}]]}
+    script = {"turns": [[{"do": "raw", "text": "hello\n" * (MOST + 1)}, {"do": "stall"}]]}
     failure = await failure_of(script, tools, client)
 
     assert (FailureKind.GARBLED, "does not speak stream-json; it says 'hello'") == (failure.kind, failure.text)
