@@ -26,9 +26,7 @@ def install(name: str, *requirements: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.is_file() or stamp.read_text() != wanted:
             _run(sys.executable, "-m", "venv", "--clear", str(folder / "venv"))
-            _run(
-                str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *requirements
-            )
+            _run(str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", *_QUIETLY, *requirements)
             stamp.write_text(wanted)
     finally:
         os.close(lock)
