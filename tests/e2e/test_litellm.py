@@ -42,7 +42,7 @@ class Api(NamedTuple):
 
     def primary(self, url: str):
         path = "" if self.kind is anthropic else "/v1"
-        entry = {**self.entry, "baseUrl": f"{url}{path}", "headers": {"authorization": f"Bearer {KEY}"}}
+        entry = {**self.entry, "baseUrl": f"{url}{path}", "headers": {"x-litellm-api-key": f"Bearer {KEY}"}}
         return partial(self.kind.open, msgspec.convert(entry, self.kind.config))
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,6 +17,13 @@ from acp_broker.errors import UsageError
 
 HELLO = meeting.hello(version="1", config=Path("/c.json"), asks="status", environment={})
 LIMIT_S = 10.0
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Of a short name: the path of a socket must fit into 104 bytes, however deep pytest keeps its own folders."""
+    with TemporaryDirectory(prefix="meet", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
