@@ -223,6 +223,25 @@ def test_a_limit_that_was_meant_in_seconds_is_warned_of(tmp_path: Path) -> None:
     assert expected == config.warnings
 
 
+@pytest.mark.parametrize(
+    ("limit", "findings"),
+    [
+        (30, ["30 is in milliseconds; for seconds write 30000"]),
+        (0, ["0 is in milliseconds; no time is left"]),
+        (100, []),
+    ],
+)
+def test_a_backends_own_limit_that_nobody_can_keep_is_warned_of(
+    tmp_path: Path, limit: int, findings: list[str]
+) -> None:
+    """It would be passed over in every turn. A backend may be fast, and a test of failover faster."""
+    backends = {"one": {"kind": "silent", "limits": {"firstOutputMs": limit, "stoppingMs": 1}}}
+
+    found = loaded(tmp_path, with_(backends=backends)).warnings
+
+    assert [Problem("backends.one.limits.firstOutputMs", finding) for finding in findings] == list(found)
+
+
 def test_a_type_is_fetched_only_for_a_kind_that_is_used(tmp_path: Path) -> None:
     """A kind's module is imported when its type is asked for; start-up pays for no others."""
     fetched: list[str] = []

@@ -51,6 +51,9 @@ _SOURCES: Mapping[type[Struct], str] = {
 _BUILT_IN = ("env", "keyring")
 # Shorter than this, a limit was probably meant in seconds.
 _SHORT_MS = 1_000
+# Nobody answers as fast as that, and few connections are made so soon.
+_HARDLY_MS = 100
+_WAITS = frozenset({"connectMs", "firstByteMs", "firstOutputMs", "idleMs"})
 
 
 def load(kinds: Kinds, *, path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -106,6 +109,7 @@ def _settled(
         log=document.log,
         warnings=(
             *_short_limits(document),
+            *_short_own_limits(backends),
             *_shared_fates(document.acp, backends),
             *_unset(document, environ),
             *_unnamed(document, backends),
@@ -163,6 +167,14 @@ def _short_limits(document: Document) -> Iterator[Problem]:
     if chain is not None and 0 < kept >= chain:
         found = f"{chain} is no more than the fallbacks' reserveMs together ({kept}), so that the first may use it up"
         yield Problem("limits.chainMs", f"{found}; raise it, or lower reserveMs")
+
+
+def _short_own_limits(backends: Mapping[BackendId, BackendConfig]) -> Iterator[Problem]:
+    for name, backend in backends.items():
+        for key, limit in msgspec.to_builtins(backend.limits or {}).items():
+            if key in _WAITS and limit < _HARDLY_MS:
+                meant = f"for seconds write {limit * 1000}" if limit else "no time is left"
+                yield Problem(f"{join('backends', name)}.limits.{key}", f"{limit} is in milliseconds; {meant}")
 
 
 def _unset(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
