@@ -14,7 +14,7 @@ from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
-from backends.acp import AcpConfig
+from backends.acp import AcpConfig, remote
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
 from tests.support.handmade_agent import AGENT, BROKER, HandmadeAgent, served_by_hand
 
@@ -124,6 +124,52 @@ async def test_what_a_broker_says_before_it_begins_is_of_another_turn(tools, cli
 
     # The second time all of them are known by their numbers.
     assert (["ours"], ["theirs", "theirs"]) == (client.texts, tools.between.texts)
+
+
+async def test_a_broker_that_is_lost_each_time_is_given_up(tools, client):
+    """It takes the turn up, and its connection ends at once: that is no accident any more."""
+
+    async def loses(agent: HandmadeAgent, _: int) -> None:
+        agent.lose()
+
+    agent = HandmadeAgent(loses, BROKER)
+    failure = await failure_of(agent, tools, client)
+
+    assert (FailureKind.CRASHED, 1) == (failure.kind, len(set(agent.keys)))
+    assert remote.MOST_IN_VAIN + 1 == len(agent.keys) == len(agent.connections)
+
+
+@pytest.mark.parametrize(("code", "is_tried_again"), [(-32602, False), (-33003, True)])
+async def test_a_broker_that_does_not_know_the_session_is_asked_once(tools, client, code, is_tried_again):
+    """It is another one, or has lost its state; one that is only busy is asked again."""
+
+    async def loses(agent: HandmadeAgent, _: int) -> None:
+        agent.refusal = {"code": code, "message": "no"}
+        agent.lose()
+
+    agent = HandmadeAgent(loses, BROKER)
+    await failure_of(agent, tools, client, limits=kind.AcpLimits(reconnect_ms=400))
+
+    assert (1, is_tried_again) == (len(agent.keys), len(agent.connections) > 2)
+
+
+async def test_each_prompt_has_a_key_of_its_own(tools, client):
+    """A turn that comes back to it, with what was said elsewhere, is another prompt."""
+    agent = HandmadeAgent(HandmadeAgent.end, BROKER)
+    async with opened(agent, tools) as backend:
+        for _ in range(2):
+            await backend.run(turn(), client)
+
+    assert 2 == len(set(agent.keys))
+
+
+async def test_a_plain_agent_gets_no_key(tools, client):
+    """It would mean nothing to it."""
+    agent = HandmadeAgent(HandmadeAgent.end)
+    async with opened(agent, tools) as backend:
+        await backend.run(turn(), client)
+
+    assert [None] == agent.keys
 
 
 # --- what it sends

@@ -25,12 +25,14 @@ class HandmadeAgent:
         *hellos: Mapping[str, object],
     ) -> None:
         self.url = ""
-        # A method that it never answers.
+        # A method that it never answers, and the error that it answers `session/load` with.
         self.ignores = ""
+        self.refusal: Mapping[str, object] | None = None
+        # Of each prompt.
+        self.keys: list[str | None] = []
         self.methods: list[str] = []
         self.answers: list[dict] = []
         self.connections: list[ServerConnection] = []
-        self._key: str | None = None
         self._on_prompt = on_prompt
         self._hellos = hellos or (AGENT,)
 
@@ -45,7 +47,7 @@ class HandmadeAgent:
 
     async def begin(self, key: str | None = None) -> None:
         """With the latest prompt, unless it is another's `key`."""
-        told = {"sessionId": "s", "turn": "t", "state": "started", "idempotencyKey": key or self._key}
+        told = {"sessionId": "s", "turn": "t", "state": "started", "idempotencyKey": key or self.keys[-1]}
         await self.send(method="_acp-broker/turn", params=told)
 
     async def say(self, text: str, seq: int | None = None) -> None:
@@ -69,8 +71,10 @@ class HandmadeAgent:
             return
         self.methods.append(method)
         if method == "session/prompt":
-            self._key = message["params"].get("_meta", {}).get("acp-broker", {}).get("idempotencyKey")
+            self.keys.append(message["params"].get("_meta", {}).get("acp-broker", {}).get("idempotencyKey"))
             await self._on_prompt(self, message["id"])
+        elif method == "session/load" and self.refusal is not None:
+            await self.send(id=message["id"], error=self.refusal)
         elif "id" in message and method != self.ignores:
             results = {"initialize": hello, "session/new": {"sessionId": "s"}}
             await self.send(id=message["id"], result=results.get(method, {}))
