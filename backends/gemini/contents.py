@@ -27,21 +27,17 @@ def contents(past: Sequence[Exchange], prompt: Raw) -> list[Content]:
     What of earlier turns has no place is told by its name.
     """
     said: list[Content] = []
-    asked: list[Part] = []
     for one in past:
-        told = earlier(one, _parts)
-        asked += _words(told) if isinstance(told, str) else told
-        # What nobody answered is asked together with what came next.
-        if one.answer.strip():
-            said += [_content("user", asked or _words(NOTHING)), _content("model", _words(one.answer))]
-            asked = []
+        asked = earlier(one, _parts)
+        said.append(_content("user", _words(asked) if isinstance(asked, str) else asked))
+        said.append(_content("model", _words(one.answer)))
     if not (prompted := _parts(prompt)):
         raise unsupported("takes no prompt without a word")
-    return [*said, _content("user", asked + prompted)]
+    return [*said, _content("user", prompted)]
 
 
 def _content(role: str, parts: list[Part]) -> Content:
-    return {"role": role, "parts": parts}
+    return {"role": role, "parts": parts or _words(NOTHING)}
 
 
 def _parts(prompt: Raw) -> list[Part]:

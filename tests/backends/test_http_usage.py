@@ -84,3 +84,19 @@ def test_a_price_is_a_believable_number(cost, expected):
 def test_the_most_that_a_frontend_can_count_is_told():
     """JavaScript's Number.MAX_SAFE_INTEGER."""
     assert 2**53 - 1 == count({"a": {"b": 2**53 - 1}}, "a", "b")
+
+
+def test_what_messages_tell_later_takes_nothing_back():
+    """The beginning tells what was read, the end what was written; some end in two events, and leave members null."""
+    lines = [
+        '{"type":"message_start","message":{"usage":{"input_tokens":7,"cache_read_input_tokens":2}}}',
+        '{"type":"content_block_delta","delta":{"text":"a"}}',
+        '{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":1,"input_tokens":null}}',
+        '{"type":"message_delta","delta":{},"usage":{"output_tokens":3}}',
+        '{"type":"message_stop"}',
+    ]
+    decoder = MessageDecoder()
+    for event in EventStream().feed("".join(f"data: {line}\n\n" for line in lines).encode()):
+        list(decoder.pieces(event))
+
+    assert ("max_tokens", Usage(12, 7, 3, None, 2)) == (decoder.stop, decoder.usage)
