@@ -69,6 +69,22 @@ def test_what_was_done_by_tools_is_cut_as_well():
     assert (True, "done") == (kept.size <= 4_000, kept.answer[:4])
 
 
+def test_what_fits_to_the_byte_is_whole():
+    """A limit is what may be sent, too."""
+    turns = [exchange("one"), exchange("two", "x" * 500)]
+
+    assert (["one", "two"], ["two"]) == tuple(
+        prompts(newest(turns, sum(one.size for one in turns) - less)) for less in (0, 1)
+    )
+
+
+def test_an_answer_is_not_cut_to_nothing():
+    """Whoever sets some hundred bytes wants to be told a little, and not that something is left out."""
+    (kept,) = newest([exchange("one", "a" * 9_000)], 100)
+
+    assert 900 < kept.answer.count("a") < 1_024
+
+
 def test_no_bytes_are_no_turns():
     """Whoever writes 0 wants each prompt to stand for itself."""
     assert () == newest([exchange("one")], 0)
