@@ -1,11 +1,8 @@
 """A fault server as a process of its own, which can be killed and frozen: its port and its words outlive it."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import Request as HttpRequest
@@ -93,12 +90,8 @@ class Place:
         self._process.wait()
         self._process.stdout.close()
 
-    def freeze(self) -> None:
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGCONT)
+    def pid(self) -> int:
+        return self._process.pid
 
     def asked(self) -> Iterator[Asked]:
         """Every request to a model so far, of all its lives."""

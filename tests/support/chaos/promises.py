@@ -18,7 +18,9 @@ def broken(
 ) -> list[str]:
     """Every promise that this turn has broken. `failed`: the lines of the broker's log about attempts that failed."""
     ours = [one for one in asked if prompt.tag in asks(one)]
-    found = [*_of_words(prompt), *_of_end(prompt, kept)]
+    found = [*_of_end(prompt, kept)]
+    if not prompt.is_torn:
+        found += _of_words(prompt)
     if kept is not None:
         found += _of_past(ours, past)
         if not prompt.was_full:

@@ -68,6 +68,12 @@ class Scene:
 
     # --- brokers
 
+    def far_pid(self) -> int:
+        return self.far.process.pid
+
+    def broker_pid(self) -> int:
+        return self.broker.process.pid
+
     def begin(self) -> None:
         """The next broker."""
         kind = Daemon if self.is_daemon else BrokerProcess
@@ -155,7 +161,7 @@ class Scene:
 
     def held(self) -> tuple[int, int]:
         """Descriptors of the broker, and its memory in kB."""
-        pid = self.broker.process.pid
+        pid = self.broker_pid()
         return len(list(Path(f"/proc/{pid}/fd").iterdir())), memory_kb(pid)
 
     def left(self) -> list[str]:

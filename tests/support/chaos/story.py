@@ -29,6 +29,8 @@ class Prompt(Struct, eq=False):
     may_cancel: bool = False
     is_cut_off: bool = False
     was_full: bool = False
+    # It could not be kept, and was read again: some of what was shown may be missing.
+    is_torn: bool = False
 
     @property
     def words(self) -> str:

@@ -36,8 +36,11 @@ WEIGHTS = {
     "leave": 1,
     "edit": 1,
     "rotate": 1,
+    "jump": 0.7,
     "fill": 0.5,
 }
+# By how many seconds the clock jumps.
+JUMPS_S = (5, 31, 61, 400, 20_000)
 # At most so many in one turn, and so many in a second.
 MOST, PER_S = 5, 20
 # How providers fail: in nearly half of all turns not at all, and often behind words, where the chain cannot help.
@@ -101,12 +104,11 @@ class Troubles:
                 return partial(place.set, fault=dice.choice(names))
             case "kill_agents":
                 return partial(self._kill_agents, dice.choice(["agent", "cli", "faragent"]))
-            case "kill_far":
-                return self._kill_far
             case "kill_server":
                 return partial(_restart, place, dice.uniform(0, 0.3))
             case "freeze":
-                return partial(_freeze, place, dice.uniform(0.05, 0.9))
+                who = dice.choice([*(one.pid for one in scene.places), scene.far_pid, scene.broker_pid])
+                return partial(_freeze, who, dice.uniform(0.05, 0.9))
             case "cut":
                 return partial(_cut, dice.choice(scene.proxies), dice.choice([None, dice.randrange(3_000)]))
             case "cancel":
@@ -116,11 +118,12 @@ class Troubles:
             case "edit":
                 order = dice.sample(sorted(scene.backends), len(scene.backends))
                 return partial(life.locked, partial(scene.edit, order) if dice.random() < 0.8 else scene.spoil)
-            case "rotate":
-                return scene.rotate
+            case "jump":
+                return partial(scene.jump, dice.choice(JUMPS_S))
             case "fill":
-                return partial(self._fill, dice.uniform(0, 0.4))
-        return partial(life.locked, self._kill_broker)
+                return partial(life.locked, partial(self._fill, dice.uniform(0, 0.4)))
+        simple = {"kill_broker": partial(life.locked, self._kill_broker), "kill_far": self._kill_far}
+        return {**simple, "rotate": scene.rotate}[name]
 
     def _kill_agents(self, role: str) -> None:
         broker = self._scene.far if role == "faragent" else self._scene.broker
@@ -174,10 +177,11 @@ def _restart(place: Place, gone_s: float) -> None:
     place.begin()
 
 
-def _freeze(place: Place, for_s: float) -> None:
-    place.freeze()
-    threading.Event().wait(for_s)
-    place.thaw()
+def _freeze(pid: Callable[[], int], for_s: float) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(frozen := pid(), signal.SIGSTOP)
+        threading.Event().wait(for_s)
+        os.kill(frozen, signal.SIGCONT)
 
 
 def _cut(proxy: CuttingProxy, after: int | None) -> None:
