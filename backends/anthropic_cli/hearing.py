@@ -149,7 +149,7 @@ class Hearing:
         self.turn = None
         if turn.end.done():
             return
-        if turn.cancel_asked.is_set() and result.is_error:
+        if turn.cancel_asked.is_set():
             turn.end.set_result(ending.ended("cancelled", result.usage))
             return
         try:

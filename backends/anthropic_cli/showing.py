@@ -31,7 +31,6 @@ class Showing:
     def begin(self) -> None:
         """A turn begins."""
         self._calls.clear()
-        self._streaming = None
 
     def streamed(self, event: wire.Event) -> Iterator[Update]:
         match event.type:
