@@ -106,6 +106,8 @@ class Life:
                 with self._line:
                     if not self.is_dead:
                         self._come_back()
+        for prompt in self.running.values():
+            prompt.is_cut_off = True
         self._mend()
         self.running.clear()
         return prompts
@@ -174,8 +176,6 @@ class Life:
         """The connection is lost, the broker is not: an editor starts another, a bridge asks again on the next one."""
         if isinstance(self.scene.broker, BrokerProcess):
             self.scene.broker.ended()
-            for prompt in self.running.values():
-                prompt.is_cut_off = True
             self.is_dead = True
             return
         self._connect()

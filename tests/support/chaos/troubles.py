@@ -137,8 +137,6 @@ class Troubles:
 
     def _kill_broker(self) -> None:
         self._life.is_dead = True
-        for prompt in self._life.running.values():
-            prompt.is_cut_off = True
         self._scene.broker.kill()
 
     def _cancel(self, session: str) -> None:
