@@ -10,6 +10,7 @@ from tests.support.chat_player import CHAT, Speech, playing
 from tests.support.client import FakeClient, FakeTools, setup, turn
 from tests.support.gemini_speech import GEMINI
 from tests.support.messages_speech import MESSAGES
+from tests.support.provider.wire import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,10 @@ def settings(kind: ModuleType, url: str, **members: object):
 
 
 async def sent(kind: tuple[ModuleType, Speech], **members: object) -> dict:
+    return msgspec.json.decode((await asked(kind, **members)).body)
+
+
+async def asked(kind: tuple[ModuleType, Speech], **members: object) -> Request:
     module, speech = kind
     tools = FakeTools(setup=setup("/"), environment={"GOOGLE_CLOUD_PROJECT": "p"})
     async with (
@@ -34,7 +39,12 @@ async def sent(kind: tuple[ModuleType, Speech], **members: object) -> dict:
         module.open(settings(module, server.url, **members), tools) as backend,
     ):
         await backend.run(turn(), FakeClient())
-    return msgspec.json.decode(server.requests[0].body)
+    return server.requests[0]
+
+
+async def test_words_are_asked_for_as_they_are(kind):
+    """Compressed they would wait for more of them."""
+    assert "identity" == (await asked(kind)).headers["accept-encoding"]
 
 
 async def test_further_members_go_along(kind):

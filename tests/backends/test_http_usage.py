@@ -100,3 +100,16 @@ def test_what_messages_tell_later_takes_nothing_back():
         list(decoder.pieces(event))
 
     assert ("max_tokens", Usage(12, 7, 3, None, 2)) == (decoder.stop, decoder.usage)
+
+
+def test_gemini_may_tell_what_was_used_behind_the_end():
+    """Gateways put it into a chunk of its own; what is over is not heard any more."""
+    decoder = GeminiDecoder()
+    end, used = EventStream().feed(
+        b'data: {"candidates":[{"finishReason":"STOP"}]}\n\ndata: {"usageMetadata":{"promptTokenCount":7}}\n\n'
+    )
+    list(decoder.pieces(end))
+    is_over = decoder.is_over
+    list(decoder.pieces(used))
+
+    assert (False, "end_turn", Usage(7, 7, 0)) == (is_over, decoder.stop, decoder.usage)

@@ -191,6 +191,13 @@ async def test_a_provider_that_needs_a_key_is_not_asked_without(tools):
     assert FailureKind.AUTH_MISSING == raised.value.failure.kind
 
 
+async def test_what_it_is_can_be_asked_without_a_key():
+    """Nobody is called for that; `init` and a first connection ask."""
+    entry = msgspec.convert({"kind": "openai", "preset": "openai", "model": "m"}, OpenAIConfig)
+    async with kind.open(entry, FakeTools(setup=None, environment={})) as backend:
+        assert b'"openai"' in bytes(backend.about.initialized)
+
+
 async def test_a_key_with_a_line_break_is_told(client, tmp_path):
     """It would end the header, and begin another."""
     tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key\nx-evil: 1")
