@@ -103,7 +103,7 @@ async def test_only_one_of_several_answers_is_shown(clock):
     assert ("a duck", "end_turn") == await told(clock, HEAD + chunk(both) + END)
 
 
-@pytest.mark.parametrize("deep", [b'{"a":' * 100_000, b"[" * 100_000, b'{"choices":' + b"[" * 100_000])
+@pytest.mark.parametrize("deep", [b'{"a":' * 100_000, b"[" * 100_000, b'{"a":NaN,"choices":' + b"[" * 100_000])
 async def test_what_is_nested_without_end_is_no_answer(clock, deep):
     """It must not cost more than its own turn."""
     assert ("", "garbled") == await told(clock, HEAD + chunk(b"data: " + deep + b"\n\n") + END)
@@ -262,3 +262,25 @@ async def test_an_object_that_is_no_answer_is_read_as_an_error(clock):
     said_so = chunk(b'{"message": "Too many requests", "status": 429}') + chunk(b"")
 
     assert ("", "rate_limited") == await told(clock, head(200, "application/json", None, {}) + said_so)
+
+
+async def test_a_filter_that_is_told_as_an_error_behind_words_ends_the_answer(clock):
+    """Whatever is written behind it was not meant for anybody."""
+    client, ends = FakeClient(), []
+
+    async def run(backend):
+        ends.append((await backend.run(turn(), client)).stop_reason)
+
+    filtered = b'data: {"error": {"message": "filtered", "code": "content_filter"}}\n\n'
+    async with (
+        writing(HEAD + chunk(said(content="a duck"))) as server,
+        opened(server.url, clock) as backend,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(run, backend)
+        await client.until(lambda one: one.texts)
+        await server.say(chunk(filtered))
+        await clock.advance(0.1)
+        await server.say(chunk(said(content=" quacks")) + chunk(b""))
+
+    assert (["a duck"], ["refusal"]) == (client.texts, ends)

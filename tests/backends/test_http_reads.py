@@ -7,8 +7,13 @@ import pytest
 import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
+from backends.http.client import Client
+from backends.http.clocks import Watch
+from backends.http.speaking import Voice
 from backends.http.sse import MAX_EVENT_BYTES
+from backends.http.turn import Order, _Answer
 from backends.openai import OpenAIConfig
+from backends.openai.chat import ChatDecoder
 from tests.support.chat_player import CHAT, ended, playing, said
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
 from tests.support.provider.wire import chunk, head
@@ -79,3 +84,16 @@ async def test_those_who_ask_at_once_keep_their_connections(tools):
                         tasks.start_soon(backend.run, turn(), FakeClient())
 
     assert (40, 120) == (server.connections, len(server.requests))
+
+
+async def test_what_comes_with_the_error_that_ends_a_turn_is_not_shown(tools):
+    """The reading task may have taken it before it was stopped; another backend answers."""
+    client = FakeClient()
+    watch = Watch(tools.clock)
+    order = Order("http://host", {}, b"", 1, 1)
+    answer = _Answer(order, ChatDecoder(), client, Client(None, "host", None), tools.clock, watch, Voice())
+    for piece in (ERROR, said(content="a duck")):
+        answer._take(piece)
+        await anyio.lowlevel.checkpoint()
+
+    assert [] == client.texts
