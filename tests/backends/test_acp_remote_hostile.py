@@ -153,6 +153,102 @@ async def test_a_broker_that_does_not_know_the_session_is_asked_once(tools, clie
     assert (1, is_tried_again) == (len(agent.keys), len(agent.connections) > 2)
 
 
+async def test_a_broker_that_is_lost_behind_each_word_is_followed(tools, client):
+    """A bad line, and words all the same: as often as it takes."""
+
+    async def says(agent: HandmadeAgent, prompt: int) -> None:
+        number = len(agent.connections)
+        await agent.begin()
+        await agent.say("x", number)
+        if number == 2 * remote.MOST_IN_VAIN:
+            await agent.end(prompt)
+        else:
+            agent.lose()
+
+    agent = HandmadeAgent(says, BROKER)
+    async with opened(agent, tools) as backend:
+        await backend.run(turn(), client)
+
+    assert ["x"] * 2 * remote.MOST_IN_VAIN == client.texts
+
+
+async def test_a_broker_that_breaks_the_protocol_is_not_asked_again(tools, client):
+    """It would do it again."""
+
+    async def breaks(agent: HandmadeAgent, _: int) -> None:
+        agent.connections[-1].transport.write(b"\xf1\x02{}")
+
+    agent = HandmadeAgent(breaks, BROKER)
+    failure = await failure_of(agent, tools, client)
+
+    assert (FailureKind.GARBLED, 1) == (failure.kind, len(agent.connections))
+
+
+async def test_a_broker_that_lets_us_in_no_more_is_not_asked_again(tools, client):
+    """Its token was changed meanwhile."""
+
+    async def loses(agent: HandmadeAgent, _: int) -> None:
+        agent.status = 401
+        agent.lose()
+
+    assert FailureKind.AUTH_MISSING == (await failure_of(HandmadeAgent(loses, BROKER), tools, client)).kind
+
+
+async def test_a_broker_that_hangs_when_it_is_asked_again_is_given_up(tools, client):
+    """The connection alone is no help."""
+
+    async def loses(agent: HandmadeAgent, _: int) -> None:
+        agent.ignores = "session/load"
+        agent.lose()
+
+    failure = await failure_of(HandmadeAgent(loses, BROKER), tools, client, limits=kind.AcpLimits(reconnect_ms=100))
+
+    assert (FailureKind.CRASHED, True) == (failure.kind, "could not be taken up again within 0.1 s" in failure.text)
+
+
+@pytest.mark.parametrize(
+    ("is_followed", "has_spoken", "expected"), [(True, False, "0.05"), (True, True, "0.1"), (False, False, "0.1")]
+)
+async def test_how_long_it_is_looked_for(tools, client, monkeypatch, is_followed, has_spoken, expected):
+    """While another backend can still answer, nobody waits for long."""
+    monkeypatch.setattr(remote, "SILENT_S", 0.05)
+    monkeypatch.setattr(remote, "SPOKEN_S", 0.1)
+    tools.is_followed = is_followed
+
+    async def loses(agent: HandmadeAgent, _: int) -> None:
+        agent.status = 503
+        if has_spoken:
+            await agent.begin()
+            await agent.say("half", 1)
+        agent.lose()
+
+    failure = await failure_of(HandmadeAgent(loses, BROKER), tools, client)
+
+    assert f"could not be taken up again within {expected} s" in failure.text
+
+
+async def test_words_of_an_earlier_turn_are_none_of_this_one(tools, client, monkeypatch):
+    """Another backend can still answer this one."""
+    monkeypatch.setattr(remote, "SILENT_S", 0.05)
+    tools.is_followed = True
+
+    async def answers(agent: HandmadeAgent, prompt: int) -> None:
+        if len(agent.keys) == 1:
+            await agent.begin()
+            await agent.say("one", 1)
+            await agent.end(prompt)
+        else:
+            agent.status = 503
+            agent.lose()
+
+    async with opened(HandmadeAgent(answers, BROKER), tools) as backend:
+        await backend.run(turn(), client)
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), client)
+
+    assert "within 0.05 s" in raised.value.failure.text
+
+
 async def test_each_prompt_has_a_key_of_its_own(tools, client):
     """A turn that comes back to it, with what was said elsewhere, is another prompt."""
     agent = HandmadeAgent(HandmadeAgent.end, BROKER)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 AGENT: Mapping[str, object] = {"protocolVersion": 1, "agentCapabilities": {"loadSession": True}}
 # What says that it is an ACP Broker.
@@ -28,6 +29,8 @@ class HandmadeAgent:
         # A method that it never answers, and the error that it answers `session/load` with.
         self.ignores = ""
         self.refusal: Mapping[str, object] | None = None
+        # The status that whoever comes next is refused with.
+        self.status: int | None = None
         # Of each prompt.
         self.keys: list[str | None] = []
         self.methods: list[str] = []
@@ -35,6 +38,9 @@ class HandmadeAgent:
         self.connections: list[ServerConnection] = []
         self._on_prompt = on_prompt
         self._hellos = hellos or (AGENT,)
+
+    def judge(self, connection: ServerConnection, _: Request) -> Response | None:
+        return None if self.status is None else connection.respond(self.status, "")
 
     async def serve(self, connection: ServerConnection) -> None:
         self.connections.append(connection)
@@ -82,6 +88,7 @@ class HandmadeAgent:
 
 @asynccontextmanager
 async def served_by_hand(agent: HandmadeAgent) -> AsyncIterator[HandmadeAgent]:
-    async with serve(agent.serve, "127.0.0.1", 0, max_size=None, close_timeout=1) as server:
+    ways = {"process_request": agent.judge, "max_size": None, "close_timeout": 1}
+    async with serve(agent.serve, "127.0.0.1", 0, **ways) as server:
         agent.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/acp"
         yield agent
