@@ -116,6 +116,7 @@ class Life:
         self.count += 1
         tag = f"p{self.scene.name}-{self.count}."
         prompt = self.running[session] = Prompt(session, tag, f"tell me {tag}{more} now")
+        prompt.broker = self.scene.broker_pid() if self.scene.is_daemon else None
         self._send(prompt)
         return prompt
 
@@ -149,7 +150,9 @@ class Life:
         scene, past = self.scene, self.past[prompt.session]
         kept = story.kept(scene.home / "sessions" / f"{prompt.session}.jsonl", prompt.tag)
         asked = [one for place in scene.places for one in place.asked()]
-        wrong = promises.broken(prompt, kept, asked, past, scene.broker.log("attempt_failed"))
+        # The log of a `serve` that was killed is gone with it.
+        failed = scene.broker.log("attempt_failed") if prompt.broker in (None, scene.broker_pid()) else None
+        wrong = promises.broken(prompt, kept, asked, past, failed)
         if not any(one.was_full for one in past):
             wrong += [
                 f"{name} was told {one}" for name in AGENTS for one in handed.wrong(scene.folder, name, prompt, past)

@@ -14,9 +14,9 @@ _GIVEN_UP = ("cancelled", -33005)
 
 
 def broken(
-    prompt: Prompt, kept: Kept | None, asked: Iterable[Asked], past: Sequence[Prompt], failed: Sequence[Mapping]
+    prompt: Prompt, kept: Kept | None, asked: Iterable[Asked], past: Sequence[Prompt], failed: Sequence[Mapping] | None
 ) -> list[str]:
-    """Every promise that this turn has broken. `failed`: the lines of the broker's log about attempts that failed."""
+    """Every promise that this turn has broken. `failed`: what the broker's log says of attempts, if it is there."""
     ours = [one for one in asked if prompt.tag in asks(one)]
     found = [*_of_end(prompt, kept)]
     if not prompt.is_torn:
@@ -71,7 +71,7 @@ def _of_answer(prompt: Prompt, kept: Kept | None) -> Iterator[str]:
         yield f"these attempts cannot be: {prompt.attempts}"
 
 
-def _of_records(prompt: Prompt, kept: Kept, failed: Sequence[Mapping]) -> Iterator[str]:
+def _of_records(prompt: Prompt, kept: Kept, failed: Sequence[Mapping] | None) -> Iterator[str]:
     """The reply, the session's log and the broker's tell one story."""
     if prompt.reply is None:
         return
@@ -82,8 +82,8 @@ def _of_records(prompt: Prompt, kept: Kept, failed: Sequence[Mapping]) -> Iterat
     if prompt.told and [backend for backend, _ in prompt.attempts] != kept.started:
         yield f"told was of attempts {prompt.attempts}, the session's log has {kept.started}"
     told = [(backend, failure) for backend, failure in prompt.attempts if failure]
-    logged = [(one["backend"], one["failure"]) for one in failed if one["turn"] == kept.turn]
-    if prompt.told and told != logged:
+    logged = [(one["backend"], one["failure"]) for one in failed or () if one["turn"] == kept.turn]
+    if prompt.told and failed is not None and told != logged:
         yield f"told was of failures {told}, the broker's log has {logged}"
 
 

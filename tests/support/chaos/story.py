@@ -23,6 +23,8 @@ class Prompt(Struct, eq=False):
     tag: str
     text: str
     request: int = 0
+    # The process that was asked, where that has a log of its own.
+    broker: int | None = None
     updates: list[dict] = field(default_factory=list)
     reply: dict | None = None
     # What was done to it: somebody cancelled or left, its broker was ended, the disk was full.
