@@ -23,6 +23,13 @@ RESETS_AT = 1795209741
 END = {"type": "result", "subtype": "success"}
 
 
+class Early(SystemClock):
+    """A minute before that."""
+
+    def wall(self) -> float:
+        return RESETS_AT - 60.0
+
+
 def delta(text: str) -> dict:
     event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}
     return {"type": "stream_event", "event": event}
@@ -193,11 +200,6 @@ async def test_usage_and_cost_are_told(tools, client):
 
 async def test_a_limit_that_opens_again_says_when(tools, client):
     """`resetsAt` is a point in time: nobody is asked before."""
-
-    class Early(SystemClock):
-        def wall(self) -> float:
-            return RESETS_AT - 60.0
-
     tools.clock = Early()
     failure = await failure_of(played("usage-limit"), tools, client)
 
@@ -208,11 +210,6 @@ async def test_a_limit_of_an_earlier_turn_is_over(tools, client):
     """Whatever fails now asks for its own wait."""
     limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": RESETS_AT}}
     failed = {**END, "is_error": True, "result": "API Error: 529 overloaded"}
-
-    class Early(SystemClock):
-        def wall(self) -> float:
-            return RESETS_AT - 60.0
-
     tools.clock = Early()
     async with opened({"turns": lines(limit, failed)["turns"] + lines(failed)["turns"]}, tools) as backend:
         failures = [await _failure(backend, client) for _ in range(2)]
@@ -222,7 +219,8 @@ async def test_a_limit_of_an_earlier_turn_is_over(tools, client):
 
 async def test_a_limit_that_is_near_is_no_wait(tools, client):
     """It only warns; what failed has failed by something else."""
-    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": 4_000_000_000}}
+    tools.clock = Early()
+    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": RESETS_AT}}
     failed = {**END, "is_error": True, "result": "API Error: 529 overloaded"}
 
     assert (await failure_of(lines(limit, failed), tools, client)).retry_after_s is None
@@ -287,6 +285,20 @@ async def test_a_result_that_is_no_success_is_a_failure(tools, client, members):
     failure = await failure_of(lines({"type": "result", "subtype": "success", **members}), tools, client)
 
     assert FailureKind.UNCLASSIFIED == failure.kind
+
+
+async def test_a_lost_connection_is_told_by_its_code(tools, client):
+    """Whatever words it finds for that."""
+    failed = {**END, "is_error": True, "api_error": "connection_failed", "result": "It did not work out"}
+
+    assert FailureKind.UNREACHABLE == (await failure_of(lines(failed), tools, client)).kind
+
+
+async def test_the_words_of_an_answer_name_no_failure(tools, client):
+    """What failed behind a long answer repeats it: it may speak of anything."""
+    failed = {**END, "is_error": True, "result": f"{'It says: ' * 500} 429 rate limit exceeded"}
+
+    assert FailureKind.UNCLASSIFIED == (await failure_of(lines(failed), tools, client)).kind
 
 
 @pytest.mark.parametrize("members", [{"is_error": 5}, {"result": ["x"]}, {"usage": "none"}])
