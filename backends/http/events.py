@@ -46,11 +46,14 @@ def _decoded(data: bytes, decode: Callable[[bytes], T]) -> T:
 
 
 def _mended(data: bytes) -> bytes | None:
-    """What careless servers take for JSON: letters cut in two, control characters as they are, NaN."""
+    """What careless servers take for JSON: letters cut in two, control characters as they are, NaN. None: it is none.
+
+    Raises RecursionError.
+    """
     try:
         value = json.loads(data.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: None)
         return _LONE.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 
