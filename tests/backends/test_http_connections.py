@@ -120,6 +120,7 @@ async def test_a_connection_that_is_lent_is_closed_when_it_comes_back_to_nobody(
     """Its session has ended meanwhile."""
     async with writing(HEAD + chunk(said(content="a duck")) + END) as server, AsyncExitStack() as session:
         client = await session.enter_async_context(http_client.connected(server.url, {}))
-        async with client.post(f"{server.url}/x", {}, b"{}", lambda: None):
+        async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
             await session.aclose()
+            await response.aread()
         await until_open(server, 0)
