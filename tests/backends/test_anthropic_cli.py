@@ -301,6 +301,22 @@ async def test_the_words_of_an_answer_name_no_failure(tools, client):
     assert FailureKind.UNCLASSIFIED == (await failure_of(lines(failed), tools, client)).kind
 
 
+async def test_errors_without_a_result_say_what_failed(tools, client):
+    """Some ends have no words but these."""
+    failed = {"type": "result", "subtype": "error_during_execution", "is_error": True, "errors": ["overloaded_error"]}
+
+    assert FailureKind.OVERLOADED == (await failure_of(lines(failed), tools, client)).kind
+
+
+async def test_a_result_of_several_prompts_is_this_ones_too(tools, client):
+    """It answers what was queued meanwhile along with what it had begun."""
+    both = {**END, "stop_reason": "refusal", "user_message_uuid": "another", "user_message_uuids": ["a", "$PROMPT"]}
+    async with opened(lines(both), tools) as backend:
+        finished = await backend.run(turn(), client)
+
+    assert "refusal" == finished.stop_reason
+
+
 @pytest.mark.parametrize("members", [{"is_error": 5}, {"result": ["x"]}, {"usage": "none"}])
 async def test_a_result_of_another_shape_is_garbled(tools, client, members):
     """Passed over, it would leave the turn without an end."""
