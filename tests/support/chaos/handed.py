@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.chaos.story import Prompt, bare, who
+from tests.support.chaos.story import Prompt, bare
 
 _PART = re.compile(r"\n\[(user|answer of [\w-]+)\]\n")
 _END = re.compile(r"\n\[this turn ended: \w+\]\n")
@@ -32,10 +32,10 @@ def wrong(folder: Path, name: str, prompt: Prompt, past: Sequence[Prompt]) -> It
 def _missed(name: str, told: Sequence[Told], past: Sequence[Prompt]) -> list[tuple[str, str]]:
     """All that this process has neither said nor been handed in a turn of its own; of what it was asked, the answer.
 
-    In a turn that failed nobody knows what it has kept of it.
+    Of a turn that failed nobody knows what it has kept; one that it has ended as cancelled is its own.
     """
     asked = {one.prompt for one in told}
-    own = {one.text for one in past if who(one.words) == name and isinstance(one.end, str)}
+    own = {one.text for one in past if one.told.get("backend") == name and isinstance(one.end, str)}
     handed = {text for one in told if one.prompt in own for _, text in one.handed}
     parts = []
     for one in past:
