@@ -30,16 +30,16 @@ def clock():
     return FakeClock()
 
 
-def opened(url: str, clock: FakeClock):
-    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
+def opened(url: str, clock: FakeClock, **members: object):
+    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m", **members}, OpenAIConfig)
     return kind.open(config, FakeTools(clock=clock, setup=setup("/"), environment={}))
 
 
-async def told(clock, *writes: bytes) -> tuple[str, str]:
+async def told(clock, *writes: bytes, **members: object) -> tuple[str, str]:
     """What was shown, and how the turn ended."""
     client = FakeClient()
     with anyio.fail_after(DEADLINE_S):
-        async with writing(*writes) as server, opened(server.url, clock) as backend:
+        async with writing(*writes) as server, opened(server.url, clock, **members) as backend:
             try:
                 end = (await backend.run(turn(), client)).stop_reason
             except BackendFailure as error:
@@ -262,6 +262,13 @@ async def test_an_object_that_is_no_answer_is_read_as_an_error(clock):
     said_so = chunk(b'{"message": "Too many requests", "status": 429}') + chunk(b"")
 
     assert ("", "rate_limited") == await told(clock, head(200, "application/json", None, {}) + said_so)
+
+
+async def test_an_object_that_is_no_answer_is_what_ones_own_row_says(clock):
+    """Nobody else knows that gateway's words."""
+    said_so = head(200, "application/json", None, {}) + chunk(b'{"message": "queue is full"}') + chunk(b"")
+
+    assert ("", "overloaded") == await told(clock, said_so, failures=[{"text": "queue is full", "kind": "overloaded"}])
 
 
 async def test_a_filter_that_is_told_as_an_error_behind_words_ends_the_answer(clock):

@@ -122,6 +122,7 @@ NEAR = {"kind": "openai", "baseUrl": "http://127.0.0.1:1234/v1/", "model": "m"}
     [
         ({"kind": "openai", "preset": "lmstudio", "model": "m"}, True),
         ({**NEAR, "system": "Be brief.", "maxTokens": 9, "limits": {"firstByteMs": 1}, "contextWindow": 8}, True),
+        ({**NEAR, "historyBytes": 5, "images": False, "failures": [{"status": 400, "kind": "billing"}]}, True),
         ({**NEAR, "model": "n"}, False),
         ({**NEAR, "auth": "work"}, False),
         ({**NEAR, "baseUrl": "http://127.0.0.1:1235/v1"}, False),
