@@ -266,7 +266,9 @@ async def test_an_object_that_is_no_answer_is_read_as_an_error(clock):
 
 async def test_an_object_that_is_no_answer_is_what_ones_own_row_says(clock):
     """Nobody else knows that gateway's words."""
-    said_so = head(200, "application/json", None, {}) + chunk(b'{"message": "queue is full"}') + chunk(b"")
+    said_so = (
+        head(200, "application/json", None, {}) + chunk(b'{"message": "Too many requests: queue is full"}') + chunk(b"")
+    )
 
     assert ("", "overloaded") == await told(clock, said_so, failures=[{"text": "queue is full", "kind": "overloaded"}])
 
