@@ -50,12 +50,13 @@ class Memory:
         # What the log says of runtimes' memories in an earlier life of this session.
         self.kept: dict[BackendId, Kept] = {}
         self._session = session
-        # For backends without a memory: what was read for the turn before.
+        # For backends without a memory: what was read for the turn before, and what for the running one.
         self._conversation: Conversation | None = None
+        self._past: tuple[TurnId, int, Sequence[Exchange]] | None = None
 
     def doze(self) -> None:
         """Keep nothing that can be read again."""
-        self._conversation = None
+        self._conversation = self._past = None
 
     def restore(self, standby: "Standby") -> None:
         """What its runtime remembers from an earlier life of this session, if it is the same runtime still."""
@@ -93,6 +94,10 @@ class Memory:
         earlier = frozenset(self.turns[:-1])
         if not earlier or not limit_bytes:
             return ()
+        turn = self.turns[-1]
+        if self._past is not None and self._past[:2] == (turn, limit_bytes):
+            # Another backend has failed it.
+            return self._past[2]
         known = self._conversation
         if known is None or known.limit_bytes != limit_bytes:
             known = Conversation(limit_bytes)
@@ -103,6 +108,7 @@ class Memory:
                 past, self._conversation = read()
             else:
                 past, self._conversation = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+            self._past = (turn, limit_bytes, past)
             return past
         except StoreError as error:
             self._session.trace("past_not_read", session=self._session.id, turns=len(earlier), why=str(error))

@@ -7,6 +7,8 @@ import pytest
 from anyio import sleep_forever
 
 from acp_broker.contract import About, Finished
+from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.errors import BackendFailure
 from acp_broker.wire.acp import message, update
 from tests.support.harness import house
 
@@ -90,6 +92,30 @@ async def test_what_was_read_is_not_read_again(tmp_path):
         await editor.prompt(session)
 
     assert ["answer 1", "answer 2", "answer 3"] == [answer for _, answer in primary.seen[-1][0]]
+
+
+class Failing(Forgetful):
+    """Fails its second turn when it has heard of those before, and takes the log away."""
+
+    async def run(self, turn, client):
+        if self.seen:
+            await turn.past(10_000)
+            self.log.rename(self.log.with_suffix(".away"))
+            raise BackendFailure(Failure(FailureKind.OVERLOADED, "no room"))
+        return await super().run(turn, client)
+
+
+async def test_a_turn_that_goes_on_to_the_next_backend_reads_its_past_once(tmp_path):
+    """A failover costs what it must."""
+    primary, spare = Failing(), Forgetful()
+    async with house(tmp_path, primary=primary.open, spare=spare.open, is_whole=False) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        primary.log = home.session(session).log.path
+        await editor.prompt(session, "two")
+
+    assert [([("one", "answer 1")], ["two"])] == spare.seen
 
 
 class Priced(Forgetful):
