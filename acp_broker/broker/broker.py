@@ -108,6 +108,7 @@ class Broker:
                     ending.start_soon(self.reception.end)
                     for session in self.sessions.values():
                         ending.start_soon(session.end)
+            await self._health.flush()
             await self._sync()
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(None, None, None)
@@ -133,7 +134,7 @@ class Broker:
     def _learnt(self, before: Health, after: Health) -> None:
         """Something has become known of a backend: other brokers of this state folder need not find it out."""
         if self._health.changed(before, after):
-            self.tasks.start_soon(self._health.save, after, self.policy.fingerprints)
+            self.tasks.start_soon(self._health.save, after, self.policy.fingerprints, self.clock)
 
     async def _sync(self) -> None:
         """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""

@@ -1,9 +1,10 @@
 """What the brokers of a state folder have found out about backends, for the next one and for those that start beside.
 
 A client that starts a broker for each prompt would pay for a dead primary each time. Read once, at the start; written
-in a thread when something has changed, so that a healthy turn never touches it. Of two that know different things of
-one backend, the last one to learn is right. That a turn tries a backend again is not kept: who is killed meanwhile
-would keep everybody from that backend for minutes. Losing the file costs one failed attempt, never more.
+in a thread when something has changed, so that a healthy turn never touches it, and a moment later or at the end, so
+that a failover is not held up by it. Of two that know different things of one backend, the last one to learn is right.
+That a turn tries a backend again is not kept: who is killed meanwhile would keep everybody from that backend for
+minutes. Losing the file, or the last moment of it, costs one failed attempt, never more.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import msgspec
 from anyio import Lock
 from msgspec import Struct
 
+from acp_broker.clock import Clock
 from acp_broker.core.health import Health, Key, Login, Profile, Scope, without_probes
 from acp_broker.core.names import BackendId
 from acp_broker.errors import StoreError
@@ -20,6 +22,8 @@ from acp_broker.observe.log import Log
 from acp_broker.store.files import StateFolder
 
 FILE = "health.json"
+# Long enough for the next backend to have been asked: the thread that writes would take the processor from it.
+_LATER_S = 0.05
 
 
 class _Kept(Struct):
@@ -33,6 +37,8 @@ class HealthFile:
     def __init__(self, folder: StateFolder, log: Log) -> None:
         self._folder = folder
         self._log = log
+        # What is to be written, with the fingerprints of that moment.
+        self._due: tuple[Health, Mapping[BackendId, str]] | None = None
         # What this process has learnt, or seen repaired: of all else the file is right.
         self._touched: set[Scope] = set()
         self._writing = Lock()
@@ -51,11 +57,21 @@ class HealthFile:
         self._touched |= touched
         return bool(touched)
 
-    async def save(self, health: Health, fingerprints: Mapping[BackendId, str]) -> None:
-        """Write the file, in a thread. A failure is logged: the next broker finds out for itself."""
+    async def save(self, health: Health, fingerprints: Mapping[BackendId, str], clock: Clock) -> None:
+        """Write the file a moment later; what changes meanwhile goes with it."""
+        is_waiting, self._due = self._due is not None, (health, fingerprints)
+        if not is_waiting:
+            await clock.sleep(_LATER_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is to be written, in a thread. A failure is logged: the next broker finds out for itself."""
         async with self._writing:
+            if self._due is None:
+                return
+            due, self._due = self._due, None
             try:
-                await anyio.to_thread.run_sync(self._write, health, fingerprints)
+                await anyio.to_thread.run_sync(self._write, *due)
             except StoreError as error:
                 self._log("health_not_kept", why=str(error))
 

@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
-from anyio import Event
 from msgspec import Raw
 from msgspec.structs import replace
 
-from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Tools
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
@@ -121,7 +119,7 @@ class Finding:
         limit = self._limit(life)
         until = clock.now() + limit
         while clock.now() + pause < until:
-            await _wait(clock, pause)
+            await clock.sleep(pause)
             pause = min(max(PAUSE_S, 2 * pause), MOST_PAUSE_S)
             try:
                 transport = await self._connect(until - clock.now())
@@ -157,13 +155,3 @@ class Finding:
         if self._reconnect_s is not None:
             return self._reconnect_s
         return SILENT_S if self._tools.is_followed and not life.has_spoken else SPOKEN_S
-
-
-async def _wait(clock: Clock, seconds: float) -> None:
-    if seconds > 0:
-        over = Event()
-        timer = clock.call_at(clock.now() + seconds, over.set)
-        try:
-            await over.wait()
-        finally:
-            timer.cancel()

@@ -27,6 +27,16 @@ async def test_the_next_broker_leaves_a_resting_backend_alone(tmp_path):
     assert (["primary overloaded", "spare"], ["spare"]) == (first, second)
 
 
+async def test_a_broker_that_starts_beside_leaves_a_resting_backend_alone(tmp_path):
+    """What is known is written while the one that found it out goes on, and may yet be killed."""
+    async with house(tmp_path, primary=DOWN, spare=SAYS) as home:
+        editor = await home.editor()
+        await editor.prompt(await editor.new())
+        await home.clock.advance(1)
+
+        assert ["spare"] == await attempts(tmp_path, primary=DOWN, spare=SAYS)
+
+
 async def test_a_rest_ends_in_the_next_broker_as_in_this_one(tmp_path):
     """After its time it is tried again."""
     await attempts(tmp_path, primary=DOWN, spare=SAYS)
