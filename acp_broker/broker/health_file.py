@@ -52,8 +52,8 @@ class HealthFile:
 
     def changed(self, before: Health, after: Health) -> bool:
         """Note what is news; whether anything is, and `save` is due."""
-        old, new = (set(without_probes(one).records) for one in (before, after))
-        touched = {record.scope for record in old ^ new}
+        old, new = ({record.scope: record for record in without_probes(one).records} for one in (before, after))
+        touched = {scope for scope in old | new if old.get(scope) != new.get(scope)}
         self._touched |= touched
         return bool(touched)
 

@@ -135,9 +135,10 @@ def weigh(evidence: Evidence, rpc_code: int | None, patterns: Sequence[Pattern])
     for kind, code in _structure(evidence, rpc_code, searched):
         if verdict.kind is None or kind in FINER.get(verdict.kind, ()):
             verdict = Verdict(kind, code)
+    # A tuple: an Enum's hash is Python, and this is asked for each pattern.
+    fitting = None if verdict.kind is None else (verdict.kind, *FINER.get(verdict.kind, ()))
     for pattern in TEXTS:
-        fits = verdict.kind is None or pattern.kind is verdict.kind or pattern.kind in FINER.get(verdict.kind, ())
-        if fits and pattern.regex.search(searched):
+        if (fitting is None or pattern.kind in fitting) and pattern.regex.search(searched):
             return Verdict(pattern.kind, verdict.code)
     return verdict
 
