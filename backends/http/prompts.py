@@ -65,8 +65,7 @@ def parts(prompt: Raw) -> list[str | File]:
 
 def check(prompt: Raw, lacking: AbstractSet[str]) -> None:
     """Raises BackendFailure for a prompt with a file of a sort that a model lacks the sense for."""
-    written = bytes(prompt)
-    if any(what.encode() in written for what in lacking):
+    if _may_hold(prompt, lacking):
         for part in parts(prompt):
             if isinstance(part, File) and part.what in lacking:
                 raise no_place(part)
@@ -74,7 +73,18 @@ def check(prompt: Raw, lacking: AbstractSet[str]) -> None:
 
 def without(past: Sequence[Exchange], lacking: AbstractSet[str]) -> list[Exchange]:
     """Earlier turns, which another backend may have answered; such files are told by their names."""
-    return [one if _is_fit(one.prompt, lacking) else in_words(one) for one in past]
+    return [
+        one if not _may_hold(one.prompt, lacking) or _is_fit(one.prompt, lacking) else in_words(one) for one in past
+    ]
+
+
+def _may_hold(prompt: Raw, lacking: AbstractSet[str]) -> bool:
+    """Told by its bytes: each turn asks it of all before."""
+    written = bytes(prompt)
+    for what in lacking:  # noqa: SIM110 - a generator would cost more than the search
+        if what.encode() in written:
+            return True
+    return False
 
 
 def _is_fit(prompt: Raw, lacking: AbstractSet[str]) -> bool:

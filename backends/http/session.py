@@ -59,6 +59,8 @@ class Talk:
         self.about = about(settings, api.name, api.title, tools.setup)
         self._settings = settings
         self._rules = settings.rules
+        self._lacking = settings.lacking
+        self._limits = settings.connect_s, settings.first_byte_s
         self._clock = tools.clock
         self._api = api
         self._client = client
@@ -68,12 +70,10 @@ class Talk:
         if turn.cancel_asked.is_set():
             return Finished("cancelled")
         settings, api = self._settings, self._api
-        lacking = settings.lacking
-        check(turn.prompt, lacking)
-        past = without(await turn.past(settings.history_bytes), lacking)
+        check(turn.prompt, self._lacking)
+        past = without(await turn.past(settings.history_bytes), self._lacking)
         body = merged(api.body(past, turn.prompt), settings.body)
-        limits = settings.connect_s, settings.first_byte_s
-        order = Order(api.url, api.headers, encode(body), *limits, settings.context_window, self._rules)
+        order = Order(api.url, api.headers, encode(body), *self._limits, settings.context_window, self._rules)
         return await converse(order, api.decoder(), turn, client, self._client, self._clock, self._spent)
 
     async def call(self, method: str, params: dict[str, Raw]) -> Raw:  # noqa: ARG002 - the contract's shape

@@ -43,10 +43,16 @@ class Voice:
 
 
 class _Message:
+    """Named when it begins: most attempts have no thoughts, and those that fail no words."""
+
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._id = str(uuid4())
-        self._head = f'{{"sessionUpdate":"{kind}","messageId":"{self._id}","content":{{"type":"text","text":'.encode()
+        self._id = ""
+        self._head = b""
 
     def chunk(self, text: str) -> Update:
+        if not self._id:
+            self._id = str(uuid4())
+            head = f'{{"sessionUpdate":"{self._kind}","messageId":"{self._id}","content":{{"type":"text","text":'
+            self._head = head.encode()
         return Update(self._kind, {"update": Raw(self._head + _encode(text) + b"}}")}, self._id)
