@@ -26,7 +26,7 @@ APIS: Mapping[str, Mapping[str, object]] = {
     "gemini": {"kind": "gemini"},
 }
 # A word each few milliseconds; before a cut, time for a client to have read them.
-_PACE = Pace(0.003, 0.05)
+_PACE = Pace(0.003, 0.3)
 # It bounds a fault; nothing is measured by it.
 _CLOSED_WITHIN_S = 10.0
 
