@@ -16,7 +16,7 @@ from acp_broker.broker.asleep import Asleep
 from acp_broker.broker.chain import Chain
 from acp_broker.broker.frontend import Frontend
 from acp_broker.broker.guard import Tasks, call, guarded
-from acp_broker.broker.health_file import HealthFile
+from acp_broker.broker.health_file import LATER_S, HealthFile
 from acp_broker.broker.learnt import Learnt
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
@@ -30,7 +30,7 @@ from acp_broker.broker.standby import Standby
 from acp_broker.broker.terms import Terms
 from acp_broker.broker.warming import Warming
 from acp_broker.broker.whom import Whom
-from acp_broker.clock import Clock
+from acp_broker.clock import Clock, Timer
 from acp_broker.contract import SessionSetup
 from acp_broker.core.failures import Failure
 from acp_broker.core.health import Health
@@ -61,6 +61,7 @@ class Broker:
         self.asleep = Asleep(self)
         self.asks = Asks(clock, self.attendants, lambda: self.policy.unattended_s)
         self._health = HealthFile(folder, log)
+        self._saving: Timer | None = None
         self.chain = Chain(policy, clock, self._health.read(policy.fingerprints), self._learnt)
         self.learnt = Learnt(folder, log)
         self.reception = Reception(self)
@@ -112,6 +113,8 @@ class Broker:
             await self._sync()
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(None, None, None)
+        if self._saving is not None:
+            self._saving.cancel()
 
     def check_open(self) -> None:
         """Raises RpcError once it drains."""
@@ -133,8 +136,9 @@ class Broker:
 
     def _learnt(self, before: Health, after: Health) -> None:
         """Something has become known of a backend: other brokers of this state folder need not find it out."""
-        if self._health.changed(before, after):
-            self.tasks.start_soon(self._health.save, after, self.policy.fingerprints, self.clock)
+        if self._health.changed(before, after) and self._health.keep(after, self.policy.fingerprints):
+            save = partial(self.tasks.start_soon, self._health.flush)
+            self._saving = self.clock.call_at(self.clock.now() + LATER_S, save)
 
     async def _sync(self) -> None:
         """Bring the logs to the disk. What cannot be is said, and stops nothing: it is in the file all the same."""

@@ -14,7 +14,6 @@ import msgspec
 from anyio import Lock
 from msgspec import Struct
 
-from acp_broker.clock import Clock
 from acp_broker.core.health import Health, Key, Login, Profile, Scope, without_probes
 from acp_broker.core.names import BackendId
 from acp_broker.errors import StoreError
@@ -22,8 +21,8 @@ from acp_broker.observe.log import Log
 from acp_broker.store.files import StateFolder
 
 FILE = "health.json"
-# Long enough for the next backend to have been asked: the thread that writes would take the processor from it.
-_LATER_S = 0.05
+# Long enough for the next backend to have been asked: what writes would take the processor from it.
+LATER_S = 0.05
 
 
 class _Kept(Struct):
@@ -57,12 +56,10 @@ class HealthFile:
         self._touched |= touched
         return bool(touched)
 
-    async def save(self, health: Health, fingerprints: Mapping[BackendId, str], clock: Clock) -> None:
-        """Write the file a moment later; what changes meanwhile goes with it."""
-        is_waiting, self._due = self._due is not None, (health, fingerprints)
-        if not is_waiting:
-            await clock.sleep(_LATER_S)
-            await self.flush()
+    def keep(self, health: Health, fingerprints: Mapping[BackendId, str]) -> bool:
+        """To be written with the next `flush`; whether that is news. It is best done LATER_S from now."""
+        is_news, self._due = self._due is None, (health, fingerprints)
+        return is_news
 
     async def flush(self) -> None:
         """Write what is to be written, in a thread. A failure is logged: the next broker finds out for itself."""

@@ -10,7 +10,7 @@ from acp_broker.core.failures import NO_CONNECTION, Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
-from backends.http.client import Client
+from backends.http.client import Client, pieces
 from backends.http.clocks import Watch
 from backends.http.unreachable import told_by_http2, why, words
 
@@ -77,7 +77,7 @@ async def beginning(response: httpx2.Response, most: int = MAX_BODY_BYTES) -> by
 
 async def _read(response: httpx2.Response, body: bytearray, most: int) -> None:
     try:
-        async for piece in response.aiter_bytes():
+        async for piece in pieces(response):
             body += piece[: most - len(body)]
             if len(body) >= most:
                 break
