@@ -50,7 +50,7 @@ class HealthFile:
         return Health(tuple(ours))
 
     def changed(self, before: Health, after: Health) -> bool:
-        """Note what is news; whether anything is, and `save` is due."""
+        """Note what is news; whether anything is, and is to be kept."""
         old, new = ({record.scope: record for record in without_probes(one).records} for one in (before, after))
         touched = {scope for scope in old | new if old.get(scope) != new.get(scope)}
         self._touched |= touched
