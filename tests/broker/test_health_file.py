@@ -37,6 +37,17 @@ async def test_a_broker_that_starts_beside_leaves_a_resting_backend_alone(tmp_pa
         assert ["spare"] == await attempts(tmp_path, primary=DOWN, spare=SAYS)
 
 
+async def test_nothing_is_written_behind_the_end_of_a_broker(tmp_path):
+    """What was due is written at its end; whoever lives on in that process is not disturbed by it."""
+    async with house(tmp_path, primary=DOWN, spare=SAYS) as home:
+        editor = await home.editor()
+        await editor.prompt(await editor.new())
+    written = (home.broker.folder.path / "health.json").stat()
+    await home.clock.advance(1)
+
+    assert written == (home.broker.folder.path / "health.json").stat()
+
+
 async def test_a_rest_ends_in_the_next_broker_as_in_this_one(tmp_path):
     """After its time it is tried again."""
     await attempts(tmp_path, primary=DOWN, spare=SAYS)
