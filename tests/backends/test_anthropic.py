@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 import backends.anthropic as kind
-from acp_broker.contract import TurnRequest
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
@@ -15,7 +14,7 @@ from acp_broker.errors import BackendFailure
 from backends.anthropic import MAX_TOKENS, AnthropicConfig
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, plain, raw, setup, turn
+from tests.support.client import FakeClient, FakeTools, plain, prompted, raw, setup, turn
 from tests.support.messages_speech import MESSAGES, USAGE, delta, ended, event, failed, stopped
 
 pytestmark = pytest.mark.anyio
@@ -44,13 +43,6 @@ def tools(tmp_path):
 @pytest.fixture
 def client():
     return FakeClient()
-
-
-def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
-    async def told(_limit: int) -> tuple[Exchange, ...]:
-        return past
-
-    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
 
 
 async def run(tools, client, *steps, order=None, **members):

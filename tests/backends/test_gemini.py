@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 import backends.gemini as kind
-from acp_broker.contract import TurnRequest
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
@@ -17,7 +16,7 @@ from backends.gemini import GeminiConfig
 from backends.gemini.stream import FAILED, FILTERED
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.client import FakeClient, FakeTools, body, plain, prompted, raw, setup, turn
 from tests.support.gemini_speech import GEMINI, ended, error, event, said
 
 pytestmark = pytest.mark.anyio
@@ -48,13 +47,6 @@ def tools(tmp_path):
 @pytest.fixture
 def client():
     return FakeClient()
-
-
-def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
-    async def told(_limit: int) -> tuple[Exchange, ...]:
-        return past
-
-    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
 
 
 async def run(tools, client, *steps, order=None, **members):

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 import backends.openai as kind
-from acp_broker.contract import CancelAsked, TurnRequest
+from acp_broker.contract import CancelAsked
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
@@ -16,7 +16,7 @@ from acp_broker.errors import BackendFailure
 from backends.openai import OpenAIConfig
 from tests.backends.contract import TurnContract
 from tests.support.chat_player import ended, playing, said
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, raw, setup, turn
+from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, prompted, raw, setup, turn
 
 pytestmark = pytest.mark.anyio
 
@@ -42,13 +42,6 @@ def tools(tmp_path):
 @pytest.fixture
 def client():
     return FakeClient()
-
-
-def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
-    async def told(_limit: int) -> tuple[Exchange, ...]:
-        return past
-
-    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
 
 
 async def run(tools, client, *steps, order=None, **members):

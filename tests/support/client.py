@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.contract import CancelAsked, SessionSetup, TurnRequest
+from acp_broker.core.history import Exchange
 from acp_broker.core.names import BackendId, Phase, Projects, SessionId, TurnId
 from acp_broker.errors import RpcError
 from acp_broker.wire.acp import Answer, Update, text_of
@@ -145,6 +146,15 @@ def turn(text: str = "hello", cancel_asked: CancelAsked | None = None) -> TurnRe
 
 def body(update: Update) -> object:
     return plain(update.params["update"])
+
+
+def prompted(blocks: list[dict], past: tuple[Exchange, ...] = ()) -> TurnRequest:
+    """The order for a prompt of these blocks, behind these turns."""
+
+    async def told(_limit: int) -> tuple[Exchange, ...]:
+        return past
+
+    return msgspec.structs.replace(turn(), prompt=raw(blocks), past=told)
 
 
 def raw(value: object) -> Raw:
