@@ -52,7 +52,7 @@ class View(Struct):
 
     def read(self, log: SessionLog, position: int) -> tuple[int, bytes]:
         """What it is shown from `position` on, and the position after that; the same one when there is no more."""
-        end, found = log.read_numbered(position)
+        end, found = log.by_number.read(position, log.shown)
         reader = self.reader if position >= self.since else 0
         return end, b"".join(_frames(one, self.session, reader, self.after) for one in found)
 

@@ -78,7 +78,7 @@ def seen(frontend: "Frontend", session: "Session", rest: dict[str, Raw]) -> Seen
     if not frontend.can.numbers:
         text = 'after is for clients that have declared clientCapabilities._meta["acp-broker"].seq: nothing is numbered'
         raise RpcError(INVALID_PARAMS, text)
-    position = session.log.position_of(number)
+    position = session.log.by_number.position_of(number)
     if position is None:
         text = f"this session's log ends before {number}: it was cut, or is another one; load the session without after"
         raise RpcError(INVALID_PARAMS, text)

@@ -42,7 +42,7 @@ def load(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
         except BaseException:
             frontend.outbox.release(session.id)
             raise
-        return Then(_result(frontend, session, max(after, session.log.offset(shown) - 1)), go_on)
+        return Then(_result(frontend, session, max(after, session.log.by_number.offset(shown) - 1)), go_on)
 
     def go_on() -> None:
         frontend.outbox.release(session.id)
@@ -63,7 +63,7 @@ def resume(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then] | Ra
     position = frontend.outbox.position(session.id)
     if position is None:
         position = session.log.shown
-    here = known or Seen(session.log.offset(position) - 1, position)
+    here = known or Seen(session.log.by_number.offset(position) - 1, position)
 
     async def resumed() -> Then:
         result = _result(frontend, session, here.number)
@@ -76,8 +76,8 @@ def _past(frontend: "Frontend", session: "Session", known: Seen | None, shown: i
     """The session up to position `shown`, for a client that has seen some of it."""
     if not frontend.can.numbers:
         return replay_frames(session.log.records(shown), session.id)
-    start, after = (0, -1) if known is None else (session.log.offset(known.position), known.number)
-    past = numbered_records(session.log.path, start, session.log.offset(shown))
+    start, after = (0, -1) if known is None else (session.log.by_number.offset(known.position), known.number)
+    past = numbered_records(session.log.path, start, session.log.by_number.offset(shown))
     return numbers.replay_frames(past, session.id, after)
 
 

@@ -14,12 +14,11 @@ from msgspec import Struct
 from acp_broker.errors import SessionInUse, StoreError
 from acp_broker.store import reading, records
 from acp_broker.store.logfile import LogFile
+from acp_broker.store.numbered import ByNumber
 from acp_broker.store.stretches import Stretches
 
 # What is kept in memory for readers that keep up; one that falls further behind reads the file.
 TAIL_BYTES = 1024 * 1024
-# One read of the file for a reader that lags.
-READ_BYTES = 256 * 1024
 
 
 class Entry(Struct, gc=False):
@@ -53,9 +52,7 @@ class SessionLog:
         self._tail = _NOTHING
         self._tail_bytes = 0
         self._readers: list[Callable[[], None]] = []
-        # Readers of whole records, and the lines that they can read nowhere else, each with its position.
-        self._watchers: list[Callable[[], None]] = []
-        self._unwritten: list[tuple[int, bytes]] = []
+        self.by_number = ByNumber(self._file, self._stretches)
         self._on_write: Callable[[], None] | None = None
         # Called when something has to wait until another process lets go of the lease.
         self.when_held_up: Callable[[], None] | None = None
@@ -146,10 +143,10 @@ class SessionLog:
                 reader()
             if self._tail_bytes > TAIL_BYTES:
                 self._trim()
-        if self._watchers:
+        if self.by_number.watchers:
             if self.fault is not None:
-                self._unwritten.append((self.shown - len(data), data))
-            for watcher in self._watchers:
+                self.by_number.keep(self.shown - len(data), data)
+            for watcher in self.by_number.watchers:
                 watcher()
 
     def recover(self) -> None:
@@ -186,7 +183,7 @@ class SessionLog:
     @property
     def readers(self) -> int:
         """How many are attached."""
-        return len(self._readers) + len(self._watchers)
+        return len(self._readers) + len(self.by_number.watchers)
 
     @property
     def frame_readers(self) -> int:
@@ -195,10 +192,10 @@ class SessionLog:
 
     def attach(self, reader: Callable[[], None], *, of_records: bool = False) -> None:
         """Have it called after each write that shows something; `of_records`: after each write."""
-        (self._watchers if of_records else self._readers).append(reader)
+        (self.by_number.watchers if of_records else self._readers).append(reader)
 
     def detach(self, reader: Callable[[], None]) -> None:
-        (self._watchers if reader in self._watchers else self._readers).remove(reader)
+        (self.by_number.watchers if reader in self.by_number.watchers else self._readers).remove(reader)
 
     def read(self, position: int, reader: int) -> tuple[int, bytes]:
         """The frames for frontend `reader` from `position` on, and the position after them.
@@ -225,48 +222,14 @@ class SessionLog:
 
     def records(self, until: int | None = None) -> Iterator[records.Record]:
         """Every whole record in the file, from its beginning, or those before position `until`."""
-        return reading.read_records(self.path, None if until is None else self.offset(until))
-
-    # --- by numbers
-
-    def offset(self, position: int) -> int:
-        """Where in the file that position is; for one that a failed write left out, where the next one is."""
-        return self._stretches.offset(position, self._file.size)
-
-    def position_of(self, number: int) -> int | None:
-        """Where the record begins that has this number in it; None behind the end of the file. Raises StoreError.
-
-        It may be behind our end: another process has written it, and we have yet to read that.
-        """
-        start = self._file.record_with(number)
-        return None if start is None else self._stretches.found(start)
-
-    def read_numbered(self, position: int) -> tuple[int, list[reading.Numbered]]:
-        """Some records from `position` on, and the position after them; the same one when there is nothing more.
-
-        From the file, which a system remembers well; from memory what the file has not.
-        """
-        if position >= self.shown:
-            return position, []
-        offset, left, after = self._stretches.place(position, self._file.size)
-        if left > 0:
-            try:
-                lines = self._file.lines(offset, min(READ_BYTES, left))
-            except OSError:  # the file is gone, or its disk: what is new is in memory, and shown all the same
-                return position + left, []
-            return position + len(lines), reading.split(lines, offset)
-        end = self.shown if after is None else after
-        for start, lines in self._unwritten:
-            if position <= start < end:
-                return start + len(lines), reading.split(lines, None)
-        return end, []
+        return reading.read_records(self.path, None if until is None else self.by_number.offset(until))
 
     def forget(self) -> None:
         """Keep no words in memory: a reader that has not had them reads the file."""
         self.commit()
         if self.fault is None:
             self._tail, self._tail_bytes = _NOTHING, 0
-            self._unwritten.clear()
+            self.by_number.forget()
 
     def rest(self) -> None:
         """Keep no descriptor either until it is next written; from then on another process may go on with it."""
@@ -330,7 +293,7 @@ class SessionLog:
         offset, left, after = self._stretches.place(position, self._file.size)
         if left <= 0:  # in what a failed write left out
             return limit if after is None else min(after, limit), b""
-        lines = self._file.lines(offset, min(READ_BYTES, left, limit - position))
+        lines = self._file.lines(offset, min(left, limit - position))
         shown = [records.frames(record, self.path.stem) for _, record in reading.split(lines, offset)]
         parts = [item[1] for item in shown if item is not None and records.is_for(item[0], reader)]
         return position + len(lines), b"".join(parts)

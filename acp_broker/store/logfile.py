@@ -9,6 +9,9 @@ from pathlib import Path
 from acp_broker.errors import StoreError
 from acp_broker.store import owned
 
+# One read of the file for a reader that lags.
+READ_BYTES = 256 * 1024
+
 
 class LogFile:
     """`size`: how much of the file was whole when it was last ours, and where our next write goes."""
@@ -85,7 +88,8 @@ class LogFile:
         return owned.is_deleted(self._fd)
 
     def lines(self, offset: int, size: int) -> bytes:
-        """Whole lines from there on, about so many bytes of them. Raises OSError."""
+        """Whole lines from there on, about so many bytes of them, or READ_BYTES if that is less. Raises OSError."""
+        size = min(size, READ_BYTES)
         fd = self._reading()
         chunk = os.pread(fd, size, offset)
         end = chunk.rfind(b"\n")

@@ -10,7 +10,7 @@ from acp_broker.broker.outbox import FULL_BYTES, Outbox
 from acp_broker.core.names import SessionId
 from acp_broker.edge.channel import OnLines
 from acp_broker.store import log as store
-from acp_broker.store import records
+from acp_broker.store import logfile, records
 from acp_broker.store.log import SessionLog
 from tests.support.clock import settled
 from tests.support.harness import house
@@ -272,7 +272,7 @@ def show(log: SessionLog, text: str) -> bytes:
 @pytest.mark.anyio
 async def test_a_long_log_is_passed_in_pieces(logs, monkeypatch) -> None:
     """However fast its reader is, others have their turn in between; and who waits for the end is told."""
-    monkeypatch.setattr(store, "READ_BYTES", 1000)
+    monkeypatch.setattr(logfile, "READ_BYTES", 1000)
     monkeypatch.setattr(outbox_module, "AT_ONCE_BYTES", 2000)
     channel, moves = SlowChannel(), []
     start = logs[A].end
@@ -292,7 +292,7 @@ async def test_a_long_log_is_passed_in_pieces(logs, monkeypatch) -> None:
 async def test_a_client_that_waits_for_the_end_of_a_long_log_waits_no_longer(tmp_path, monkeypatch) -> None:
     """session/close is answered once everything was sent; not after a limit for each piece."""
     monkeypatch.setattr(outbox_module, "AT_ONCE_BYTES", 500)
-    monkeypatch.setattr(store, "READ_BYTES", 500)
+    monkeypatch.setattr(logfile, "READ_BYTES", 500)
     async with house(tmp_path, primary={"turns": [[{"do": "say", "text": "x" * 400}]]}) as home:
         editor = await home.editor()
         session = await editor.new()

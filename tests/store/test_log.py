@@ -8,7 +8,7 @@ import pytest
 
 from acp_broker.errors import StoreError
 from acp_broker.store import log as module
-from acp_broker.store import records
+from acp_broker.store import logfile, records
 from acp_broker.store.log import SessionLog
 from acp_broker.store.reading import read_records
 from tests.support.disk import Disk
@@ -162,7 +162,7 @@ def test_memory_is_bounded_however_slow_a_reader_is(log: SessionLog, monkeypatch
 def test_a_record_longer_than_one_read_of_the_file_is_read_whole(log: SessionLog, monkeypatch) -> None:
     """A tool's output may be 32 MiB in one update."""
     monkeypatch.setattr(module, "TAIL_BYTES", 10)
-    monkeypatch.setattr(module, "READ_BYTES", 64)
+    monkeypatch.setattr(logfile, "READ_BYTES", 64)
     frames = [say(log, "x" * size) for size in (10, 1000, 63, 64, 65)]
 
     assert b"".join(frames) == read_all(log)
@@ -171,7 +171,7 @@ def test_a_record_longer_than_one_read_of_the_file_is_read_whole(log: SessionLog
 def test_records_without_frames_hold_a_lagging_reader_up_in_no_place(log: SessionLog, monkeypatch) -> None:
     """Steps that show nothing lie between those that do."""
     monkeypatch.setattr(module, "TAIL_BYTES", 10)
-    monkeypatch.setattr(module, "READ_BYTES", 64)
+    monkeypatch.setattr(logfile, "READ_BYTES", 64)
     frames = []
     for number in range(20):
         log.append(records.step_line("t", 1.0, b"{}", b"[]", []))
@@ -504,7 +504,7 @@ def read_numbered(log: SessionLog, position: int = 0) -> list[tuple[int | None, 
     """Everything that is said from there on, with its number."""
     got: list[tuple[int | None, str]] = []
     while True:
-        after, found = log.read_numbered(position)
+        after, found = log.by_number.read(position, log.shown)
         got += [(number, json.loads(bytes(one))["text"]) for number, record in found for one in record.updates or ()]
         if after == position:
             return got
@@ -530,7 +530,7 @@ def test_a_records_number_is_where_it_stands_in_the_file(log, path):
 
 def test_numbers_are_read_in_pieces(log, path, monkeypatch):
     """A reader that is far behind must not hold everybody up, and a long record comes whole."""
-    monkeypatch.setattr(module, "READ_BYTES", 64)
+    monkeypatch.setattr(logfile, "READ_BYTES", 64)
     for text in ("a", "b" * 500, "c"):
         say(log, text)
 
@@ -567,7 +567,7 @@ def test_what_was_lost_stands_where_the_next_will(log, path, disk):
     disk.room = 0
     say(log, "lost")
 
-    assert path.stat().st_size == log.offset(log.shown)
+    assert path.stat().st_size == log.by_number.offset(log.shown)
 
 
 def test_who_reads_records_from_the_middle_of_what_was_lost_goes_on_there(log, disk):
@@ -611,14 +611,14 @@ def test_every_number_in_a_record_leads_to_its_beginning(log):
     end = log.end
     say(log, "b")
 
-    assert {start} == {log.position_of(number) for number in range(start, end)}
+    assert {start} == {log.by_number.position_of(number) for number in range(start, end)}
 
 
 def test_a_number_behind_the_end_leads_nowhere(log):
     """The log was cut, or is another one."""
     say(log, "a")
 
-    assert [None, None] == [log.position_of(log.end), log.position_of(-1)]
+    assert [None, None] == [log.by_number.position_of(log.end), log.by_number.position_of(-1)]
 
 
 def test_a_number_behind_what_was_lost_leads_behind_it(log, path, disk):
@@ -631,14 +631,14 @@ def test_a_number_behind_what_was_lost_leads_behind_it(log, path, disk):
     say(log, "b")
     [(number, _)] = numbers(path)
 
-    assert (position, number) == (log.position_of(number), log.offset(position))
+    assert (position, number) == (log.by_number.position_of(number), log.by_number.offset(position))
 
 
 def test_a_log_at_rest_is_read_by_numbers_without_waking_it(log, path):
     """As by frames."""
     say(log, "a")
     log.rest()
-    found = read_numbered(log), log.position_of(numbers(path)[0][0])
+    found = read_numbered(log), log.by_number.position_of(numbers(path)[0][0])
 
     assert (numbers(path), numbers(path)[0][0], False) == (*found, str(path) in open_files())
 
