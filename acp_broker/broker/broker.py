@@ -5,7 +5,7 @@ from functools import partial
 from itertools import count
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group, to_thread
+from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -20,10 +20,11 @@ from acp_broker.broker.health_file import LATER_S, HealthFile
 from acp_broker.broker.learnt import Learnt
 from acp_broker.broker.leaving import disconnect, leave
 from acp_broker.broker.limit import within
+from acp_broker.broker.order import Order
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.reception import Reception
 from acp_broker.broker.revival import Revival
-from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.runner import Turn
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.session import Session
 from acp_broker.broker.standby import Standby
@@ -38,7 +39,7 @@ from acp_broker.core.names import BackendId, Candidate, ProfileId, SessionId, St
 from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.edge.channel import Channel
 from acp_broker.observe.log import Log
-from acp_broker.store import owned, records
+from acp_broker.store import records
 from acp_broker.store.files import StateFolder
 from acp_broker.wire import jsonrpc
 
@@ -216,29 +217,6 @@ class Broker:
         members = msgspec.json.decode(result, type=dict[str, Raw])
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
-
-    async def delete(self, session: Session) -> None:
-        """Nobody finds it from now on; what runs in it is answered before its log goes.
-
-        Raises StoreError where that cannot be deleted; SessionInUse while a turn of another process runs in it.
-        """
-        self.sessions.pop(session.id, None)
-        with CancelScope(shield=True):
-            try:
-                await self._delete(session)
-            finally:
-                self.revival.going.discard(session.id)
-
-    async def _delete(self, session: Session) -> None:
-        await session.repose.begin().wait()
-        for frontend in tuple(self.frontends.values()):
-            if frontend.outbox.is_attached(session.id):
-                await frontend.caught_up(session.id)
-        await session.end()
-        for frontend in self.frontends.values():
-            frontend.outbox.detach(session.id)
-        # It takes a file system milliseconds to let go of what was just synced, and longer the longer the log.
-        await to_thread.run_sync(owned.remove, session.log.path)
 
     # --- turns
 

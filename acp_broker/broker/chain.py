@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
+from acp_broker.broker.order import Order
 from acp_broker.broker.policy import Policy
 from acp_broker.broker.runtime import Runtime
 from acp_broker.broker.slash import slash_command
@@ -19,7 +20,6 @@ from acp_broker.core.turnrules import Miss, Rules
 from acp_broker.wire import agent, jsonrpc
 
 if TYPE_CHECKING:
-    from acp_broker.broker.runner import Order
     from acp_broker.broker.session import Session
 
 Known = Callable[[BackendId], agent.Initialized | None]
@@ -74,7 +74,7 @@ class Chain:
             self._usual_record = jsonrpc.encode(self._usual)
         return self._usual
 
-    def plan(self, session: "Session", order: "Order", known: Known) -> tuple[Rules, tuple[Passed, ...]]:
+    def plan(self, session: "Session", order: Order, known: Known) -> tuple[Rules, tuple[Passed, ...]]:
         """The rules of a turn, and who was passed over for it and why."""
         needs = _needs(session, order.kinds)
         command = slash_command(order.prompt)

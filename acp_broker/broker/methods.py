@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
-from acp_broker.broker import returning, shapes
+from acp_broker.broker import deleting, returning, shapes
 from acp_broker.broker.keys import Key, digest
+from acp_broker.broker.order import Order
 from acp_broker.broker.params import EMPTY, Then, checked, members, named, others, params_of, seen, session_of
-from acp_broker.broker.runner import Order
 from acp_broker.broker.whom import Whom
 from acp_broker.contract import SessionSetup
 from acp_broker.core.names import SessionId
@@ -104,7 +104,7 @@ def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
     frontend.broker.revival.going.add(name)
 
     async def deleted() -> Raw:
-        await frontend.broker.delete(session)
+        await deleting.delete(frontend.broker, session)
         return EMPTY
 
     return deleted()

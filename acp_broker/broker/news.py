@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct, field
 
+from acp_broker.broker.order import Order
 from acp_broker.core.names import SessionId, TurnId
 from acp_broker.errors import RpcError
 from acp_broker.wire.acp import Answer
 
 if TYPE_CHECKING:
     from acp_broker.broker.frontend import Frontend
-    from acp_broker.broker.runner import Order
     from acp_broker.broker.session import Session
 
 TURN = "_acp-broker/turn"
@@ -71,7 +71,7 @@ class News:
         # The positions that were told last.
         self._told: dict[TurnId, int] = {}
 
-    def queue(self, waiting: "Sequence[Order]") -> None:
+    def queue(self, waiting: Sequence[Order]) -> None:
         """Tell of each prompt that waits where it stands now, should that be news."""
         before, self._told = self._told, {order.turn: place for place, order in enumerate(waiting, 1)}
         if before or self._told:
@@ -80,14 +80,14 @@ class News:
                 for order in moved:
                     self._tell_place(frontend, order)
 
-    def never_begun(self, order: "Order", outcome: Answer | None) -> None:
+    def never_begun(self, order: Order, outcome: Answer | None) -> None:
         """A prompt that waited is answered without a turn of its own; None: by one that is not over."""
         self._told.pop(order.turn, None)
         how = {} if outcome is None else end(outcome)
         for frontend in self._numbered():
             self._tell(frontend, order, "ended", **how)
 
-    def tell_all(self, frontend: "Frontend", waiting: "Sequence[Order]", *, running: bool) -> None:
+    def tell_all(self, frontend: "Frontend", waiting: Sequence[Order], *, running: bool) -> None:
         """What somebody who comes now should know; `running`: of the turn that runs, too."""
         turn = self._session.turn
         if turn is not None and running:
@@ -101,9 +101,9 @@ class News:
             if frontend.can.numbers and frontend.outbox.is_attached(session.id):
                 yield frontend
 
-    def _tell_place(self, frontend: "Frontend", order: "Order") -> None:
+    def _tell_place(self, frontend: "Frontend", order: Order) -> None:
         self._tell(frontend, order, "queued", position=self._told.get(order.turn, 1))
 
-    def _tell(self, frontend: "Frontend", order: "Order", state: str, **members: object) -> None:
+    def _tell(self, frontend: "Frontend", order: Order, state: str, **members: object) -> None:
         key = None if order.key is None else order.key.name
         frontend.tell(TURN, params(self._session.id, order.turn, state, key, **members))

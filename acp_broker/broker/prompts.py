@@ -13,8 +13,9 @@ from acp_broker.broker.asks import send
 from acp_broker.broker.keys import Keys
 from acp_broker.broker.lease import Lease
 from acp_broker.broker.news import News
+from acp_broker.broker.order import Order
 from acp_broker.broker.replies import reply_to
-from acp_broker.broker.runner import Order, Turn
+from acp_broker.broker.runner import Turn
 from acp_broker.errors import BUSY, RpcError, StoreError
 from acp_broker.store import records
 from acp_broker.store.past import Asked

@@ -10,19 +10,19 @@ done. One read of an agent after the commit point is one event, one record, one 
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from acp_broker.broker import story
 from acp_broker.broker.attempt import Attempt
 from acp_broker.broker.deeds import DEEDS
 from acp_broker.broker.guard import call
 from acp_broker.broker.held import Held, Item, Told, first_updates
-from acp_broker.broker.keys import Key
 from acp_broker.broker.latest import REPEATED
+from acp_broker.broker.order import Order
 from acp_broker.broker.stopwatch import Stopwatch
 from acp_broker.broker.telling import Telling, follower
 from acp_broker.broker.verdict import verdict
@@ -30,7 +30,7 @@ from acp_broker.broker.weighing import tells_retry
 from acp_broker.contract import Finished as BackendFinished
 from acp_broker.core import visible
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.names import Phase, StopReason, TurnId
+from acp_broker.core.names import Phase, StopReason
 from acp_broker.core.turn import step
 from acp_broker.core.turnrules import Rules
 from acp_broker.core.turnwords import (
@@ -66,22 +66,6 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _UNCOMMITTED = (Waiting, Trying, Doubting)
 _SHOWN = (Committed, Ended)
-
-
-class Order(Struct, frozen=True):
-    """A prompt as it was accepted: from whom, under which request id, with what in it. `rest`: its other members.
-
-    `kinds` are the types of its content blocks.
-    """
-
-    turn: TurnId
-    frontend: int
-    request_id: Raw
-    prompt: Raw
-    kinds: frozenset[str]
-    rest: Mapping[str, Raw] = {}
-    # The frontend's own key, by which it can ask for the same turn again.
-    key: Key | None = None
 
 
 class Turn:

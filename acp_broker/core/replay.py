@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 
 from acp_broker.core.turn import step
-from acp_broker.core.turncells import Step
 from acp_broker.core.turnrules import Rules, Seconds
-from acp_broker.core.turnwords import Event, State, Waiting
+from acp_broker.core.turnwords import Event, State, Step, Waiting
 
 
 def replay(rules: Rules, records: Iterable[tuple[Seconds, Event]]) -> list[Step]:

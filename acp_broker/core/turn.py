@@ -35,7 +35,6 @@ from collections.abc import Callable
 from typing import Never, TypeAlias
 
 from acp_broker.core.turncells import (
-    Step,
     begin,
     believe,
     call_off,
@@ -78,6 +77,7 @@ from acp_broker.core.turnwords import (
     Reached,
     Spoke,
     State,
+    Step,
     Stopped,
     Stopping,
     TimeUp,

@@ -4,32 +4,28 @@ Every function is called by `turn.step` alone, through the table there, and gets
 `Withdraw` comes where an attempt's voice ends: at a cancel, at a stop, at its finish.
 """
 
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from msgspec.structs import replace
 
+from acp_broker.core import turnmoves as moves
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.core.names import Candidate, Phase
-from acp_broker.core.turnrules import Miss, Rules, Run, Seconds, end_of_phase, next_candidate, others_left
+from acp_broker.core.names import Phase
+from acp_broker.core.turnrules import Rules, Run, Seconds, end_of_phase, next_candidate, others_left
 from acp_broker.core.turnwords import (
     Accepted,
-    Arm,
-    AskCancel,
     CancelAsked,
     Cancelled,
     Cancelling,
     Command,
     Committed,
-    Disarm,
     Doubted,
     Doubting,
-    DropHeld,
     Ended,
     Failed,
     Finished,
     Hold,
     Kill,
-    Live,
     Next,
     Noted,
     Reached,
@@ -39,20 +35,16 @@ from acp_broker.core.turnwords import (
     RelayHeld,
     Reply,
     Spoke,
-    Start,
-    State,
+    Step,
     Stop,
     Stopped,
     Stopping,
-    Then,
     Timer,
     TimeUp,
     Trying,
     Waiting,
     Withdraw,
 )
-
-Step: TypeAlias = tuple[State, tuple[Command, ...]]
 
 # Shared, so that the path of every relayed word builds nothing.
 _RELAY: tuple[Command, ...] = (Relay(),)
@@ -61,15 +53,6 @@ _HOLD: tuple[Command, ...] = (Hold(),)
 # A runtime that ends a turn had the prompt.
 _UNASKED = "ended the turn as cancelled, which nobody asked for"
 _UNASKED_CANCEL = Failure(FailureKind.CRASHED, _UNASKED, seen_at="submitted")
-
-# What did not come in time, by phase.
-_MISSED: dict[Phase, str] = {
-    "leasing": "had no credential",
-    "starting": "did not start",
-    "opening": "did not open the session",
-    "submitted": "no first output",
-    "retrying": "no first output after its own retry",
-}
 
 # An attempt reaches a phase once and only goes forward, so that no limit can be had twice.
 _RANK: dict[Phase, int] = {"leasing": 0, "starting": 1, "opening": 2, "submitted": 3, "retrying": 4}
@@ -83,7 +66,7 @@ def begin(rules: Rules, _state: Waiting, _event: Accepted, now: Seconds) -> Step
     if first is None:
         return Ended(), (Refuse((), committed=False),)
     deadline = None if rules.limits.chain is None else now + rules.limits.chain
-    return _start(rules, 1, first, Run(deadline=deadline), Timer(), now)
+    return moves.start(rules, 1, first, Run(deadline=deadline), Timer(), now)
 
 
 def call_off(_rules: Rules, _state: Waiting, _event: CancelAsked, _now: Seconds) -> Step:
@@ -95,7 +78,7 @@ def call_off(_rules: Rules, _state: Waiting, _event: CancelAsked, _now: Seconds)
 
 def reach(rules: Rules, state: Trying | Doubting, event: Reached, now: Seconds) -> Step:
     if event.phase == rules.commit_point:
-        return _submit(rules, state, now)
+        return moves.submit(rules, state, now)
     if isinstance(state, Doubting) or _RANK[event.phase] <= _RANK[state.phase]:
         return state, ()
     if event.phase == "retrying" and not _may_follow(rules, state, now):
@@ -104,7 +87,7 @@ def reach(rules: Rules, state: Trying | Doubting, event: Reached, now: Seconds) 
     at, armed = end_of_phase(rules, state.run, state.candidate, event.phase, now), state.timer.at
     if event.phase == "retrying" and armed is not None and (at is None or armed <= at):
         return replace(state, phase=event.phase, since=now), ()
-    timer, timing = _set(state.timer, at)
+    timer, timing = moves.set_timer(state.timer, at)
     return replace(state, phase=event.phase, since=now, timer=timer), timing
 
 
@@ -116,42 +99,42 @@ def doubt(rules: Rules, state: Trying, event: Doubted, now: Seconds) -> Step:
     """Doubt pays only while somebody else could answer instead; otherwise the words are shown as they are."""
     if not _may_follow(rules, state, now):
         return commit(rules, state, event, now)
-    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).doubt)
+    timer, timing = moves.set_timer(state.timer, now + rules.limits_of(state.candidate).doubt)
     return Doubting(state.attempt, state.candidate, state.run, timer), (Hold(), *timing)
 
 
 def commit(rules: Rules, state: Trying | Doubting, _event: Spoke | Doubted, now: Seconds) -> Step:
-    return _commit(rules, state, now, RelayHeld(), Relay())
+    return moves.commit(rules, state, now, RelayHeld(), Relay())
 
 
 def believe(rules: Rules, state: Doubting, _event: TimeUp, now: Seconds) -> Step:
     """Nothing has settled the doubt: what was held is taken for an answer."""
-    return _commit(rules, replace(state, timer=_rung(state.timer)), now, RelayHeld())
+    return moves.commit(rules, replace(state, timer=moves.rung(state.timer)), now, RelayHeld())
 
 
 def finish_unseen(rules: Rules, state: Trying, event: Finished, now: Seconds) -> Step:
     if event.stop_reason == "end_turn" and not rules.empty_is_success:
         failure = Failure(FailureKind.EMPTY_TURN, "ended the turn without showing anything", seen_at=state.phase)
-        return _give_up(rules, state, failure, now)
+        return moves.give_up(rules, state, failure, now)
     return finish_held(rules, state, event, now)
 
 
 def finish_held(rules: Rules, state: Trying | Doubting, event: Finished, now: Seconds) -> Step:
     if event.stop_reason == "cancelled":
-        return _give_up(rules, state, _UNASKED_CANCEL, now)
-    return _finish(state, RelayHeld(), Withdraw(state.attempt), Reply(event.stop_reason))
+        return moves.give_up(rules, state, _UNASKED_CANCEL, now)
+    return moves.finish(state, RelayHeld(), Withdraw(state.attempt), Reply(event.stop_reason))
 
 
 def fail(rules: Rules, state: Trying | Doubting, event: Failed, now: Seconds) -> Step:
-    return _give_up(rules, state, event.failure, now)
+    return moves.give_up(rules, state, event.failure, now)
 
 
 def time_out(rules: Rules, state: Trying, _event: TimeUp, now: Seconds) -> Step:
-    return _give_up(rules, state, _unheard(state.timer, state.since, state.phase, now), now)
+    return moves.give_up(rules, state, moves.unheard(state.timer, state.since, state.phase, now), now)
 
 
 def cancel(rules: Rules, state: Trying | Doubting, _event: CancelAsked, now: Seconds) -> Step:
-    return _ask(rules, state, now, RelayHeld())
+    return moves.ask(rules, state, now, RelayHeld())
 
 
 # --- Committed: its words are relayed
@@ -164,29 +147,30 @@ def relay(rules: Rules, state: Committed, event: Noted | Doubted | Spoke, now: S
     if state.silent_since is not None and isinstance(event, Noted):
         # A note is no word: it must not end the wait for the first one.
         return state, _RELAY
-    timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
+    timer, timing = moves.set_timer(state.timer, moves.idle_end(rules, state.candidate, now))
     return replace(state, timer=timer, silent_since=None), (Relay(), *timing)
 
 
 def finish(rules: Rules, state: Committed, event: Finished, now: Seconds) -> Step:
     if event.stop_reason == "cancelled":
-        return _break_off(rules, state, _UNASKED_CANCEL, now)
-    return _finish(state, Withdraw(state.attempt), Reply(event.stop_reason))
+        return moves.break_off(rules, state, _UNASKED_CANCEL, now)
+    return moves.finish(state, Withdraw(state.attempt), Reply(event.stop_reason))
 
 
 def fail_late(rules: Rules, state: Committed, event: Failed, now: Seconds) -> Step:
-    return _break_off(rules, state, event.failure, now)
+    return moves.break_off(rules, state, event.failure, now)
 
 
 def idle_out(rules: Rules, state: Committed, _event: TimeUp, now: Seconds) -> Step:
     if state.silent_since is not None:
-        return _break_off(rules, state, _unheard(state.timer, state.silent_since, "submitted", now), now)
+        return moves.break_off(rules, state, moves.unheard(state.timer, state.silent_since, "submitted", now), now)
     limit = rules.limits_of(state.candidate).idle or 0.0
-    return _break_off(rules, state, Failure(FailureKind.SILENT, f"nothing for {limit:g} s", seen_at="submitted"), now)
+    failure = Failure(FailureKind.SILENT, f"nothing for {limit:g} s", seen_at="submitted")
+    return moves.break_off(rules, state, failure, now)
 
 
 def cancel_late(rules: Rules, state: Committed, _event: CancelAsked, now: Seconds) -> Step:
-    return _ask(rules, state, now)
+    return moves.ask(rules, state, now)
 
 
 # --- Cancelling: asked to end by itself
@@ -198,16 +182,16 @@ def relay_last(_rules: Rules, state: Cancelling, _event: Noted | Doubted | Spoke
 
 def let_end(_rules: Rules, state: Cancelling, _event: Finished, _now: Seconds) -> Step:
     """ACP v1, prompt-turn: a cancelled prompt is answered `cancelled`, whatever reason its agent gives."""
-    return _finish(state, Withdraw(state.attempt), Reply("cancelled"))
+    return moves.finish(state, Withdraw(state.attempt), Reply("cancelled"))
 
 
 def stop_failed(rules: Rules, state: Cancelling, _event: Failed, now: Seconds) -> Step:
-    return _stop(rules, state, Cancelled(committed=True), now)
+    return moves.stop(rules, state, Cancelled(committed=True), now)
 
 
 def force_stop(_rules: Rules, state: Cancelling, _event: TimeUp, _now: Seconds) -> Step:
     """It was asked politely already."""
-    stopping = Stopping(state.attempt, Cancelled(committed=True), _rung(state.timer))
+    stopping = Stopping(state.attempt, Cancelled(committed=True), moves.rung(state.timer))
     return stopping, (Stop(state.attempt, politely=False),)
 
 
@@ -215,7 +199,7 @@ def force_stop(_rules: Rules, state: Cancelling, _event: TimeUp, _now: Seconds) 
 
 
 def kill(_rules: Rules, state: Stopping, _event: TimeUp, _now: Seconds) -> Step:
-    return replace(state, timer=_rung(state.timer)), (Kill(state.attempt),)
+    return replace(state, timer=moves.rung(state.timer)), (Kill(state.attempt),)
 
 
 def cancel_next(_rules: Rules, state: Stopping, _event: CancelAsked, _now: Seconds) -> Step:
@@ -224,10 +208,10 @@ def cancel_next(_rules: Rules, state: Stopping, _event: CancelAsked, _now: Secon
 
 
 def move_on(rules: Rules, state: Stopping, _event: Stopped, now: Seconds) -> Step:
-    timer, disarm = _set(state.timer, None)
+    timer, disarm = moves.set_timer(state.timer, None)
     match state.then:
         case Next(candidate, run) if not run.is_over(now):
-            trying, commands = _start(rules, state.attempt + 1, candidate, run, timer, now)
+            trying, commands = moves.start(rules, state.attempt + 1, candidate, run, timer, now)
             return trying, (*disarm, *commands)
         case Next(_, run):
             return Ended(state.attempt), (*disarm, Refuse(run.misses, committed=False))
@@ -247,83 +231,10 @@ def relay_late(_rules: Rules, state: Ended, event: Noted, _now: Seconds) -> Step
     return state, _RELAY if event.attempt == state.serving else ()
 
 
-# --- what the cells share
-
-
-def _set(timer: Timer, at: Seconds | None) -> tuple[Timer, tuple[Command, ...]]:
-    """The timer armed for `at`, or not armed; and the command that makes it so, if any is needed."""
-    if at is not None:
-        return Timer(timer.serial + 1, at), (Arm(timer.serial + 1, at),)
-    return _rung(timer), () if timer.at is None else (Disarm(),)
-
-
-def _rung(timer: Timer) -> Timer:
-    return Timer(timer.serial)
+# --- what the cells ask
 
 
 def _may_follow(rules: Rules, state: Trying, now: Seconds) -> bool:
     """Whether somebody else could still answer instead of the current candidate."""
     left = others_left(rules.candidates, state.run.misses, state.candidate, rules.windows, rules.hosts)
     return left > 0 and not state.run.is_over(now)
-
-
-def _idle_end(rules: Rules, candidate: Candidate, now: Seconds) -> Seconds | None:
-    idle = rules.limits_of(candidate).idle
-    return None if idle is None else now + idle
-
-
-def _start(rules: Rules, attempt: int, candidate: Candidate, run: Run, timer: Timer, now: Seconds) -> Step:
-    timer, timing = _set(timer, end_of_phase(rules, run, candidate, "leasing", now))
-    return Trying(attempt, candidate, run, timer, "leasing", now), (Start(attempt, candidate), *timing)
-
-
-def _commit(rules: Rules, state: Trying | Doubting, now: Seconds, *words: Command) -> Step:
-    timer, timing = _set(state.timer, _idle_end(rules, state.candidate, now))
-    return Committed(state.attempt, state.candidate, state.run.misses, timer), (*timing, *words)
-
-
-def _submit(rules: Rules, state: Trying | Doubting, now: Seconds) -> Step:
-    """The commit point `submitted`: nobody re-runs a prompt that an agent may have accepted. Notes may be held.
-
-    One that stays silent must still end: the limit of its first word holds until it comes.
-    """
-    if isinstance(state, Doubting):
-        return _commit(rules, state, now, RelayHeld())
-    limit = rules.limits_of(state.candidate).first_output
-    timer, timing = _set(state.timer, None if limit is None else now + limit)
-    return Committed(state.attempt, state.candidate, state.run.misses, timer, now), (*timing, RelayHeld())
-
-
-def _unheard(timer: Timer, since: Seconds, phase: Phase, now: Seconds) -> Failure:
-    until = now if timer.at is None else timer.at
-    text = f"{_MISSED[phase]} within {round(until - since, 3):g} s (phase {phase})"
-    return Failure(FailureKind.SILENT, text, seen_at=phase)
-
-
-def _ask(rules: Rules, state: Trying | Doubting | Committed, now: Seconds, *words: Command) -> Step:
-    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).cancelling)
-    asking = (*words, AskCancel(state.attempt), Withdraw(state.attempt))
-    return Cancelling(state.attempt, state.candidate, timer), (*asking, *timing)
-
-
-def _give_up(rules: Rules, state: Trying | Doubting, failure: Failure, now: Seconds) -> Step:
-    """Nothing was shown: whoever the misses leave may try, until the chain's deadline."""
-    misses = (*state.run.misses, Miss(state.attempt, state.candidate, failure))
-    following = None if state.run.is_over(now) else next_candidate(rules.candidates, misses, rules.windows, rules.hosts)
-    then = Refusal(misses, committed=False) if following is None else Next(following, replace(state.run, misses=misses))
-    return _stop(rules, state, then, now, DropHeld(), Withdraw(state.attempt))
-
-
-def _break_off(rules: Rules, state: Committed, failure: Failure, now: Seconds) -> Step:
-    misses = (*state.misses, Miss(state.attempt, state.candidate, failure))
-    return _stop(rules, state, Refusal(misses, committed=True), now, Withdraw(state.attempt))
-
-
-def _stop(rules: Rules, state: Live, then: Then, now: Seconds, *before: Command) -> Step:
-    timer, timing = _set(state.timer, now + rules.limits_of(state.candidate).stopping)
-    return Stopping(state.attempt, then, timer), (*before, Stop(state.attempt, politely=True), *timing)
-
-
-def _finish(state: Live, *commands: Command) -> Step:
-    _, disarm = _set(state.timer, None)
-    return Ended(state.attempt, state.attempt), (*disarm, *commands)

@@ -264,3 +264,6 @@ class Refuse(Struct, frozen=True, tag=True):
 Command: TypeAlias = (
     Start | Stop | Kill | Arm | Disarm | Hold | RelayHeld | DropHeld | Relay | AskCancel | Withdraw | Reply | Refuse
 )
+
+# What the machine answers to an event.
+Step: TypeAlias = tuple[State, tuple[Command, ...]]

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from acp_broker.core.turn import STATES, TABLE, Cell
-from acp_broker.core.turncells import Step
 from acp_broker.core.turnrules import Rules
-from acp_broker.core.turnwords import Event, State
+from acp_broker.core.turnwords import Event, State, Step
 from tests.support.turn_cells import Case, cases
 
 GOLDEN = tuple(cases((Path(__file__).parent / "turn_cells.txt").read_text()))

@@ -24,6 +24,7 @@ from acp_broker.core.turnwords import (
     Reached,
     Spoke,
     State,
+    Step,
     Stopped,
     Stopping,
     Timer,
@@ -108,7 +109,7 @@ def test_the_walk_brings_every_command(walks: dict[str, Walked]) -> None:
     assert set(get_args(Command)) == set().union(*(walked.commands for walked in walks.values()))
 
 
-def disarm(_rules: Rules, state: Cancelling, _event: Spoke, _now: float) -> turncells.Step:
+def disarm(_rules: Rules, state: Cancelling, _event: Spoke, _now: float) -> Step:
     return replace(state, timer=Timer(state.timer.serial)), (Disarm(),)
 
 
