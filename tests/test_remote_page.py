@@ -28,6 +28,7 @@ def test_the_limits_are_those_of_the_code():
         f"answers none for {dialing.GONE_S:g} s",
         f"It tries for {remote.SPOKEN_S:g} s.",
         f"it tries for {remote.SILENT_S:g} s and then",
+        f"looked for at once and for\n  {remote.LEAVING_S:g} s more",
     )
 
     assert [True] * len(said) == [one in PAGE for one in said]

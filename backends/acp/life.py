@@ -73,6 +73,9 @@ class Again(Protocol):
     async def follow(self, life: "Life", end: Failure) -> Failure:
         """A connection has ended so: go on over others while that is worth it; how the last one ended."""
 
+    def hurry(self) -> None:
+        """Its turn was cancelled: while there is no connection, look for one no longer than it takes to say so."""
+
 
 class Resumed(Struct, frozen=True):
     """How a connection ended that was to take up a turn; `is_refused`: by an answer that stays the same."""
@@ -166,6 +169,10 @@ class Life:
         return self._is_prompted and self._peer.numbers is not None
 
     @property
+    def is_cancelled(self) -> bool:
+        return self._cancel_asked.is_set()
+
+    @property
     def last_heard(self) -> int:
         return self._peer.numbers.last if self._peer.numbers is not None else 0
 
@@ -198,7 +205,7 @@ class Life:
             is_taken_up = True
             taken_up()
             self._peer.repeat()
-            if self._cancel_asked.is_set():
+            if self.is_cancelled:
                 self._peer.tell("session/cancel", {"sessionId": self._peer.session})
 
         async with create_task_group() as tasks:
@@ -278,6 +285,8 @@ class Life:
         """ACP v1, prompt-turn, "Cancellation"."""
         if not self._is_prompted:  # the broker stops an attempt that has failed: said now, it would end the next turn
             return
+        if self._again is not None:
+            self._again.hurry()
         params = {"sessionId": self._peer.session}
         self._peer.tell("session/cancel", params)
         clock = self._tools.clock

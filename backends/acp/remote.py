@@ -2,13 +2,15 @@
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
+from anyio import CancelScope
 from msgspec import Raw
 from msgspec.structs import replace
 
+from acp_broker.clock import Clock
 from acp_broker.contract import Backend, Tools
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import Phase
@@ -19,6 +21,7 @@ from backends.acp import AcpConfig, fitting, hops, rows
 from backends.acp.life import Life, living
 from backends.acp.row import Leaves
 from backends.http.client import trusted, way_to
+from backends.http.clocks import Watch
 from backends.http.unreachable import why
 
 CONNECT_S = 10.0
@@ -26,6 +29,8 @@ CONNECT_S = 10.0
 SILENT_S, SPOKEN_S = 3.0, 30.0
 # Between two tries, doubled each time.
 PAUSE_S, MOST_PAUSE_S = 0.1, 2.0
+# Once the turn was cancelled. It is most of what somebody waits for who leaves.
+LEAVING_S = 1.0
 # Times that a turn is taken up without a word more of it: its connection is not lost by accident then.
 MOST_IN_VAIN = 20
 # What another try may change.
@@ -45,9 +50,9 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
     connect_s = CONNECT_S if limits is None or limits.connect_ms is None else limits.connect_ms / 1000
     reconnect_s = None if limits is None or limits.reconnect_ms is None else limits.reconnect_ms / 1000
 
-    async def connect(within_s: float) -> "Connected":
+    async def connect() -> "Connected":
         try:
-            return Connected(await dial(route, min(connect_s, within_s), time.time))
+            return Connected(await dial(route, connect_s, time.time))
         except BackendFailure as error:
             cause = error.__cause__
             is_told = not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLCertVerificationError)
@@ -57,7 +62,7 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
 
     found = rows.find(settings.agent, ())
     again = Finding(connect, tools, reconnect_s)
-    async with living(await connect(connect_s), tools, settings, found.row if found else None, heard, again) as life:
+    async with living(await connect(), tools, settings, found.row if found else None, heard, again) as life:
         yield life
 
 
@@ -93,12 +98,16 @@ class Connected:
 class Finding:
     """life.Again: tries to reach a broker again for as long as a turn of it is worth it."""
 
-    def __init__(
-        self, connect: Callable[[float], Awaitable[Connected]], tools: Tools, reconnect_s: float | None
-    ) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connected]], tools: Tools, reconnect_s: float | None) -> None:
         self._connect = connect
         self._tools = tools
         self._reconnect_s = reconnect_s
+        # While no connection has taken up the turn.
+        self._trying: _Trying | None = None
+
+    def hurry(self) -> None:
+        if self._trying is not None:
+            self._trying.hurry()
 
     async def follow(self, life: Life, end: Failure) -> Failure:
         """Go on over other connections; how the last one ended."""
@@ -108,6 +117,7 @@ class Finding:
             life.lose(end)
             self._tools.log("connection_lost", why=end.text)
             end, is_taken_up = await self._taken_up(life, end)
+            self._trying = None
             if not is_taken_up:
                 return end
             in_vain = 0 if life.last_heard > before else in_vain + 1
@@ -115,43 +125,68 @@ class Finding:
 
     async def _taken_up(self, life: Life, lost: Failure) -> tuple[Failure, bool]:
         """Try until one connection has taken up the turn; how that one ended, or why there is none."""
-        clock, pause, last = self._tools.clock, 0.0, lost
-        limit = self._limit(life)
-        until = clock.now() + limit
-        while clock.now() + pause < until:
-            await clock.sleep(pause)
-            pause = min(max(PAUSE_S, 2 * pause), MOST_PAUSE_S)
-            try:
-                transport = await self._connect(until - clock.now())
-            except BackendFailure as error:
-                last = error.failure
-                if last.kind not in _PASSING:
-                    return replace(last, seen_at="submitted"), False
-                continue
-            with self._limited(transport, until) as taken_up:
-                resumed = await life.resume(transport, taken_up)
-            if resumed.is_taken_up or resumed.is_refused:
-                return resumed.end, resumed.is_taken_up
-            last = resumed.end
-            life.lose(last)
-        text = f"{lost.text}, and the turn could not be taken up again within {limit:g} s: {last.text}"
+        self._trying = trying = _Trying(self._tools.clock, self._limit(life))
+        if life.is_cancelled:
+            trying.hurry()
+        last = lost
+        with trying.watch.block():
+            while await trying.again():
+                try:
+                    transport = await self._connect()
+                except BackendFailure as error:
+                    last = error.failure
+                    if last.kind not in _PASSING:
+                        return replace(last, seen_at="submitted"), False
+                    continue
+                resumed = await life.resume(transport, self._found)
+                if resumed.is_taken_up or resumed.is_refused:
+                    return resumed.end, resumed.is_taken_up
+                last = resumed.end
+                life.lose(last)
+        why = f": {last.text}" if last is not lost else ""
+        text = f"{lost.text}, and the turn could not be taken up again within {trying.limit_s:g} s{why}"
         return Failure(FailureKind.CRASHED, text, last.code, seen_at="submitted"), False
 
-    @contextmanager
-    def _limited(self, transport: Connected, until: float) -> Iterator[Callable[[], None]]:
-        """Within: the turn has until then to be taken up, which is told by a call."""
-        timer = self._tools.clock.call_at(until, transport.kill)
-
-        def taken_up() -> None:
-            timer.cancel()
-            self._tools.log("turn_taken_up")
-
-        try:
-            yield taken_up
-        finally:
-            timer.cancel()
+    def _found(self) -> None:
+        """A connection has taken up the turn."""
+        assert self._trying is not None
+        self._trying.watch.disarm()
+        self._trying = None
+        self._tools.log("turn_taken_up")
 
     def _limit(self, life: Life) -> float:
         if self._reconnect_s is not None:
             return self._reconnect_s
         return SILENT_S if self._tools.is_followed and not life.has_spoken else SPOKEN_S
+
+
+class _Trying:
+    """The time in which a turn may be taken up: `watch` ends its block when that is over."""
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        self.watch = Watch(clock)
+        self._clock = clock
+        self._pause_s = 0.0
+        self._pausing = CancelScope()
+        self._allow(limit_s)
+
+    def hurry(self) -> None:
+        """The turn was cancelled: nobody waits for it any more, and whoever has it should hear that."""
+        self._allow(min(LEAVING_S, self._until - self._clock.now()))
+        self._pause_s = 0.0
+        self._pausing.cancel()
+
+    async def again(self) -> bool:
+        """Whether there is time for another try; returns when it is due."""
+        if self._clock.now() + self._pause_s >= self._until:
+            return False
+        if self._pause_s:
+            with CancelScope() as self._pausing:
+                await self._clock.sleep(self._pause_s)
+        self._pause_s = min(max(PAUSE_S, 2 * self._pause_s), MOST_PAUSE_S)
+        return True
+
+    def _allow(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._until = self._clock.now() + limit_s
+        self.watch.arm(limit_s, None)

@@ -29,8 +29,11 @@ class HandmadeAgent:
         # A method that it never answers, and the error that it answers `session/load` with.
         self.ignores = ""
         self.refusal: Mapping[str, object] | None = None
-        # The status that whoever comes next is refused with.
+        # The status that whoever comes next is refused with; or they get no answer at all.
         self.status: int | None = None
+        self.is_silent = False
+        # How many were not let in.
+        self.refused = 0
         # Of each prompt.
         self.keys: list[str | None] = []
         self.methods: list[str] = []
@@ -39,8 +42,13 @@ class HandmadeAgent:
         self._on_prompt = on_prompt
         self._hellos = hellos or (AGENT,)
 
-    def judge(self, connection: ServerConnection, _: Request) -> Response | None:
-        return None if self.status is None else connection.respond(self.status, "")
+    async def judge(self, connection: ServerConnection, _: Request) -> Response | None:
+        if self.status is None and not self.is_silent:
+            return None
+        self.refused += 1
+        if self.is_silent:
+            await connection.wait_closed()
+        return connection.respond(self.status or 500, "")
 
     async def serve(self, connection: ServerConnection) -> None:
         self.connections.append(connection)
