@@ -232,6 +232,8 @@ class Tools(Protocol):
     # Whether another backend follows in the chain: an agent that fails quickly then serves better than one that tries
     # its provider again and again.
     is_followed: bool
+    # Of one message over a connection of its own, in bytes, either way. What is spawned is held to it already.
+    max_message_bytes: int
     spawn: Spawn
     # Outside of any attempt: titles, command lists, usage; asks before the first turn.
     between: Client

@@ -31,7 +31,8 @@ class OddLines:
         # Made plain before it is cut: half a key no longer looks like one.
         start = redact.plain(line[:_MOST_READ].decode(errors="replace"), 200)
         if isinstance(line, Overlong):
-            raise BackendFailure(Failure(FailureKind.GARBLED, f"sent a message that is too long: {start[:80]}..."))
+            text = f"sent a message longer than `limits.maxMessageBytes` of config.json: {start[:80]}..."
+            raise BackendFailure(Failure(FailureKind.GARBLED, text))
         if self._count > MOST:
             text = f"does not speak {self._protocol}; it says {start[:80]!r}"
             raise BackendFailure(Failure(FailureKind.GARBLED, text))

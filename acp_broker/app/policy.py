@@ -89,6 +89,7 @@ def _runtime(config: Config, name: BackendId, limits: Limits, spawn: Spawn, vaul
         asks=None if settings.asks is None else msgspec.json.encode(settings.asks),
         window=settings.window,
         host=settings.host,
+        max_message_bytes=config.limits.max_message_bytes,
     )
 
 

@@ -79,6 +79,7 @@ class OpeningTools:
         self.projects = standby.leased.projects
         self.environment = standby.runtime.environment(standby.whom.environ, standby.leased.secret)
         self.is_followed = standby.runtime.is_followed
+        self.max_message_bytes = standby.runtime.max_message_bytes
         self.spawn: Spawn = self._spawn
         self.between = standby.between
         self._standby = standby

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from acp_broker.contract import Backend, Spawn, Tools
 from acp_broker.core.names import Candidate, Projects
 from acp_broker.core.turnrules import Limits
+from acp_broker.wire.framing import MAX_LINE_BYTES
 
 Environ = Mapping[str, str]
 # How long an agent without a turn is kept before it is closed, where it can be resumed (design.md, section 9).
@@ -73,6 +74,7 @@ class Runtime(Struct, frozen=True):
     asks: bytes | None = None
     window: int | None = None
     host: str | None = None
+    max_message_bytes: int = MAX_LINE_BYTES
     restart_backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
 
     @property

@@ -36,7 +36,7 @@ _CLOSES = {
 _REFUSED: Mapping[int, str] = {
     CloseCode.PROTOCOL_ERROR: "does not speak WebSocket as RFC 6455 has it",
     CloseCode.INVALID_DATA: "sent text that is not UTF-8",
-    CloseCode.MESSAGE_TOO_BIG: "sent a message that is too long",
+    CloseCode.MESSAGE_TOO_BIG: "sent a message longer than `limits.maxMessageBytes` of config.json",
 }
 
 
@@ -100,7 +100,15 @@ def of_close(closed: ConnectionClosed, host: str, seen_at: Phase) -> Failure:
         return Failure(FailureKind.CRASHED, text, seen_at=seen_at)
     kind = _CLOSES.get(CloseCode(told.code), FailureKind.CRASHED) if told.code in _KNOWN else FailureKind.CRASHED
     why = f": {plain(told.reason)}" if told.reason else ""
+    if told.code == CloseCode.MESSAGE_TOO_BIG:
+        why += "; it takes no message so long: an ACP Broker does, if `limits.maxMessageBytes` over there is raised"
     return Failure(kind, f"{host} closed the connection ({told.code}){why}", str(told.code), seen_at=seen_at)
+
+
+def of_unsent(size: int, limit: int, host: str, seen_at: Phase) -> Failure:
+    """Why a connection was ended over which a message of ours, of `size` bytes, was to go."""
+    text = f"a message of {size} bytes was not sent to {host}: `limits.maxMessageBytes` of config.json is {limit}"
+    return Failure(FailureKind.UNSUPPORTED, text, seen_at=seen_at)
 
 
 _KNOWN = frozenset(int(code) for code in CloseCode)

@@ -23,13 +23,14 @@ from acp_broker.edge import dial_failures
 from acp_broker.edge.channel import OnLines
 from acp_broker.edge.handshake import PROTOCOL
 from acp_broker.errors import BackendFailure
+from acp_broker.wire.framing import MAX_LINE_BYTES
 
 # A peer that answers no ping for so long is gone: its machine sleeps, or the way there is cut. One that is busy with a
 # long step in one thread is not.
 PING_S = 20.0
 GONE_S = 40.0
-# In bytes: some of the longest messages. A peer that asks and asks, or pings, and reads nothing is cut off here.
-MOST_UNREAD = 4 * 32 * 1024 * 1024
+# Of the longest messages. A peer that asks and asks, or pings, and reads nothing is cut off here.
+MOST_UNREAD = 4
 # For a peer to answer our close frame.
 CLOSING_S = 0.5
 # What `websockets` has to say, we say in our own log; it would write the token into it.
@@ -37,13 +38,16 @@ _SILENT = logging.Logger("acp_broker.dialing", logging.CRITICAL + 1)
 
 
 class Route(Struct, frozen=True):
-    """Where to, and how: `proxy` is an address, `trusted` is None for a way without TLS, `token` may be none."""
+    """Where to, and how: `proxy` is an address, `trusted` is None for a way without TLS, `token` may be none.
+
+    `max_message_bytes` is of one message, either way.
+    """
 
     url: str
     token: str | None = None
     proxy: str | None = None
     trusted: ssl.SSLContext | None = None
-    max_message_bytes: int = 32 * 1024 * 1024
+    max_message_bytes: int = MAX_LINE_BYTES
 
     @property
     def host(self) -> str:
@@ -56,7 +60,7 @@ class Route(Struct, frozen=True):
 class _Connection(ClientConnection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.get_write_buffer_size() > MOST_UNREAD:
+        if self.transport.get_write_buffer_size() > MOST_UNREAD * (self.protocol.max_message_size or MAX_LINE_BYTES):
             self.transport.abort()
 
 
@@ -96,26 +100,35 @@ async def dial(route: Route, connect_s: float, wall: Callable[[], float]) -> "Di
     ) as error:
         failure = dial_failures.of_handshake(error, route.host, has_token=route.token is not None, wall=wall())
         raise BackendFailure(failure) from error
-    return Dialled(connection, route.host)
+    return Dialled(connection, route)
 
 
 class Dialled:
     """An open connection to an agent. What becomes of its work when the connection ends is for the agent to decide."""
 
-    def __init__(self, connection: ClientConnection, host: str) -> None:
+    def __init__(self, connection: ClientConnection, route: Route) -> None:
         self._connection = connection
-        self._host = host
+        self._route = route
+        # The size of a message that was too long to be sent.
+        self._unsent: int | None = None
 
     @property
     def has_ended(self) -> bool:
         return self._connection.state is not State.OPEN
 
     def write(self, data: bytes) -> None:
-        """Send whole lines, in order, without waiting; dropped once the connection is lost."""
+        """Send whole lines, in order, without waiting; dropped once the connection is lost.
+
+        One that is too long ends it: what comes behind that would make no sense without it.
+        """
         core = self._connection.protocol
         if core.state is not State.OPEN:
             return
         for line in data.split(b"\n"):
+            if len(line) > self._route.max_message_bytes:
+                self._unsent = len(line)
+                self.kill()
+                return
             if line:
                 core.send_text(line)
         self._connection.send_data()
@@ -143,7 +156,10 @@ class Dialled:
     async def ended(self, seen_at: Phase) -> Failure:
         """Why it ended, once `run` has returned."""
         await self._connection.wait_closed()
-        return dial_failures.of_close(self._connection.protocol.close_exc, self._host, seen_at)
+        host = self._route.host
+        if self._unsent is not None:
+            return dial_failures.of_unsent(self._unsent, self._route.max_message_bytes, host, seen_at)
+        return dial_failures.of_close(self._connection.protocol.close_exc, host, seen_at)
 
     async def stop(self) -> None:
         """Close it and wait until it is gone; whoever does not answer is cut off."""

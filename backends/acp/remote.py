@@ -45,7 +45,7 @@ async def reached(settings: AcpConfig, tools: Tools) -> AsyncIterator[Backend]:
     assert settings.url is not None
     way = way_to(settings.url.replace("ws", "http", 1), tools.environment)
     proxy = way.proxy if way.proxy is None or "://" in way.proxy else f"http://{way.proxy}"
-    route = Route(settings.url, tools.credential, proxy, await trusted(way))
+    route = Route(settings.url, tools.credential, proxy, await trusted(way), tools.max_message_bytes)
     limits = settings.limits
     connect_s = CONNECT_S if limits is None or limits.connect_ms is None else limits.connect_ms / 1000
     reconnect_s = None if limits is None or limits.reconnect_ms is None else limits.reconnect_ms / 1000

@@ -9,12 +9,12 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 import backends.acp as kind
@@ -22,7 +22,7 @@ from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
-from backends.acp import AcpConfig, hops, remote
+from backends.acp import AcpConfig, hops
 from tests.backends.contract import DIES, BackendContract, Script
 from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, raw, setup, turn
@@ -279,15 +279,53 @@ async def test_a_message_of_a_megabyte_arrives(tools):
     assert 1_200_000 == len("".join(client.texts))
 
 
-async def test_a_message_that_is_too_long_is_garbled(tools, monkeypatch):
+async def test_a_message_that_is_too_long_is_garbled(tools):
     """Nobody fills our memory; and it is the peer that is at fault, not the prompt."""
-    monkeypatch.setattr(remote, "Route", partial(dialing.Route, max_message_bytes=10_000))
-    script = {"turns": [[{"do": "echo", "chunks": 1}]]}
-    async with served(command(script)) as agent, opened(agent, tools) as backend:
+    tools.max_message_bytes = 70_000
+    async with playing({"turns": [[{"do": "say", "text": "y" * 70_000}]]}, tools) as backend:
         with pytest.raises(BackendFailure) as raised:
-            await backend.run(turn("y" * 20_000), FakeClient())
+            await backend.run(turn(), FakeClient())
 
-    assert (FailureKind.GARBLED, "1009") == (raised.value.failure.kind, raised.value.failure.code)
+    failure = raised.value.failure
+    assert (FailureKind.GARBLED, "1009") == (failure.kind, failure.code)
+    assert failure.text.endswith("sent a message longer than `limits.maxMessageBytes` of config.json")
+
+
+async def test_a_peer_that_takes_no_message_so_long_is_told_by_the_name_of_its_limit(tools):
+    """Which is to be raised over there, not here."""
+
+    async def close(agent: Served) -> None:
+        while not any('"session/prompt"' in one for one in agent.heard):
+            await checkpoint()
+        await agent.connections[0].close(1009)
+
+    script = {"turns": [[{"do": "stall"}]]}
+    async with served(command(script)) as agent, opened(agent, tools) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(close, agent)
+        with pytest.raises(BackendFailure) as raised:
+            await backend.run(turn(), FakeClient())
+
+    assert raised.value.failure.text.endswith("if `limits.maxMessageBytes` over there is raised")
+
+
+async def test_a_message_as_long_as_the_limit_arrives_and_a_longer_one_is_not_sent(tools):
+    """The limit is the same both ways; another backend may be reached without one, so the prompt goes on to that."""
+    async with served(command({})) as agent:
+        async with opened(agent, tools) as backend:
+            await backend.run(turn("y" * 1000), FakeClient())
+        tools.max_message_bytes = longest = max(map(len, agent.heard))
+        async with opened(agent, tools) as backend:
+            await backend.run(turn("y" * 1000), FakeClient())
+            with pytest.raises(BackendFailure) as raised:
+                await backend.run(turn("y" * 1001), FakeClient())
+
+    failure = raised.value.failure
+    size = f"a message of {longest + 1} bytes was not sent to "
+    assert (FailureKind.UNSUPPORTED, True, True) == (
+        failure.kind,
+        failure.text.startswith(size),
+        failure.text.endswith(f"`limits.maxMessageBytes` of config.json is {longest}"),
+    )
 
 
 async def test_a_proxy_of_the_environment_is_used_and_may_refuse(tools):

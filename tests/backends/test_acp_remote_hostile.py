@@ -12,7 +12,6 @@ import pytest
 import backends.acp as kind
 from acp_broker.contract import Backend
 from acp_broker.core.failures import Failure, FailureKind
-from acp_broker.edge import dialing
 from acp_broker.errors import BackendFailure
 from backends.acp import AcpConfig, remote
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
@@ -293,9 +292,9 @@ async def test_what_is_no_websocket_is_garbled(tools, client, frame, said):
     assert (FailureKind.GARBLED, True, ["half"]) == (failure.kind, failure.text.endswith(said), client.texts)
 
 
-async def test_one_that_pings_and_reads_nothing_is_cut_off(tools, client, monkeypatch):
+async def test_one_that_pings_and_reads_nothing_is_cut_off(tools, client):
     """Each ping is answered, and the answers would fill our memory."""
-    monkeypatch.setattr(dialing, "MOST_UNREAD", 1_000_000)
+    tools.max_message_bytes = 250_000
 
     async def floods(agent: HandmadeAgent, _: int) -> None:
         transport = agent.connections[0].transport

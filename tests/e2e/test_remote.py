@@ -72,6 +72,17 @@ def test_a_wrong_token_is_named_and_the_next_backend_answers(tmp_path: Path) -> 
     assert "wrong-word" not in logged
 
 
+def test_the_longest_message_is_what_config_says(tmp_path: Path) -> None:
+    """Who has raised it for an agent here, or lowered it, means those elsewhere, too."""
+    with (
+        far(tmp_path, main=says("y" * 66_000)) as daemon,
+        near(tmp_path, daemon, own={"maxMessageBytes": 65_536}) as broker,
+    ):
+        turn = broker.prompt(broker.open())
+
+    assert "sent a message longer than `limits.maxMessageBytes`" in turn.reply["error"]["message"]
+
+
 def test_a_permission_goes_the_whole_way_and_back(tmp_path: Path) -> None:
     """A person is asked here what an agent there wants to do."""
     script = {"turns": [[{"do": "askPermission", "toolCallId": "call-1"}, {"do": "sayAnswer"}]]}

@@ -13,6 +13,7 @@ from acp_broker.core.history import Exchange
 from acp_broker.core.names import BackendId, Phase, Projects, SessionId, TurnId
 from acp_broker.errors import RpcError
 from acp_broker.wire.acp import Answer, Update, text_of
+from acp_broker.wire.framing import MAX_LINE_BYTES
 
 # A test that waits this long has failed: it bounds a hang, nothing is measured by it.
 DEADLINE_S = 20.0
@@ -109,6 +110,7 @@ class FakeTools:
         self.clock = clock or SystemClock()
         self.setup = setup
         self.is_followed = False
+        self.max_message_bytes = MAX_LINE_BYTES
         self.client_capabilities = Raw(b"{}")
         self.client_info: Raw | None = None
         self.authenticated_by = authenticated_by

@@ -49,12 +49,16 @@ def near(
     port: int | None = None,
     token: str | None = None,
     limits: Mapping[str, object] | None = None,
+    own: Mapping[str, object] | None = None,
     **backends: object,
 ) -> Iterator[BrokerProcess]:
-    """The broker in front; `port` is another way to the daemon, `backends` follow `box` in its chain."""
+    """The broker in front; `port` is another way to the daemon, `backends` follow `box` in its chain.
+
+    `limits` are those of `box`, `own` those of the broker.
+    """
     home = folder / "near"
     home.mkdir(exist_ok=True)
-    config = chain(box=box(port or port_of(daemon), limits=limits or {}), **backends)
+    config = chain(box=box(port or port_of(daemon), limits=limits or {}), limits=own, **backends)
     env = {
         "BOX_TOKEN": token or daemon.token,
         "SSL_CERT_FILE": trusts(folder),

@@ -12,6 +12,7 @@ from acp_broker.contract import Child, Client, Looks, SessionSetup, Spawn
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Phase, Projects
 from acp_broker.errors import BackendFailure
+from acp_broker.wire.framing import MAX_LINE_BYTES
 
 
 async def models_of(
@@ -40,6 +41,7 @@ class _Tools:
         self.projects = Projects()
         self.environment = environ
         self.is_followed = False
+        self.max_message_bytes = MAX_LINE_BYTES
         self.between: Client = Nobody()
         self.spawn: Spawn = _none_is_started
 
