@@ -308,7 +308,8 @@ async def test_a_secret_in_a_message_that_is_too_long_is_not_repeated(tools):
     """A runaway dump may begin with anything."""
     failure = await failure_of((sys.executable, "-c", f"print('{SECRET} ' * 2_000_000, flush=True)"), tools)
 
-    assert f"sent a message that is too long: {('[redacted] ' * 8)[:80]}..." == failure.text
+    said = "sent a message longer than `limits.maxMessageBytes` of config.json: "
+    assert f"{said}{('[redacted] ' * 8)[:80]}..." == failure.text
 
 
 async def test_a_secret_in_place_of_a_stop_reason_is_not_repeated(tools):

@@ -550,7 +550,8 @@ async def test_a_message_that_is_too_long_is_garbled(tools, client):
     script = {"turns": [[{"do": "flood"}, {"do": "stall"}]]}
     failure = await failure_of(script, tools, client)
 
-    assert (FailureKind.GARBLED, True) == (failure.kind, failure.text.startswith("sent a message that is too long: xx"))
+    said = "sent a message longer than `limits.maxMessageBytes` of config.json: xx"
+    assert (FailureKind.GARBLED, True) == (failure.kind, failure.text.startswith(said))
 
 
 async def _failure(backend: Backend, client: FakeClient) -> Failure:
