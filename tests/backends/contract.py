@@ -15,6 +15,7 @@ import pytest
 from acp_broker.contract import Backend, CancelAsked
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure, RpcError
+from tests.support.apis import Api
 from tests.support.client import DEADLINE_S, FakeClient, FakeTools, plain, raw, setup, turn
 
 Script = Mapping[str, object]
@@ -187,6 +188,17 @@ class TurnContract:
             tasks.start_soon(backend.run, turn(), client)
             await client.until(lambda heard: bool(heard.updates))
             tasks.cancel_scope.cancel()
+
+
+class ApiContract(TurnContract):
+    """Of a kind that asks a provider: the script is played by a server that speaks its `api`."""
+
+    api: Api
+
+    @asynccontextmanager
+    async def open(self, script: Script, tools: FakeTools) -> AsyncIterator[Backend]:
+        async with self.api.played(script.get("turns", [[]]), tools) as (backend, _):
+            yield backend
 
 
 class BackendContract(TurnContract):

@@ -73,11 +73,6 @@ def tools(tmp_path: Path) -> FakeTools:
     return FakeTools(setup=setup(str(tmp_path)))
 
 
-@pytest.fixture
-def client() -> FakeClient:
-    return FakeClient()
-
-
 async def failure_of(command: tuple[str, ...], tools: FakeTools) -> Failure:
     """How opening it, or else a turn of it, fails."""
     try:

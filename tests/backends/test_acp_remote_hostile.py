@@ -25,11 +25,6 @@ def tools(tmp_path: Path) -> FakeTools:
     return FakeTools(setup=setup(str(tmp_path)), environment={})
 
 
-@pytest.fixture
-def client() -> FakeClient:
-    return FakeClient()
-
-
 @asynccontextmanager
 async def opened(agent: HandmadeAgent, tools: FakeTools, **members: object) -> AsyncIterator[Backend]:
     with anyio.fail_after(DEADLINE_S):

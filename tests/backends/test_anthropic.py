@@ -1,70 +1,27 @@
 """The `anthropic` kind against servers that speak Messages, healthy and odd."""
 
-from contextlib import asynccontextmanager
-
 import msgspec
 import pytest
 
-import backends.anthropic as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.names import TurnId
-from acp_broker.errors import BackendFailure
 from backends.anthropic import MAX_TOKENS, AnthropicConfig
-from tests.backends.contract import TurnContract
-from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, plain, prompted, raw, setup, turn
-from tests.support.messages_speech import MESSAGES, USAGE, delta, ended, event, failed, stopped
+from tests.backends.contract import ApiContract
+from tests.support import apis
+from tests.support.apis import KEY, WORDS, given, stream, whole
+from tests.support.client import plain, prompted, raw
+from tests.support.messages_speech import USAGE, delta, ended, event, failed, stopped
 
 pytestmark = pytest.mark.anyio
 
-WORDS = {"do": "say", "text": "a duck"}
-KEY = "key-0123456789"
+API = apis.MESSAGES
+run, failure, sent = API.run, API.failure, API.sent
 
 
-def settings(url: str, **members: object) -> AnthropicConfig:
-    return msgspec.convert({"kind": "anthropic", "baseUrl": url, "model": "m", **members}, AnthropicConfig)
-
-
-class TestAnthropic(TurnContract):
-    @asynccontextmanager
-    async def open(self, script, tools):
-        turns = script.get("turns", [[]])
-        async with playing(turns, MESSAGES) as server, kind.open(settings(server.url), tools) as backend:
-            yield backend
-
-
-@pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={})
-
-
-@pytest.fixture
-def client():
-    return FakeClient()
-
-
-async def run(tools, client, *steps, order=None, **members):
-    """How the turn ended, and the request that it was."""
-    async with playing([list(steps)], MESSAGES) as server, kind.open(settings(server.url, **members), tools) as backend:
-        finished = await backend.run(order or turn(), client)
-    return finished, server.requests[0]
-
-
-async def failure(tools, client, *steps, order=None, **members):
-    with pytest.raises(BackendFailure) as raised:
-        await run(tools, client, *steps, order=order, **members)
-    return raised.value.failure
-
-
-async def sent(tools, client, order=None, **members) -> dict:
-    _, request = await run(tools, client, WORDS, order=order, **members)
-    return msgspec.json.decode(request.body)
-
-
-def stream(*parts: bytes) -> dict:
-    return {"do": "raw", "text": b"".join(parts).decode()}
+class TestAnthropic(ApiContract):
+    api = API
 
 
 async def test_words_and_thoughts_are_two_messages(tools, client):
@@ -161,8 +118,7 @@ async def test_null_may_stand_where_a_list_belongs(tools, client):
 async def test_a_server_that_does_not_stream_is_understood(tools, client):
     """Some answer whole, whatever they are asked for."""
     message = {"type": "message", "content": [{"type": "text", "text": "all"}], "stop_reason": "end_turn"}
-    body = msgspec.json.encode({**message, "usage": USAGE}).decode()
-    finished, _ = await run(tools, client, {"do": "answer", "type": "application/json", "body": body})
+    finished, _ = await run(tools, client, whole({**message, "usage": USAGE}))
 
     assert (["all"], "end_turn") == (client.texts, finished.stop_reason)
 
@@ -170,10 +126,9 @@ async def test_a_server_that_does_not_stream_is_understood(tools, client):
 @pytest.mark.parametrize(
     ("is_token", "expected"), [(False, {"x-api-key": KEY}), (True, {"authorization": f"Bearer {KEY}"})]
 )
-async def test_keys_and_tokens_have_headers_of_their_own(client, tmp_path, is_token, expected):
+async def test_keys_and_tokens_have_headers_of_their_own(client, is_token, expected):
     """Anthropic refuses the one where it wants the other."""
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential=KEY, is_token=is_token)
-    _, request = await run(tools, client, WORDS)
+    _, request = await run(given(credential=KEY, is_token=is_token), client, WORDS)
     found = {name: request.headers[name] for name in ("x-api-key", "authorization") if name in request.headers}
 
     assert ("2023-06-01", expected) == (request.headers["anthropic-version"], found)
@@ -188,12 +143,9 @@ async def test_the_version_may_be_chosen(tools, client):
 
 async def test_anthropic_is_not_asked_without_a_key(tools):
     """Nobody waits for a refusal that is certain."""
-    entry = msgspec.convert({"kind": "anthropic", "model": "m"}, AnthropicConfig)
-    with pytest.raises(BackendFailure) as raised:
-        async with kind.open(entry, tools):
-            pass
+    found = await API.refusal(tools)
 
-    assert FailureKind.AUTH_MISSING == raised.value.failure.kind
+    assert FailureKind.AUTH_MISSING == found.kind
 
 
 @pytest.mark.parametrize(
@@ -276,4 +228,4 @@ def test_a_config_that_cannot_work_is_refused(members, said_of_it):
 )
 def test_an_address_may_be_written_with_its_version(written):
     """Others' settings have it in."""
-    assert "https://gate.lan/claude" == settings(written).url
+    assert "https://gate.lan/claude" == API.config(baseUrl=written).url

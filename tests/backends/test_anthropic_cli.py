@@ -71,11 +71,6 @@ def tools(tmp_path: Path) -> FakeTools:
     return FakeTools(setup=setup(str(tmp_path)))
 
 
-@pytest.fixture
-def client() -> FakeClient:
-    return FakeClient()
-
-
 # --- what the CLI has really written
 
 

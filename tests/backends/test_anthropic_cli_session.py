@@ -30,11 +30,6 @@ def tools(tmp_path: Path) -> FakeTools:
     return FakeTools(setup=setup(str(tmp_path)))
 
 
-@pytest.fixture
-def client() -> FakeClient:
-    return FakeClient()
-
-
 # --- how it is started
 
 

@@ -1,7 +1,5 @@
 """The `gemini` kind against a server that speaks the Gemini API, healthy and odd."""
 
-from contextlib import asynccontextmanager
-
 import msgspec
 import pytest
 
@@ -11,55 +9,29 @@ from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.http_failures import from_http
 from acp_broker.core.names import TurnId
-from acp_broker.errors import BackendFailure
 from backends.gemini import GeminiConfig
 from backends.gemini.stream import FAILED, FILTERED
-from tests.backends.contract import TurnContract
-from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, body, plain, prompted, raw, setup, turn
-from tests.support.gemini_speech import GEMINI, ended, error, event, said
+from tests.backends.contract import ApiContract
+from tests.support import apis
+from tests.support.apis import KEY, WORDS, given, stream
+from tests.support.client import body, plain, prompted, raw
+from tests.support.gemini_speech import ended, error, event, said
 
 pytestmark = pytest.mark.anyio
 
-WORDS = {"do": "say", "text": "a duck"}
+API = apis.GEMINI
+run, failure, sent = API.run, API.failure, API.sent
+
 OVERLOADED = error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
-KEY = "key-0123456789"
 
 
-def settings(url: str, **members: object) -> GeminiConfig:
-    entry = {"kind": "gemini", "baseUrl": url, "model": "m", **members}
-    return msgspec.convert(entry, GeminiConfig)
-
-
-class TestGemini(TurnContract):
-    @asynccontextmanager
-    async def open(self, script, tools):
-        turns = script.get("turns", [[]])
-        async with playing(turns, GEMINI) as server, kind.open(settings(server.url), tools) as backend:
-            yield backend
+class TestGemini(ApiContract):
+    api = API
 
 
 @pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={}, credential=KEY)
-
-
-@pytest.fixture
-def client():
-    return FakeClient()
-
-
-async def run(tools, client, *steps, order=None, **members):
-    """How the turn ended, and the request that it was."""
-    async with playing([list(steps)], GEMINI) as server, kind.open(settings(server.url, **members), tools) as backend:
-        finished = await backend.run(order or turn(), client)
-    return finished, server.requests[0]
-
-
-async def failure(tools, client, *parts: bytes, order=None):
-    with pytest.raises(BackendFailure) as raised:
-        await run(tools, client, {"do": "raw", "text": b"".join(parts).decode()}, order=order)
-    return raised.value.failure
+def tools():
+    return given(credential=KEY)
 
 
 async def test_words_and_thoughts_are_two_messages(tools, client):
@@ -103,15 +75,15 @@ async def test_a_limit_of_tokens_is_max_tokens(tools, client):
 )
 async def test_a_stream_without_a_good_end_is_a_failure(tools, client, parts, expected):
     """There is no `[DONE]`: the finish reason alone says that an answer is whole. An error may come as no event."""
-    found = await failure(tools, client, *parts)
+    found = await failure(tools, client, stream(*parts))
 
     assert expected == found.kind
 
 
 async def test_a_reason_that_is_none_ends_nothing(tools, client):
     """Some say in every chunk that there is none yet."""
-    text = b"".join([said("a"), ended("FINISH_REASON_UNSPECIFIED"), said("b"), ended("STOP")]).decode()
-    finished, _ = await run(tools, client, {"do": "raw", "text": text})
+    parts = [said("a"), ended("FINISH_REASON_UNSPECIFIED"), said("b"), ended("STOP")]
+    finished, _ = await run(tools, client, stream(*parts))
 
     assert (["ab"], "end_turn") == (client.texts, finished.stop_reason)
 
@@ -119,7 +91,7 @@ async def test_a_reason_that_is_none_ends_nothing(tools, client):
 @pytest.mark.parametrize("reason", sorted(FILTERED))
 async def test_a_filter_before_words_is_a_guardrail(tools, client, reason):
     """Another model may answer."""
-    found = await failure(tools, client, ended(reason))
+    found = await failure(tools, client, stream(ended(reason)))
 
     assert (FailureKind.GUARDRAIL, reason) == (found.kind, found.code)
 
@@ -133,7 +105,7 @@ async def test_a_filter_before_words_is_a_guardrail(tools, client, reason):
 )
 async def test_a_refusal_says_why(tools, client, told):
     """Where Google does."""
-    found = await failure(tools, client, event(told))
+    found = await failure(tools, client, stream(event(told)))
 
     assert (FailureKind.GUARDRAIL, True) == (found.kind, "It could be misused." in found.text)
 
@@ -141,8 +113,7 @@ async def test_a_refusal_says_why(tools, client, told):
 @pytest.mark.parametrize("reason", sorted(FILTERED))
 async def test_a_filter_behind_words_is_a_refusal(tools, client, reason):
     """The person has read them."""
-    text = (said("a") + ended(reason)).decode()
-    finished, _ = await run(tools, client, {"do": "raw", "text": text})
+    finished, _ = await run(tools, client, stream(said("a"), ended(reason)))
 
     assert "refusal" == finished.stop_reason
 
@@ -150,7 +121,7 @@ async def test_a_filter_behind_words_is_a_refusal(tools, client, reason):
 @pytest.mark.parametrize("reason", FAILED)
 async def test_an_end_that_is_a_failure_is_one_behind_words_too(tools, client, reason):
     """Half an answer is never reported as a whole one."""
-    found = await failure(tools, client, said("a"), ended(reason))
+    found = await failure(tools, client, stream(said("a"), ended(reason)))
 
     assert FAILED[reason][0] == found.kind
 
@@ -166,14 +137,11 @@ async def test_the_key_is_sent_to_the_provider_alone(tools, client):
     )
 
 
-async def test_google_is_not_asked_without_a_key(tmp_path):
+async def test_google_is_not_asked_without_a_key():
     """Nobody waits for a refusal that is certain."""
-    entry = msgspec.convert({"kind": "gemini", "model": "m"}, GeminiConfig)
-    with pytest.raises(BackendFailure) as raised:
-        async with kind.open(entry, FakeTools(setup=setup(str(tmp_path)), environment={})):
-            pass
+    found = await API.refusal(given())
 
-    assert FailureKind.AUTH_MISSING == raised.value.failure.kind
+    assert FailureKind.AUTH_MISSING == found.kind
 
 
 async def test_a_request_says_what_config_says(tools, client):
@@ -196,21 +164,21 @@ async def test_a_tuned_model_has_its_own_path(tools, client):
 async def test_history_takes_turns(tools, client):
     """User and model, as the API wants it."""
     past = (Exchange(raw([{"type": "text", "text": "one"}]), Said(TurnId("one"), "one", "1")),)
-    _, request = await run(tools, client, WORDS, order=prompted([{"type": "text", "text": "two"}], past))
+    body = await sent(tools, client, prompted([{"type": "text", "text": "two"}], past))
 
     assert [
         {"role": "user", "parts": [{"text": "one"}]},
         {"role": "model", "parts": [{"text": "1"}]},
         {"role": "user", "parts": [{"text": "two"}]},
-    ] == msgspec.json.decode(request.body)["contents"]
+    ] == body["contents"]
 
 
 async def test_what_cannot_be_told_is_marked(tools, client):
     """The API refuses a content without words."""
     past = Exchange(raw([{"type": "text", "text": " "}]), Said(TurnId("t"), "", "a duck"))
-    _, request = await run(tools, client, WORDS, order=prompted([{"type": "text", "text": "more"}], (past,)))
+    body = await sent(tools, client, prompted([{"type": "text", "text": "more"}], (past,)))
 
-    assert "[nothing that could be shown here]" == msgspec.json.decode(request.body)["contents"][0]["parts"][0]["text"]
+    assert "[nothing that could be shown here]" == body["contents"][0]["parts"][0]["text"]
 
 
 async def test_pictures_sound_and_documents_are_sent_inline(tools, client):
@@ -222,14 +190,14 @@ async def test_pictures_sound_and_documents_are_sent_inline(tools, client):
         {"type": "audio", "data": "bXAz", "mimeType": "audio/mpeg"},
         {"type": "resource", "resource": pdf},
     ]
-    _, request = await run(tools, client, WORDS, order=prompted(blocks))
+    body = await sent(tools, client, prompted(blocks))
 
     assert [
         {"text": "look"},
         {"inlineData": {"mimeType": "image/webp", "data": "aW1n"}},
         {"inlineData": {"mimeType": "audio/mp3", "data": "bXAz"}},
         {"inlineData": {"mimeType": "application/pdf", "data": "JVBERg=="}},
-    ] == msgspec.json.decode(request.body)["contents"][0]["parts"]
+    ] == body["contents"][0]["parts"]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +211,7 @@ async def test_pictures_sound_and_documents_are_sent_inline(tools, client):
 )
 async def test_what_the_api_has_no_place_for_is_unsupported(tools, client, block):
     """Another backend may take it; this one must not answer without having seen it."""
-    found = await failure(tools, client, order=prompted([block]))
+    found = await failure(tools, client, WORDS, order=prompted([block]))
 
     assert FailureKind.UNSUPPORTED == found.kind
 
@@ -306,6 +274,4 @@ def test_a_config_without_a_model_is_refused():
 @pytest.mark.parametrize(("members", "is_fine"), [({}, False), ({"auth": "g"}, True), ({"baseUrl": "http://h"}, True)])
 def test_google_wants_a_key_and_a_gateway_may_have_it(members, is_fine):
     """Told before anybody is called."""
-    entry = msgspec.convert({"kind": "gemini", "model": "m", **members}, GeminiConfig)
-
-    assert is_fine is (kind.check(entry, {}) is None)
+    assert is_fine is (kind.check(API.config(**members), {}) is None)

@@ -1,19 +1,16 @@
 """HTTP/2 against a server that speaks nothing else: answers, ends that only HTTP/2 has, and what is given up."""
 
 import sys
-from contextlib import asynccontextmanager
 
 import anyio
-import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.contract import CancelAsked
 from acp_broker.core.failures import Failure
 from acp_broker.errors import BackendFailure
 from backends.http import http2
-from backends.openai import OpenAIConfig
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support import apis
+from tests.support.client import DEADLINE_S, FakeClient, turn
 from tests.support.clock import FakeClock
 from tests.support.http2 import Http2Provider, http2_provider
 
@@ -26,12 +23,9 @@ async def server(tmp_path):
         yield found
 
 
-@asynccontextmanager
-async def opened(server: Http2Provider, clock: FakeClock | None = None):
-    config = msgspec.convert({"kind": "openai", "baseUrl": server.url, "model": "m"}, OpenAIConfig)
-    tools = FakeTools(setup=setup("/"), environment={"SSL_CERT_FILE": str(server.trust)}, clock=clock)
-    async with kind.open(config, tools) as backend:
-        yield backend
+def opened(server: Http2Provider, clock: FakeClock | None = None):
+    tools = apis.given(environment={"SSL_CERT_FILE": str(server.trust)}, clock=clock)
+    return apis.CHAT.open(tools, baseUrl=server.url)
 
 
 async def failure(server: Http2Provider, client: FakeClient) -> Failure:

@@ -3,16 +3,14 @@
 from contextlib import AsyncExitStack
 
 import anyio
-import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
 from backends.http import client as http_client
-from backends.openai import OpenAIConfig
+from tests.support import apis
 from tests.support.chat_player import ended, said
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support.client import DEADLINE_S, FakeClient, turn
 from tests.support.clock import FakeClock
 from tests.support.provider.wire import chunk, head
 from tests.support.writing import Writing, writing
@@ -29,8 +27,7 @@ def clock():
 
 
 def opened(url: str, clock: FakeClock):
-    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
-    return kind.open(config, FakeTools(clock=clock, setup=setup("/"), environment={}))
+    return apis.CHAT.open(apis.given(clock=clock), baseUrl=url)
 
 
 async def until_open(server: Writing, count: int) -> None:

@@ -7,13 +7,12 @@ import anyio
 import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
 from backends.http.sse import MAX_EVENT_BYTES
-from backends.openai import OpenAIConfig
+from tests.support import apis
 from tests.support.chat_player import ended, said
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support.client import DEADLINE_S, FakeClient, turn
 from tests.support.clock import FakeClock
 from tests.support.provider.wire import chunk, head
 from tests.support.writing import writing
@@ -31,8 +30,7 @@ def clock():
 
 
 def opened(url: str, clock: FakeClock, **members: object):
-    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m", **members}, OpenAIConfig)
-    return kind.open(config, FakeTools(clock=clock, setup=setup("/"), environment={}))
+    return apis.CHAT.open(apis.given(clock=clock), baseUrl=url, **members)
 
 
 async def told(clock, *writes: bytes, **members: object) -> tuple[str, str]:

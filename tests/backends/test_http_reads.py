@@ -1,10 +1,8 @@
 """Bodies come in chunks, many to one read of the connection: what came together is shown together, or not at all."""
 
 import anyio
-import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
 from backends.http.client import Client
@@ -12,10 +10,10 @@ from backends.http.clocks import Watch
 from backends.http.speaking import Voice
 from backends.http.sse import MAX_EVENT_BYTES
 from backends.http.turn import Order, _Answer
-from backends.openai import OpenAIConfig
 from backends.openai.chat import ChatDecoder
-from tests.support.chat_player import CHAT, ended, playing, said
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, setup, turn
+from tests.support import apis
+from tests.support.chat_player import CHAT, ended, said
+from tests.support.client import DEADLINE_S, FakeClient, turn
 from tests.support.provider.wire import chunk, head
 from tests.support.writing import writing
 
@@ -25,21 +23,14 @@ HEAD = head(200, "text/event-stream", None, {}) + chunk(CHAT.beginning)
 ERROR = b'data: {"error":{"message":"out of memory","type":"server_error","code":500}}\n\n'
 
 
-@pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={})
-
-
 async def shown(tools, *writes: bytes) -> tuple[FakeClient, FailureKind | None]:
     client = FakeClient()
     with anyio.fail_after(DEADLINE_S):
-        async with writing(*writes) as server:
-            config = msgspec.convert({"kind": "openai", "baseUrl": server.url, "model": "m"}, OpenAIConfig)
-            async with kind.open(config, tools) as backend:
-                try:
-                    await backend.run(turn(), client)
-                except BackendFailure as error:
-                    return client, error.failure.kind
+        async with writing(*writes) as server, apis.CHAT.open(tools, baseUrl=server.url) as backend:
+            try:
+                await backend.run(turn(), client)
+            except BackendFailure as error:
+                return client, error.failure.kind
     return client, None
 
 
@@ -75,13 +66,11 @@ async def test_an_event_without_an_end_is_no_answer(tools):
 
 async def test_those_who_ask_at_once_keep_their_connections(tools):
     """A handshake for every turn of a busy hour would cost more than the answer."""
-    async with playing([[{"do": "say", "text": "a duck"}]]) as server:
-        config = msgspec.convert({"kind": "openai", "baseUrl": server.url, "model": "m"}, OpenAIConfig)
-        async with kind.open(config, tools) as backend:
-            for _ in range(3):
-                async with anyio.create_task_group() as tasks:
-                    for _ in range(40):
-                        tasks.start_soon(backend.run, turn(), FakeClient())
+    async with apis.CHAT.played([[apis.WORDS]], tools) as (backend, server):
+        for _ in range(3):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(40):
+                    tasks.start_soon(backend.run, turn(), FakeClient())
 
     assert (40, 120) == (server.connections, len(server.requests))
 

@@ -1,8 +1,5 @@
 """Pictures and sound, for models without eyes or ears."""
 
-from types import ModuleType
-
-import msgspec
 import pytest
 
 from acp_broker.core.failures import FailureKind
@@ -10,12 +7,8 @@ from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.names import TurnId
 from acp_broker.errors import BackendFailure
-from backends import anthropic, gemini, openai
-from tests.support.chat_player import CHAT, Speech, playing
-from tests.support.client import FakeClient, FakeTools, raw, setup, turn
-from tests.support.gemini_speech import GEMINI
-from tests.support.messages_speech import MESSAGES
-from tests.support.responses_speech import RESPONSES
+from tests.support import apis
+from tests.support.client import FakeClient, prompted, raw
 
 pytestmark = pytest.mark.anyio
 
@@ -23,43 +16,28 @@ PICTURE = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
 ATTACHED = {"type": "resource", "resource": {"uri": "file:///a.png", "blob": "aGk=", "mimeType": "image/png"}}
 SOUND = {"type": "audio", "data": "aGk=", "mimeType": "audio/wav"}
 WORDS = {"type": "text", "text": "what is it?"}
-KINDS = {
-    "chat": (openai, CHAT, {}),
-    "responses": (openai, RESPONSES, {"api": "responses"}),
-    "anthropic": (anthropic, MESSAGES, {}),
-    "gemini": (gemini, GEMINI, {}),
-}
+APIS = {"chat": apis.CHAT, "responses": apis.RESPONSES, "anthropic": apis.MESSAGES, "gemini": apis.GEMINI}
 
 
-async def sent(kind: tuple[ModuleType, Speech, dict], prompt: list[dict], past: list[dict], **members: object) -> bytes:
-    module, speech, more = kind
-    earlier = Exchange(raw(past), Said(TurnId("one"), "[the picture]", "a duck"))
-
-    async def told(_limit: int) -> tuple[Exchange, ...]:
-        return (earlier,)
-
-    order = msgspec.structs.replace(turn(), prompt=raw(prompt), past=told)
-    async with playing([[{"do": "say", "text": "a"}]], speech) as server:
-        entry = {"kind": module.config.__struct_config__.tag, "baseUrl": server.url, "model": "m", **more, **members}
-        config = msgspec.convert(entry, module.config)
-        async with module.open(config, FakeTools(setup=setup("/"), environment={})) as backend:
-            await backend.run(order, FakeClient())
-    return server.requests[0].body
+async def sent(api: str, prompt: list[dict], past: list[dict], **members: object) -> bytes:
+    order = prompted(prompt, (Exchange(raw(past), Said(TurnId("one"), "[the picture]", "a duck")),))
+    _, request = await APIS[api].run(apis.given(), FakeClient(), apis.WORDS, order=order, **members)
+    return request.body
 
 
 @pytest.mark.parametrize("shown", [PICTURE, ATTACHED])
-@pytest.mark.parametrize("api", KINDS)
+@pytest.mark.parametrize("api", APIS)
 async def test_a_picture_of_an_earlier_turn_is_told_by_its_name(api, shown):
     """Another backend has answered it; this one's server would refuse the whole conversation, and end the turn."""
-    body = await sent(KINDS[api], [WORDS], [WORDS, shown], images=False)
+    body = await sent(api, [WORDS], [WORDS, shown], images=False)
 
     assert (True, False) == (b"[the picture]" in body, b"aGk=" in body)
 
 
-@pytest.mark.parametrize("api", KINDS)
+@pytest.mark.parametrize("api", APIS)
 async def test_a_picture_of_an_earlier_turn_is_sent_to_who_sees(api):
     """The next question may be about it."""
-    body = await sent(KINDS[api], [WORDS], [WORDS, PICTURE])
+    body = await sent(api, [WORDS], [WORDS, PICTURE])
 
     assert (False, True) == (b"[the picture]" in body, b"aGk=" in body)
 
@@ -67,16 +45,16 @@ async def test_a_picture_of_an_earlier_turn_is_sent_to_who_sees(api):
 @pytest.mark.parametrize(("api", "audio"), [("chat", False), ("chat", True), ("gemini", False), ("gemini", True)])
 async def test_sound_of_an_earlier_turn_is_sent_to_who_hears(api, audio):
     """Chat Completions have a place for it; not every model has."""
-    body = await sent(KINDS[api], [WORDS], [WORDS, SOUND], audio=audio)
+    body = await sent(api, [WORDS], [WORDS, SOUND], audio=audio)
 
     assert audio is (b"aGk=" in body)
 
 
-@pytest.mark.parametrize("api", KINDS)
+@pytest.mark.parametrize("api", APIS)
 async def test_a_picture_in_an_attachment_is_for_who_sees(api):
     """No frontend is told that a model takes none in there."""
     with pytest.raises(BackendFailure) as raised:
-        await sent(KINDS[api], [WORDS, ATTACHED], [WORDS], images=False)
+        await sent(api, [WORDS, ATTACHED], [WORDS], images=False)
 
     assert FailureKind.UNSUPPORTED is raised.value.failure.kind
 
@@ -86,7 +64,7 @@ async def test_a_text_in_a_blob_is_a_text(blob, is_text):
     """Some editors send every file so; what is no text, or no base64, is not made into one."""
     attached = {"type": "resource", "resource": {"uri": "file:///a.md", "blob": blob, "mimeType": "text/markdown"}}
     try:
-        body = await sent(KINDS["chat"], [WORDS, attached], [WORDS])
+        body = await sent("chat", [WORDS, attached], [WORDS])
     except BackendFailure:
         body = b""
 
@@ -95,7 +73,7 @@ async def test_a_text_in_a_blob_is_a_text(blob, is_text):
 
 async def test_a_picture_without_a_type_is_taken_for_png():
     """ACP v1 asks for one; a server without would refuse it."""
-    body = await sent(KINDS["chat"], [WORDS, {"type": "image", "data": "aGk="}], [WORDS])
+    body = await sent("chat", [WORDS, {"type": "image", "data": "aGk="}], [WORDS])
 
     assert b"data:image/png;base64,aGk=" in body
 
@@ -105,7 +83,7 @@ async def test_a_picture_that_lies_elsewhere_is_sent_as_its_address(uri, is_sent
     """A provider can fetch it from the web, and not from somebody's disk."""
     lying = {"type": "image", "data": "", "mimeType": "image/png", "uri": uri}
     try:
-        body = await sent(KINDS["chat"], [WORDS, lying], [WORDS])
+        body = await sent("chat", [WORDS, lying], [WORDS])
     except BackendFailure:
         body = b""
 

@@ -1,22 +1,20 @@
 """What config.json may say of every backend that asks over HTTP, and what would only fail with the first turn."""
 
-from types import ModuleType
-
 import msgspec
 import pytest
 
-from backends import anthropic, gemini, openai
 from backends.http.turn import Order
+from tests.support import apis
+from tests.support.apis import BY_KIND, Api
 
-KINDS = [openai, anthropic, gemini]
-
-
-def settings(kind: ModuleType, **members: object):
-    tag = kind.config.__struct_config__.tag
-    return msgspec.convert({"kind": tag, "model": "m", "baseUrl": "http://host/v1", **members}, kind.config)
+EACH = pytest.mark.parametrize("api", BY_KIND.values(), ids=BY_KIND)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def settings(api: Api, **members: object):
+    return api.config(**{"baseUrl": "http://host/v1", **members})
+
+
+@EACH
 @pytest.mark.parametrize(
     "address",
     [
@@ -33,13 +31,13 @@ def settings(kind: ModuleType, **members: object):
         "http://host/v1#x",
     ],
 )
-def test_an_address_that_cannot_be_asked_is_a_problem_of_the_file(kind, address):
+def test_an_address_that_cannot_be_asked_is_a_problem_of_the_file(api, address):
     """Else each turn would find it out."""
     with pytest.raises(msgspec.ValidationError, match="expected an address such as"):
-        settings(kind, baseUrl=address)
+        settings(api, baseUrl=address)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EACH
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -50,10 +48,10 @@ def test_an_address_that_cannot_be_asked_is_a_problem_of_the_file(kind, address)
         ("https://me:secret@gateway.example/v1", "has a password in it"),
     ],
 )
-def test_an_address_that_is_copied_from_elsewhere_is_told_what_to_leave_out(kind, address, said):
+def test_an_address_that_is_copied_from_elsewhere_is_told_what_to_leave_out(api, address, said):
     """Documentation of other programs has it in one piece."""
     with pytest.raises(msgspec.ValidationError, match=f"`baseUrl`: .*{said}") as caught:
-        settings(kind, baseUrl=address)
+        settings(api, baseUrl=address)
 
     assert "secret" not in str(caught.value)
 
@@ -62,7 +60,7 @@ def test_an_address_that_is_copied_from_elsewhere_is_told_what_to_leave_out(kind
 def test_a_key_is_not_sent_in_the_clear_to_a_public_host(host):
     """Whoever is on the way would have it."""
     with pytest.raises(msgspec.ValidationError, match="`baseUrl`: would send the key in the clear"):
-        settings(openai, baseUrl=f"http://{host}/v1", auth="work")
+        settings(apis.CHAT, baseUrl=f"http://{host}/v1", auth="work")
 
 
 @pytest.mark.parametrize(
@@ -71,26 +69,26 @@ def test_a_key_is_not_sent_in_the_clear_to_a_public_host(host):
 )
 def test_a_key_may_go_to_a_server_of_ones_own_network(host):
     """Few of them have a certificate."""
-    assert f"http://{host}/v1" == settings(openai, baseUrl=f"http://{host}/v1", auth="work").url
+    assert f"http://{host}/v1" == settings(apis.CHAT, baseUrl=f"http://{host}/v1", auth="work").url
 
 
 def test_without_a_key_a_public_host_may_be_asked_in_the_clear():
     """There is no secret to lose."""
-    assert settings(openai, baseUrl="http://gateway.example/v1").auth is None
+    assert settings(apis.CHAT, baseUrl="http://gateway.example/v1").auth is None
 
 
 @pytest.mark.parametrize("model", ["", " ", "m ", " m"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_without_a_name_is_a_problem_of_the_file(kind, model):
+@EACH
+def test_a_model_without_a_name_is_a_problem_of_the_file(api, model):
     """No provider has one that is called so."""
     with pytest.raises(msgspec.ValidationError, match="`model`: expected a model's name"):
-        settings(kind, model=model)
+        settings(api, model=model)
 
 
 def test_an_address_at_azure_has_a_path():
     """Without it nothing is found there."""
     with pytest.raises(msgspec.ValidationError, match="`baseUrl`: its path is missing"):
-        settings(openai, preset="azure", baseUrl="https://res.openai.azure.com/")
+        settings(apis.CHAT, preset="azure", baseUrl="https://res.openai.azure.com/")
 
 
 @pytest.mark.parametrize(
@@ -98,17 +96,17 @@ def test_an_address_at_azure_has_a_path():
 )
 def test_an_address_is_the_same_however_it_is_written(address):
     """A provider that is not known for who it is fails together with itself."""
-    found = settings(openai, baseUrl=address)
+    found = settings(apis.CHAT, baseUrl=address)
 
     assert ("https://api.openai.com/v1", "openai") == (found.url, found.provider)
 
 
 @pytest.mark.parametrize(
-    ("kind", "host"), [(anthropic, "API.Anthropic.com"), (gemini, "GenerativeLanguage.googleapis.com")]
+    ("kind", "host"), [("anthropic", "API.Anthropic.com"), ("gemini", "GenerativeLanguage.googleapis.com")]
 )
 def test_a_provider_asks_for_its_key_however_it_is_written(kind, host):
     """It is not asked without one."""
-    assert settings(kind, baseUrl=f"https://{host}:443/v1").needs_key
+    assert settings(BY_KIND[kind], baseUrl=f"https://{host}:443/v1").needs_key
 
 
 @pytest.mark.parametrize(
@@ -127,18 +125,18 @@ def test_a_provider_asks_for_its_key_however_it_is_written(kind, host):
         ("x-team", "${TEAM}", "`headers.x-team`: is sent as it stands here"),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_header_that_cannot_be_sent_is_a_problem_of_the_file(kind, name, value, said):
+@EACH
+def test_a_header_that_cannot_be_sent_is_a_problem_of_the_file(api, name, value, said):
     """It was an error of the broker's own, or a host that was said not to answer."""
     with pytest.raises(msgspec.ValidationError, match=said):
-        settings(kind, headers={name: value})
+        settings(api, headers={name: value})
 
 
 def test_a_header_may_be_whatever_others_understand():
     """RFC 9110, 5.6.2."""
     sent = {"HTTP-Referer": "https://example.org/~a?b=c", "x_y.z": ""}
 
-    assert sent == settings(openai, headers=sent).headers
+    assert sent == settings(apis.CHAT, headers=sent).headers
 
 
 def test_an_order_shows_no_key():

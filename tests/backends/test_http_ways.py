@@ -4,25 +4,22 @@ import asyncio
 import ssl
 from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
 from backends.http.client import way_to
-from backends.openai import OpenAIConfig
+from tests.support import apis
 from tests.support.certificates import certificate
 from tests.support.chat_player import ended, playing, said
-from tests.support.client import FakeClient, FakeTools, setup, turn
+from tests.support.client import FakeClient, turn
 from tests.support.provider.wire import chunk, head
 
 pytestmark = pytest.mark.anyio
 
 
 async def run(url: str, environment: dict[str, str], client: FakeClient) -> None:
-    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
-    async with kind.open(config, FakeTools(setup=setup("/"), environment=environment)) as backend:
+    async with apis.CHAT.open(apis.given(environment=environment), baseUrl=url) as backend:
         await backend.run(turn(), client)
 
 

@@ -1,24 +1,22 @@
 """A free look at each provider: what it asks, what it makes of the answer, and what it advises."""
 
 from functools import partial
-from types import ModuleType
 
 import anyio
-import msgspec
 import pytest
 
 from acp_broker.contract import Looked, Looks
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
-from backends import anthropic, gemini, openai
 from backends.http import listing, looking
-from tests.support.client import DEADLINE_S, FakeTools, setup
+from tests.support import apis
+from tests.support.apis import BY_KIND
+from tests.support.client import DEADLINE_S, FakeTools
 from tests.support.clock import FakeClock
 from tests.support.provider import Provider, provider
 
 pytestmark = pytest.mark.anyio
 
-KINDS = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
 # Where each asks first, below the server's address.
 ASKS = {"openai": "/v1/models", "anthropic": "/v1/models/drill-model", "gemini": "/v1beta/models/drill-model"}
 PRESETS = {"lmstudio": {"preset": "lmstudio"}, "llamacpp": {"preset": "llamacpp"}, "none": {}}
@@ -26,15 +24,13 @@ KEY = "canary-5e0b"
 
 
 @pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={}, credential=KEY)
+def tools():
+    return apis.given(credential=KEY)
 
 
 def opened(kind: str, url: str, tools: FakeTools, **members: object):
-    module: ModuleType = KINDS[kind]
     base = f"{url}/v1" if kind == "openai" else url
-    entry = {"kind": kind, "baseUrl": base, "model": "drill-model", **members}
-    return module.open(msgspec.convert(entry, module.config), tools)
+    return BY_KIND[kind].open(tools, **{"baseUrl": base, "model": "drill-model", **members})
 
 
 async def look(server: Provider, tools: FakeTools, kind: str = "openai", **members: object) -> Looked:
@@ -43,7 +39,7 @@ async def look(server: Provider, tools: FakeTools, kind: str = "openai", **membe
         return await backend.look()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_KIND)
 async def test_a_healthy_one_knows_its_model(tools, kind):
     """One request, with the key, and none to the model."""
     async with provider() as server:
@@ -54,7 +50,7 @@ async def test_a_healthy_one_knows_its_model(tools, kind):
     assert ("GET", ASKS[kind], True) == (seen.method, seen.path, any(KEY in value for value in seen.headers.values()))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_KIND)
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -103,7 +99,7 @@ async def _when(clock: FakeClock, server: Provider, backend) -> Looked:
     return found[0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_KIND)
 async def test_a_model_that_is_not_there_is_said_with_those_that_are(tools, kind):
     """Most often it is a slip of the pen."""
     members = {"preset": "lmstudio"} if kind == "openai" else {}
@@ -127,7 +123,7 @@ async def test_a_list_that_may_lack_some_fails_nobody(tools, preset, fails):
     assert (fails, True) == (found.failure is not None, "other" in found.fix or fails)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_KIND)
 async def test_a_server_without_a_list_may_answer_all_the_same(tools, kind):
     """It is not taken for one that is down."""
     async with provider(fault="404") as server:
@@ -170,7 +166,7 @@ async def test_an_address_that_lacks_its_end_is_told_with_it(tools):
     assert ("unreachable", f'write `"baseUrl": "{server.url}/v1"`') == (found.failure.kind.value, found.fix)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_KIND)
 async def test_all_models_can_be_asked_for(tools, kind):
     """For whoever has yet to choose one."""
     async with provider() as server:
@@ -203,7 +199,7 @@ async def test_where_nothing_is_listed_asking_for_all_fails(tools):
 )
 async def test_who_answers_in_the_end_is_told_by_the_address(entry, expected):
     """As agents' providers are called, so that two of one are seen."""
-    assert expected == msgspec.convert({"model": "m", **entry}, KINDS[entry["kind"]].config).provider
+    assert expected == BY_KIND[entry["kind"]].config(**entry).provider
 
 
 @pytest.mark.parametrize(

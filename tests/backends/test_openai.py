@@ -1,63 +1,29 @@
 """The `openai` kind against servers that speak Chat Completions, healthy and odd."""
 
-from contextlib import asynccontextmanager
-
 import anyio
 import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.contract import CancelAsked
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.names import TurnId
-from acp_broker.errors import BackendFailure
 from backends.openai import OpenAIConfig
-from tests.backends.contract import TurnContract
-from tests.support.chat_player import ended, playing, said
-from tests.support.client import DEADLINE_S, FakeClient, FakeTools, body, plain, prompted, raw, setup, turn
+from tests.backends.contract import ApiContract
+from tests.support import apis
+from tests.support.apis import KEY, WORDS, given, stream, whole
+from tests.support.chat_player import ended, said
+from tests.support.client import DEADLINE_S, body, plain, prompted, raw, turn
 
 pytestmark = pytest.mark.anyio
 
-WORDS = {"do": "say", "text": "a duck"}
+API = apis.CHAT
+run, failure, sent = API.run, API.failure, API.sent
 
 
-def settings(url: str, **members: object) -> OpenAIConfig:
-    return msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m", **members}, OpenAIConfig)
-
-
-class TestOpenAI(TurnContract):
-    @asynccontextmanager
-    async def open(self, script, tools):
-        async with playing(script.get("turns", [[]])) as server, kind.open(settings(server.url), tools) as backend:
-            yield backend
-
-
-@pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={})
-
-
-@pytest.fixture
-def client():
-    return FakeClient()
-
-
-async def run(tools, client, *steps, order=None, **members):
-    """How the turn ended, and the server that it was played by."""
-    async with playing([list(steps)]) as server, kind.open(settings(server.url, **members), tools) as backend:
-        return await backend.run(order or turn(), client), server
-
-
-async def failure(tools, client, *steps, order=None, **members):
-    with pytest.raises(BackendFailure) as raised:
-        await run(tools, client, *steps, order=order, **members)
-    return raised.value.failure
-
-
-def stream(*parts: bytes) -> dict:
-    return {"do": "raw", "text": b"".join(parts).decode()}
+class TestOpenAI(ApiContract):
+    api = API
 
 
 async def test_words_and_thoughts_are_two_messages(tools, client):
@@ -86,7 +52,7 @@ async def test_what_a_session_has_cost_is_shown_and_no_part_of_the_tokens(tools,
     """OpenRouter tells the price of each answer; ACP's `usage` has no place for it."""
     end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":10,"cost":0.25}}\n\n'
     steps = [stream(said(content="a"), end)]
-    async with playing([steps]) as server, kind.open(settings(server.url, contextWindow=100), tools) as backend:
+    async with API.played([steps], tools, contextWindow=100) as (backend, _):
         finished = [await backend.run(turn(), client) for _ in range(2)]
     shown = [body(update)["cost"] for update in client.updates if update.kind == "usage_update"]
 
@@ -145,8 +111,8 @@ async def test_a_refusal_in_words_is_one(tools, client):
 
 async def test_a_server_that_does_not_stream_is_understood(tools, client):
     """Some answer whole, whatever they are asked for."""
-    answer = '{"choices": [{"message": {"role": "assistant", "content": "all"}, "finish_reason": "stop"}]}'
-    finished, _ = await run(tools, client, {"do": "answer", "type": "application/json", "body": answer})
+    answer = {"choices": [{"message": {"role": "assistant", "content": "all"}, "finish_reason": "stop"}]}
+    finished, _ = await run(tools, client, whole(answer))
 
     assert (["all"], "end_turn") == (client.texts, finished.stop_reason)
 
@@ -158,43 +124,36 @@ async def test_a_redirect_is_not_followed(tools, client):
     assert FailureKind.UNREACHABLE == found.kind
 
 
-async def test_the_key_is_sent_to_the_provider_alone(client, tmp_path):
+async def test_the_key_is_sent_to_the_provider_alone(client):
     """As OpenAI wants it, and in no other place."""
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
-    _, server = await run(tools, client, WORDS)
-    (request,) = server.requests
+    _, request = await run(given(credential=KEY), client, WORDS)
 
-    assert ("Bearer key-0123456789", False) == (request.headers["authorization"], b"key-0123456789" in request.body)
+    assert (f"Bearer {KEY}", False) == (request.headers["authorization"], KEY.encode() in request.body)
 
 
 async def test_without_a_key_none_is_sent(tools, client):
     """Local servers take none."""
-    _, server = await run(tools, client, WORDS)
+    _, request = await run(tools, client, WORDS)
 
-    assert "authorization" not in server.requests[0].headers
+    assert "authorization" not in request.headers
 
 
 async def test_a_provider_that_needs_a_key_is_not_asked_without(tools):
     """Nobody waits for a refusal that is certain."""
-    entry = msgspec.convert({"kind": "openai", "preset": "openai", "model": "m"}, OpenAIConfig)
-    with pytest.raises(BackendFailure) as raised:
-        async with kind.open(entry, tools):
-            pass
+    found = await API.refusal(tools, preset="openai")
 
-    assert FailureKind.AUTH_MISSING == raised.value.failure.kind
+    assert FailureKind.AUTH_MISSING == found.kind
 
 
 async def test_what_it_is_can_be_asked_without_a_key():
     """Nobody is called for that; `init` and a first connection ask."""
-    entry = msgspec.convert({"kind": "openai", "preset": "openai", "model": "m"}, OpenAIConfig)
-    async with kind.open(entry, FakeTools(setup=None, environment={})) as backend:
+    async with API.open(given(setup=None), preset="openai") as backend:
         assert b'"openai"' in bytes(backend.about.initialized)
 
 
-async def test_a_key_with_a_line_break_is_told(client, tmp_path):
+async def test_a_key_with_a_line_break_is_told(client):
     """It would end the header, and begin another."""
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key\nx-evil: 1")
-    found = await failure(tools, client, WORDS)
+    found = await failure(given(credential="key\nx-evil: 1"), client, WORDS)
 
     assert FailureKind.AUTH_MISSING == found.kind
 
@@ -202,15 +161,14 @@ async def test_a_key_with_a_line_break_is_told(client, tmp_path):
 async def test_history_is_a_conversation(tools, client):
     """With the system prompt before it, and the prompt behind."""
     past = Exchange(raw([{"type": "text", "text": "what is it?"}]), Said(TurnId("t"), "what is it?", "a duck"))
-    order = prompted([{"type": "text", "text": "sure?"}], (past,))
-    _, server = await run(tools, client, WORDS, order=order, system="Be brief.")
+    body = await sent(tools, client, prompted([{"type": "text", "text": "sure?"}], (past,)), system="Be brief.")
 
     assert [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "what is it?"},
         {"role": "assistant", "content": "a duck"},
         {"role": "user", "content": "sure?"},
-    ] == server.messages[0]
+    ] == body["messages"]
 
 
 async def test_content_is_mapped_as_the_api_allows(tools, client):
@@ -222,7 +180,7 @@ async def test_content_is_mapped_as_the_api_allows(tools, client):
         {"type": "resource", "resource": {"uri": "file:///a.txt", "text": "inside"}},
         {"type": "resource_link", "uri": "file:///b.txt", "name": "b.txt"},
     ]
-    _, server = await run(tools, client, WORDS, order=prompted(blocks), audio=True)
+    body = await sent(tools, client, prompted(blocks), audio=True)
 
     assert [
         {"type": "text", "text": "look"},
@@ -230,7 +188,7 @@ async def test_content_is_mapped_as_the_api_allows(tools, client):
         {"type": "input_audio", "input_audio": {"data": "d2F2", "format": "wav"}},
         {"type": "text", "text": '<resource uri="file:///a.txt">\ninside\n</resource>'},
         {"type": "text", "text": "[link: b.txt file:///b.txt]"},
-    ] == server.messages[0][0]["content"]
+    ] == body["messages"][0]["content"]
 
 
 @pytest.mark.parametrize(
@@ -249,43 +207,39 @@ async def test_what_the_api_has_no_place_for_is_unsupported(tools, client, block
 
 
 @pytest.mark.parametrize(("preset", "name"), [("openai", "max_completion_tokens"), ("vllm", "max_tokens")])
-async def test_the_limit_of_an_answer_is_named_as_the_server_knows_it(client, tmp_path, preset, name):
+async def test_the_limit_of_an_answer_is_named_as_the_server_knows_it(client, preset, name):
     """OpenAI's newer models refuse the older name."""
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
-    _, server = await run(tools, client, WORDS, preset=preset, maxTokens=5)
+    body = await sent(given(credential=KEY), client, preset=preset, maxTokens=5)
 
-    assert 5 == msgspec.json.decode(server.requests[0].body)[name]
+    assert 5 == body[name]
 
 
 @pytest.mark.parametrize(
     ("preset", "is_token", "expected"),
     [
-        ("azure", False, {"api-key": "key-0123456789"}),
-        ("azure", True, {"authorization": "Bearer key-0123456789"}),
-        ("groq", False, {"authorization": "Bearer key-0123456789"}),
+        ("azure", False, {"api-key": KEY}),
+        ("azure", True, {"authorization": f"Bearer {KEY}"}),
+        ("groq", False, {"authorization": f"Bearer {KEY}"}),
     ],
 )
-async def test_a_key_goes_where_its_provider_looks(client, tmp_path, preset, is_token, expected):
+async def test_a_key_goes_where_its_provider_looks(client, preset, is_token, expected):
     """Azure knows keys of its own, and tokens of its directory."""
-    key = "key-0123456789"
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential=key, is_token=is_token)
-    _, server = await run(tools, client, WORDS, preset=preset)
-    found = {name: value for name, value in server.requests[0].headers.items() if name in ("authorization", "api-key")}
+    _, request = await run(given(credential=KEY, is_token=is_token), client, WORDS, preset=preset)
+    found = {name: value for name, value in request.headers.items() if name in ("authorization", "api-key")}
 
     assert expected == found
 
 
-async def test_mistral_is_asked_for_no_usage(client, tmp_path):
+async def test_mistral_is_asked_for_no_usage(client):
     """It refuses the member, and tells the usage unasked."""
-    tools = FakeTools(setup=setup(str(tmp_path)), environment={}, credential="key-0123456789")
-    _, server = await run(tools, client, WORDS, preset="mistral")
+    body = await sent(given(credential=KEY), client, preset="mistral")
 
-    assert "stream_options" not in msgspec.json.decode(server.requests[0].body)
+    assert "stream_options" not in body
 
 
 async def test_connections_are_kept(tools, client):
     """The second turn pays for no handshake."""
-    async with playing([[WORDS]]) as server, kind.open(settings(server.url), tools) as backend:
+    async with API.played([[WORDS]], tools) as (backend, server):
         await backend.run(turn(), client)
         await backend.run(turn(), client)
         connections = server.connections
@@ -298,8 +252,7 @@ async def test_a_cancel_closes_the_stream(tools, client):
     asked = CancelAsked()
     with anyio.fail_after(DEADLINE_S):
         async with (
-            playing([[WORDS, {"do": "stall"}]]) as server,
-            kind.open(settings(server.url), tools) as backend,
+            API.played([[WORDS, {"do": "stall"}]], tools) as (backend, server),
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(backend.run, turn(cancel_asked=asked), client)
@@ -337,7 +290,7 @@ def test_a_config_that_cannot_work_is_refused(members, said_of_it):
 )
 def test_a_server_of_ones_own_may_load_its_model_first(members, first_byte_s, first_output_ms):
     """It reads it from disk when it is first asked; a provider has it at hand."""
-    config = msgspec.convert({"kind": "openai", "model": "m", **members}, OpenAIConfig)
+    config = API.config(**members)
     known = config.known_limits()
 
     assert (first_byte_s, first_output_ms) == (config.first_byte_s, known and known.first_output_ms)
@@ -345,9 +298,8 @@ def test_a_server_of_ones_own_may_load_its_model_first(members, first_byte_s, fi
 
 def test_its_own_clocks_are_part_of_what_is_opened():
     """They are read when it is opened: another one opens it anew."""
-    entry = {"kind": "openai", "model": "m", "preset": "vllm"}
-    before = msgspec.convert({**entry, "limits": {"connectMs": 1}}, OpenAIConfig)
-    after = msgspec.convert({**entry, "limits": {"connectMs": 2}}, OpenAIConfig)
-    other = msgspec.convert({**entry, "limits": {"connectMs": 2, "idleMs": 7}}, OpenAIConfig)
+    before = API.config(preset="vllm", limits={"connectMs": 1})
+    after = API.config(preset="vllm", limits={"connectMs": 2})
+    other = API.config(preset="vllm", limits={"connectMs": 2, "idleMs": 7})
 
     assert (False, True) == (before.as_opened == after.as_opened, after.as_opened == other.as_opened)

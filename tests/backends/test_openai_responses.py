@@ -1,24 +1,20 @@
 """The `openai` kind against servers that speak Responses, healthy and odd."""
 
-from contextlib import asynccontextmanager
-
 import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.handoff import Said
 from acp_broker.core.history import Exchange
 from acp_broker.core.names import TurnId
-from acp_broker.errors import BackendFailure
 from backends.http.sse import EventStream
 from backends.openai import OpenAIConfig
 from backends.openai.responses import FAILED, ResponseDecoder
-from tests.backends.contract import TurnContract
-from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, plain, prompted, raw, setup, turn
+from tests.backends.contract import ApiContract
+from tests.support import apis
+from tests.support.apis import WORDS, stream, whole
+from tests.support.client import plain, prompted, raw
 from tests.support.responses_speech import (
-    RESPONSES,
     USAGE,
     ended,
     event,
@@ -34,59 +30,12 @@ from tests.support.responses_speech import (
 
 pytestmark = pytest.mark.anyio
 
-WORDS = {"do": "say", "text": "a duck"}
+API = apis.RESPONSES
+run, failure, sent = API.run, API.failure, API.sent
 
 
-def settings(url: str, **members: object) -> OpenAIConfig:
-    entry = {"kind": "openai", "api": "responses", "baseUrl": url, "model": "m", **members}
-    return msgspec.convert(entry, OpenAIConfig)
-
-
-class TestResponses(TurnContract):
-    @asynccontextmanager
-    async def open(self, script, tools):
-        turns = script.get("turns", [[]])
-        async with playing(turns, RESPONSES) as server, kind.open(settings(server.url), tools) as backend:
-            yield backend
-
-
-@pytest.fixture
-def tools(tmp_path):
-    return FakeTools(setup=setup(str(tmp_path)), environment={})
-
-
-@pytest.fixture
-def client():
-    return FakeClient()
-
-
-async def run(tools, client, *steps, order=None, **members):
-    """How the turn ended, and the request that it was."""
-    async with (
-        playing([list(steps)], RESPONSES) as server,
-        kind.open(settings(server.url, **members), tools) as backend,
-    ):
-        finished = await backend.run(order or turn(), client)
-    return finished, server.requests[0]
-
-
-async def failure(tools, client, *steps, order=None, **members):
-    with pytest.raises(BackendFailure) as raised:
-        await run(tools, client, *steps, order=order, **members)
-    return raised.value.failure
-
-
-async def sent(tools, client, order=None, **members) -> dict:
-    _, request = await run(tools, client, WORDS, order=order, **members)
-    return msgspec.json.decode(request.body)
-
-
-def stream(*parts: bytes) -> dict:
-    return {"do": "raw", "text": b"".join(parts).decode()}
-
-
-def whole(answer: object) -> dict:
-    return {"do": "answer", "type": "application/json", "body": msgspec.json.encode(answer).decode()}
+class TestResponses(ApiContract):
+    api = API
 
 
 async def test_it_is_asked_as_responses_is(tools, client):

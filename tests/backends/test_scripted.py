@@ -26,11 +26,6 @@ def tools():
     return FakeTools(clock=FakeClock(), setup=setup("/work"))
 
 
-@pytest.fixture
-def client():
-    return FakeClient()
-
-
 def configured(script) -> ScriptedConfig:
     return config({"script": script})
 

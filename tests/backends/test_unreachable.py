@@ -6,23 +6,20 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 
-import backends.openai as kind
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
-from backends.openai import OpenAIConfig
+from tests.support import apis
 from tests.support.certificates import issued
-from tests.support.client import FakeClient, FakeTools, setup, turn
+from tests.support.client import FakeClient, turn
 from tests.support.provider.wire import head
 
 pytestmark = pytest.mark.anyio
 
 
 async def failure(url: str, environment: dict[str, str] | None = None, client: FakeClient | None = None) -> Failure:
-    config = msgspec.convert({"kind": "openai", "baseUrl": url, "model": "m"}, OpenAIConfig)
-    async with kind.open(config, FakeTools(setup=setup("/"), environment=environment or {})) as backend:
+    async with apis.CHAT.open(apis.given(environment=environment or {}), baseUrl=url) as backend:
         with pytest.raises(BackendFailure) as raised:
             await backend.run(turn(), client or FakeClient())
     assert FailureKind.UNREACHABLE == raised.value.failure.kind

@@ -1,79 +1,39 @@
 """Claude and Gemini on Vertex AI: where they are asked, in whose project, and as whom."""
 
-from contextlib import asynccontextmanager
-from typing import ClassVar
-
 import msgspec
 import pytest
 
 from acp_broker.core.failures import FailureKind
 from acp_broker.core.names import ProjectId, Projects
-from acp_broker.errors import BackendFailure
-from backends import anthropic_vertex, gemini
 from backends.http.vertex import quota
-from tests.backends.contract import TurnContract
-from tests.support.chat_player import playing
-from tests.support.client import FakeClient, FakeTools, setup, turn
-from tests.support.gemini_speech import GEMINI
-from tests.support.messages_speech import MESSAGES
+from tests.backends.contract import ApiContract
+from tests.support import apis
+from tests.support.apis import WORDS, Api
+from tests.support.client import FakeClient, FakeTools
+from tests.support.provider.wire import Request
 
 pytestmark = pytest.mark.anyio
 
-WORDS = {"do": "say", "text": "a duck"}
 TOKEN = "ya29.0123456789"
-CLAUDE = {"kind": "anthropic-vertex", "model": "claude-x@20250929"}
-GOOGLES = {"kind": "gemini", "model": "gemini-x"}
-
-
-def of(entry: dict) -> tuple:
-    """Its kind, its config, and the speech of its server."""
-    kind, speech = (anthropic_vertex, MESSAGES) if entry["kind"] == "anthropic-vertex" else (gemini, GEMINI)
-    return kind, msgspec.convert(entry, kind.config), speech
+CLAUDE, GEMINI = apis.CLAUDE_ON_VERTEX, apis.GEMINI_ON_VERTEX
 
 
 def tools(**members) -> FakeTools:
-    return FakeTools(
-        **{"setup": setup("/"), "environment": {}, "credential": TOKEN, "is_token": True, **members},
-    )
+    return apis.given(**{"credential": TOKEN, "is_token": True, **members})
 
 
-async def asked(entry: dict, **members: object):
+async def asked(api: Api, given: FakeTools | None = None, **members: object) -> Request:
     """The request of one turn."""
-    _, _, speech = of(entry)
-    async with playing([[WORDS]], speech) as server:
-        kind, settings, _ = of({"baseUrl": server.url, **entry})
-        async with kind.open(settings, tools(**members)) as backend:
-            await backend.run(turn(), FakeClient())
-    return server.requests[0]
+    _, request = await api.run(given or tools(), FakeClient(), WORDS, **members)
+    return request
 
 
-async def refusal(entry: dict, **members: object):
-    """How opening fails."""
-    kind, settings, _ = of(entry)
-    with pytest.raises(BackendFailure) as raised:
-        async with kind.open(settings, tools(**members)):
-            pass
-    return raised.value.failure
+class TestClaude(ApiContract):
+    api = CLAUDE._replace(entry={**CLAUDE.entry, "project": "p"})
 
 
-class _Contract(TurnContract):
-    entry: ClassVar[dict]
-
-    @asynccontextmanager
-    async def open(self, script, tools):
-        _, _, speech = of(self.entry)
-        async with playing(script.get("turns", [[]]), speech) as server:
-            kind, settings, _ = of({"baseUrl": server.url, **self.entry})
-            async with kind.open(settings, tools) as backend:
-                yield backend
-
-
-class TestClaude(_Contract):
-    entry: ClassVar = {**CLAUDE, "project": "p"}
-
-
-class TestGemini(_Contract):
-    entry: ClassVar = {**GOOGLES, "vertex": {"project": "p"}}
+class TestGemini(ApiContract):
+    api = GEMINI._replace(entry={**GEMINI.entry, "vertex": {"project": "p"}})
 
 
 @pytest.mark.parametrize(
@@ -88,30 +48,28 @@ class TestGemini(_Contract):
 )
 def test_a_location_is_a_host(location, expected):
     """As Anthropic's and Google's own clients have it."""
-    _, claude, _ = of({**CLAUDE, **location})
-    _, googles, _ = of({**GOOGLES, "vertex": location})
-
-    assert (expected, expected) == (claude.url, googles.url)
+    assert (expected, expected) == (CLAUDE.config(**location).url, GEMINI.config(vertex=location).url)
 
 
 @pytest.mark.parametrize("location", ["", "eu.evil.example/", "Europe", "a@b"])
 def test_a_location_is_part_of_a_name(location):
     """The token goes to the host that it makes."""
-    for entry in ({**CLAUDE, "location": location}, {**GOOGLES, "vertex": {"location": location}}):
-        with pytest.raises(msgspec.ValidationError):
-            of(entry)
+    with pytest.raises(msgspec.ValidationError):
+        CLAUDE.config(location=location)
+    with pytest.raises(msgspec.ValidationError):
+        GEMINI.config(vertex={"location": location})
 
 
 async def test_config_may_ask_for_another_version_of_claudes_api():
     """Anthropic's own client sends a newer one since 2.0, and which one Vertex will want is not ours to know."""
-    request = await asked({**CLAUDE, "project": "p", "body": {"anthropic_version": "2026-10-21"}})
+    request = await asked(CLAUDE, project="p", body={"anthropic_version": "2026-10-21"})
 
     assert "2026-10-21" == msgspec.json.decode(request.body)["anthropic_version"]
 
 
 async def test_claude_is_asked_with_the_model_in_the_address():
     """As Anthropic's client up to 1.17 does: the body has no model, and a version of its own."""
-    request = await asked({**CLAUDE, "project": "p", "location": "us-east5", "system": "Be brief.", "maxTokens": 5})
+    request = await asked(CLAUDE, project="p", location="us-east5", system="Be brief.", maxTokens=5)
 
     assert "/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-x@20250929:streamRawPredict" == (
         request.path
@@ -135,28 +93,28 @@ async def test_claude_is_asked_with_the_model_in_the_address():
 )
 async def test_gemini_is_asked_as_googles_client_asks(model, expected):
     """Told to use v1: with a project and a place before the model; a tuned one is an endpoint."""
-    request = await asked({**GOOGLES, "model": model, "vertex": {"project": "p", "location": "eu"}})
+    request = await asked(GEMINI, model=model, vertex={"project": "p", "location": "eu"})
 
     assert (f"/v1/projects/p/locations/eu/{expected}:streamGenerateContent", "alt=sse") == (request.path, request.query)
 
 
-@pytest.mark.parametrize("entry", [CLAUDE, {**GOOGLES, "vertex": {}}], ids=["claude", "gemini"])
+@pytest.mark.parametrize("api", [CLAUDE, GEMINI], ids=["claude", "gemini"])
 class TestCredentials:
     """Whichever model it is."""
 
-    async def test_a_token_and_the_project_that_pays_are_headers(self, entry):
+    async def test_a_token_and_the_project_that_pays_are_headers(self, api):
         """Without the second Google asks the project that the login's client belongs to."""
         projects = Projects(ProjectId("mine"), ProjectId("payer"))
-        request = await asked(entry, projects=projects)
+        request = await asked(api, tools(projects=projects))
 
         assert (f"Bearer {TOKEN}", "payer") == (
             request.headers["authorization"],
             request.headers["x-goog-user-project"],
         )
 
-    async def test_nobody_pays_who_was_not_named(self, entry):
+    async def test_nobody_pays_who_was_not_named(self, api):
         """Google refuses an empty one."""
-        request = await asked(entry, projects=Projects(ProjectId("mine")))
+        request = await asked(api, tools(projects=Projects(ProjectId("mine"))))
 
         assert "x-goog-user-project" not in request.headers
 
@@ -169,37 +127,36 @@ class TestCredentials:
             (Projects(ProjectId("a/../b")), {}, "a%2F..%2Fb"),
         ],
     )
-    async def test_the_project_is_that_of_the_credentials(self, entry, projects, environment, expected):
+    async def test_the_project_is_that_of_the_credentials(self, api, projects, environment, expected):
         """Else of the environment: a token of another kind of profile knows of none."""
-        request = await asked(entry, projects=projects, environment=environment)
+        request = await asked(api, tools(projects=projects, environment=environment))
 
         assert request.path.startswith(f"/v1/projects/{expected}/locations/global/")
 
-    async def test_without_a_project_the_next_backend_answers(self, entry):
+    async def test_without_a_project_the_next_backend_answers(self, api):
         """And the log says three ways to name one."""
-        found = await refusal(entry)
+        found = await api.refusal(tools())
 
         assert FailureKind.UNSUPPORTED == found.kind
         assert all(fix in found.text for fix in ("`project`", "GOOGLE_CLOUD_PROJECT", "set-quota-project"))
 
-    async def test_nobody_is_asked_without_credentials(self, entry):
+    async def test_nobody_is_asked_without_credentials(self, api):
         """Nobody waits for a refusal that is certain."""
-        found = await refusal(entry, credential=None, is_token=False)
+        found = await api.refusal(tools(credential=None, is_token=False))
 
         assert FailureKind.AUTH_MISSING == found.kind
 
-    def test_a_profile_is_named_or_a_gateway(self, entry):
+    def test_a_profile_is_named_or_a_gateway(self, api):
         """Told before anybody is called, with what to do."""
-        kind, bare, _ = of(entry)
-        others = [of({**entry, **members})[1] for members in ({"auth": "g"}, {"baseUrl": "http://gateway"})]
+        others = [api.config(**members) for members in ({"auth": "g"}, {"baseUrl": "http://gateway"})]
 
-        assert "profile of type `google`" in kind.check(bare, {})
-        assert [None, None] == [kind.check(one, {}) for one in others]
+        assert "profile of type `google`" in api.kind.check(api.config(), {})
+        assert [None, None] == [api.kind.check(one, {}) for one in others]
 
 
 async def test_claude_takes_no_api_key():
     """Vertex would answer 401 at each turn, and say less."""
-    found = await refusal({**CLAUDE, "project": "p"}, is_token=False)
+    found = await CLAUDE.refusal(tools(is_token=False), project="p")
 
     assert (FailureKind.AUTH_MISSING, True) == (found.kind, "type `google`" in found.text)
 
@@ -210,9 +167,8 @@ async def test_claude_takes_no_api_key():
 )
 async def test_gemini_takes_an_api_key(vertex, expected):
     """Vertex in express mode: the key is of a project, and config alone may name another."""
-    request = await asked(
-        {**GOOGLES, "vertex": vertex}, is_token=False, environment={"GOOGLE_CLOUD_PROJECT": "of-shell"}
-    )
+    given = tools(is_token=False, environment={"GOOGLE_CLOUD_PROJECT": "of-shell"})
+    request = await asked(GEMINI, given, vertex=vertex)
 
     assert (TOKEN, False) == (request.headers["x-goog-api-key"], "authorization" in request.headers)
     assert request.path.startswith(expected)
