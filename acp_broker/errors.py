@@ -116,7 +116,7 @@ class ProfileBusy(BrokerError):  # noqa: N818 - what happened
     """Somebody else is getting a newer token, and was not done in time: who, since when, and what settles it."""
 
 
-class BackendFailure(BrokerError):  # noqa: N818 - design.md names it; it is an outcome as much as an error
+class BackendFailure(BrokerError):  # noqa: N818 - it is an outcome as much as an error
     """Raised by a backend for a failure that it can name."""
 
     def __init__(self, failure: Failure) -> None:

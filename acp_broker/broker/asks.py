@@ -107,7 +107,7 @@ class Asks:
             return False
         del ask.asked[frontend]
         if ask.asked and isinstance(outcome, RpcError):
-            return True  # protocol.md, "Turns": an error is no answer while another may give one
+            return True  # an error is no answer while another may give one
         self._close(ask)
         if ask.asked:
             ask.log.commit()

@@ -192,7 +192,7 @@ class Prompts:
         return Turn(session, order, rules, passed)
 
     def _echo(self, order: Order) -> bytes:
-        """The prompt for the others that attend (protocol.md, "Turns"), if any; those with numbers read its record."""
+        """The prompt for the others that attend, if any; those with numbers read its record."""
         session = self._session
         asker = session.broker.present(order.frontend)
         is_among = asker is not None and not asker.can.numbers

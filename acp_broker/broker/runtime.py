@@ -12,7 +12,7 @@ from acp_broker.core.turnrules import Limits
 from acp_broker.wire.framing import MAX_LINE_BYTES
 
 Environ = Mapping[str, str]
-# How long an agent without a turn is kept before it is closed, where it can be resumed (design.md, section 9).
+# How long an agent without a turn is kept before it is closed, where it can be resumed.
 REAP_AFTER_S = 600.0
 
 

@@ -87,8 +87,8 @@ class Settings(Shown):
     def take_over(self, before: "Settings", counterparts: Mapping[str, str]) -> None:
         """Its backend is selected instead of another: the session's mode becomes its counterpart here.
 
-        protocol.md, "A mode is a permission boundary": one that has none is held, and with it every turn that this
-        backend would run, until the user chooses anew.
+        A mode is a permission boundary: one that has none is held, and with it every turn that this backend would run,
+        until the user chooses anew.
         """
         mode, owner = before.chosen_mode, before.drawn_by
         self.tells_modes_as_option = True

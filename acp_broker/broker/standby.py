@@ -197,7 +197,7 @@ class Standby:
         return without(self.leased.secret, text)
 
     def elicited(self) -> None:
-        """The runtime wanted something of a person. protocol.md, "Turns": one that then does not open lacks a login."""
+        """The runtime wanted something of a person: if it then does not open, it lacks a login."""
         if self._opening is not None:
             self._opening.has_elicited = True
 

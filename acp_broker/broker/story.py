@@ -1,7 +1,7 @@
 """What a frontend is told of a turn: the reply's `_meta`, and one clear error when nobody could answer.
 
-design.md, section 11. Every text here is read by people on a bad day: it names the backend, the reason and the next
-step. `data` stays small: Zed prints it under the message.
+Every text here is read by people on a bad day: it names the backend, the reason and the next step. `data` stays
+small: Zed prints it under the message.
 """
 
 from collections.abc import Sequence

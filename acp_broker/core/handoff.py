@@ -1,6 +1,6 @@
 """What a backend is told of the turns of a session that it has not seen: one text, bounded, newest whole turns first.
 
-design.md, section 7. A turn whose prompt it was given, but which another backend answered, is told by its answer alone.
+A turn whose prompt it was given, but which another backend answered, is told by its answer alone.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from acp_broker.core.names import BackendId, TurnId
 
-# design.md, section 7: 32 KiB by default.
 LIMIT_BYTES = 32 * 1024
 
 _HEAD = (

@@ -30,7 +30,7 @@ from acp_broker.core.until import Until, left, until_after
 _HOUR_S = 3_600.0
 # OpenClaw's model fallback, as documented: a recovered backend is back before it is missed.
 LADDER_S = (30.0, 60.0, 300.0)
-# The first rung alone: Failover Bench, S15, asks for a return within 30 s of the recovery.
+# The first rung alone: Failover Bench, S15 (docs/drills.md), asks for a return within 30 s of the recovery.
 TOLD_LADDER_S = LADDER_S[:1]
 # The same source: nobody fills a purse within minutes; within a day somebody may.
 BILLING_LADDER_S = (5 * _HOUR_S, 10 * _HOUR_S, 20 * _HOUR_S, 24 * _HOUR_S)

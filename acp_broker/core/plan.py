@@ -28,7 +28,7 @@ class Needs(Struct, frozen=True):
 class Can(Struct, frozen=True):
     """What is known of a backend; None is unknown, and may. `modes` are those that it can draw.
 
-    A mode that is not known to be drawn is not: protocol.md, "A mode is a permission boundary".
+    A mode that is not known to be drawn is not: it is a permission boundary.
     """
 
     image: bool | None = None

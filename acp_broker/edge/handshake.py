@@ -1,4 +1,4 @@
-"""The HTTP of a WebSocket connection (protocol.md, "Connection"): the head of one request, and the answers to it."""
+"""The HTTP of a WebSocket connection: the head of one request, and the answers to it."""
 
 import logging
 import secrets

@@ -1,4 +1,4 @@
-"""The way in for bridges and browsers: ACP over WebSocket, as protocol.md, "Connection", describes it."""
+"""The way in for bridges and browsers: ACP over WebSocket, one message a text frame (docs/bridge.md)."""
 
 import asyncio
 import socket

@@ -15,7 +15,7 @@ from acp_broker.errors import StoreError
 from acp_broker.store.log import SessionLog
 from acp_broker.store.past import Listed
 
-# design.md, section 7: accepted turns and answers are on the disk within a second.
+# Accepted turns and answers are on the disk within a second.
 SYNC_EVERY_S = 0.5
 # What Broker.new_id makes.
 _OURS = re.compile(r"acpb-[0-9a-f]{24}")

@@ -169,7 +169,7 @@ async def test_what_a_new_life_says_is_no_late_word_of_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("mode", ["form", "url"])
 async def test_an_agent_that_asks_a_person_and_then_does_not_open_lacks_a_login(tmp_path, mode):
-    """protocol.md, Turns: nobody can answer during a warm start; the editor can offer the login, the chain move on."""
+    """Nobody can answer during a warm start; the editor can offer the login, the chain move on."""
     primary = {"new": [{"do": "elicit", "message": "Log in", "mode": mode}, {"do": "fail", "message": "no"}]}
     async with house(tmp_path, primary=primary, spare=SPARE) as home:
         editor = await home.editor()

@@ -233,7 +233,7 @@ async def test_a_backend_without_additional_directories_is_passed_over(tmp_path)
 
 
 async def test_in_another_mode_a_backend_without_that_mode_is_passed_over(tmp_path):
-    """protocol.md: what may not be done in `ask` mode must not be done by a fallback that has no such mode."""
+    """What may not be done in `ask` mode must not be done by a fallback that has no such mode."""
     async with house(tmp_path, primary={"modes": MODES, **DIES}, spare=SPARE) as home:
         editor = await home.editor()
         session = await editor.new()

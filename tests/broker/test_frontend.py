@@ -148,7 +148,7 @@ async def test_two_frontends_are_served_side_by_side(tmp_path):
 
 
 async def test_both_frontends_of_a_session_see_what_it_shows(tmp_path):
-    """The answer itself is for who asked, and the prompt for who did not (protocol.md, "Turns")."""
+    """The answer itself is for who asked, and the prompt for who did not."""
     async with house(tmp_path, primary=SAYS) as home:
         one, two = await home.editor(), await home.editor()
         session = await one.new()

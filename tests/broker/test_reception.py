@@ -393,7 +393,7 @@ async def test_a_client_without_a_terminal_is_offered_no_terminal_login(tmp_path
 
 
 async def test_a_client_that_is_no_program_of_this_terminals_is_offered_no_terminal_login(tmp_path):
-    """protocol.md, "Sessions": never over WebSocket, whatever the client declares."""
+    """Never over WebSocket, whatever the client declares."""
     async with house(tmp_path, primary=TERMINAL) as home:
         answer = await (await home.connected(terms=Terms("websocket", has_terminal=False))).initialize()
 

@@ -92,7 +92,7 @@ async def test_a_number_is_the_place_in_the_log(tmp_path):
 
 
 async def test_an_agents_own_meta_stays(tmp_path):
-    """protocol.md: `_meta` passes both ways, merged."""
+    """`_meta` passes both ways, merged."""
 
     script = {"turns": [[{"do": "say", "text": "x"}]]}
     async with house(tmp_path, primary=script) as home:

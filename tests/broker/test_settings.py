@@ -455,7 +455,7 @@ async def test_a_fallbacks_lists_are_never_shown(tmp_path):
 
 
 async def test_a_fallback_does_not_change_the_title(tmp_path):
-    """protocol.md, Turns."""
+    """The session is called what its own backend called it."""
     spare = {"turns": [[{"do": "note", "info": {"title": "Theirs"}}, {"do": "say", "text": "spare"}]]}
     async with house(tmp_path, primary={"turns": [[{"do": "die"}]]}, spare=spare) as home:
         editor = await home.editor()

@@ -37,7 +37,7 @@ def data(error) -> dict:
 
 
 def test_a_chain_that_is_exhausted_is_told_in_order():
-    """design.md, section 11."""
+    """The person reads who was tried, and why each could not."""
     error = refused(CRASHED, LIMITED)
 
     text = "All ACP backends failed (2): claude: killed by SIGKILL | codex (work): 429 Too Many Requests"

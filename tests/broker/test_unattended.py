@@ -173,7 +173,7 @@ async def test_a_permission_that_is_put_to_who_loads_comes_behind_the_replay(tmp
 
 
 async def test_a_permission_ends_as_cancelled_after_its_limit(tmp_path):
-    """design.md, section 7: the turn must end, whoever comes or not."""
+    """The turn must end, whoever comes or not."""
     async with house(tmp_path, primary=ASKS) as home:
         session, _ = await lost(home)
         await home.clock.advance(59)
@@ -230,7 +230,7 @@ async def test_a_permission_is_put_to_the_others_at_once(tmp_path):
 
 
 async def test_while_its_frontend_is_there_nobody_else_is_asked(tmp_path):
-    """protocol.md, "Turns": to the frontend that prompted."""
+    """It is for the frontend that prompted."""
     async with house(tmp_path, primary=ASKS) as home:
         editor = await home.editor()
         session = await editor.new()
@@ -322,7 +322,7 @@ async def test_a_turn_that_ends_takes_its_waiting_permission_with_it(tmp_path):
 )
 @pytest.mark.parametrize("when", ["open", "later"])
 async def test_what_only_the_lost_frontend_could_do_fails_at_once(tmp_path, step, said, when):
-    """protocol.md, "Turns": fs and terminals stay with the frontend that prompted; nobody capable is an error."""
+    """fs and terminals stay with the frontend that prompted; nobody capable is an error."""
     step = {**step, "branches": {"error": [{"do": "sayAnswer"}], "cancel": [{"do": "sayAnswer"}]}}
     steps = [step] if when == "open" else [{"do": "stall", "ms": 1000}, step]
     async with house(tmp_path, primary={"turns": [steps]}) as home:

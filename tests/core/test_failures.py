@@ -4,7 +4,6 @@ import pytest
 
 from acp_broker.core.failures import FailureKind, Spends, spends
 
-# design.md section 5.
 SPENT = {
     Spends.BACKEND: {
         "unreachable",

@@ -40,7 +40,7 @@ def killed(folder: Path, script: dict, after: int) -> tuple[BrokerProcess, list[
 
 
 def test_whatever_was_shown_is_in_the_log_after_a_sigkill(tmp_path: Path) -> None:
-    """A frontend sees nothing that was not appended first (design.md, section 7)."""
+    """A frontend sees nothing that was not appended first."""
     broker, heard = killed(tmp_path, TALKS, after=5)
 
     assert heard == words_in(logs(broker.home)[0])

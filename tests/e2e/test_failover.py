@@ -38,7 +38,7 @@ def test_a_fallback_answers_for_a_primary_that_dies(tmp_path: Path) -> None:
 
 
 def test_the_log_has_one_line_per_failover(tmp_path: Path) -> None:
-    """design.md, section 11: it names the backend, why it failed, and who is next."""
+    """It names the backend, why it failed, and who is next."""
     with BrokerProcess(tmp_path, chain(primary=DIES, second=fails(message="boom"), spare=SPARE)) as broker:
         broker.prompt(broker.open())
 
@@ -185,7 +185,7 @@ def test_a_backend_that_comes_back_shows_its_settings_again(tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_named_and_walks_no_chain(tmp_path: Path) -> None:
-    """A local fault: no other backend can help, so none is tried (design.md, section 5)."""
+    """A local fault: no other backend can help, so none is tried."""
     with BrokerProcess(tmp_path, chain(primary=SPARE, spare=SPARE)) as broker:
         session = broker.open()
         limit = resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -231,5 +231,5 @@ def outcomes(
 
 @each(TABLE)
 def test_a_turn_comes_to_what_the_design_promises(cell: Cell, outcomes: Mapping[Cell, "Future[Outcome]"]) -> None:
-    """design.md, section 4: who answers, what is shown and how the turn ends, by when the primary fails."""
+    """Who answers, what is shown and how the turn ends, by when the primary fails."""
     assert cell.expected == outcomes[cell].result()

@@ -193,5 +193,5 @@ def outcomes(
 
 @each(TABLE)
 def test_a_fault_comes_to_what_the_design_promises(cell: Cell, outcomes: Mapping[Cell, "Future[Outcome]"]) -> None:
-    """design.md, sections 4 and 5: what each failure spends, before and after the commit point."""
+    """What each failure spends, before and after the commit point."""
     assert cell.expected == outcomes[cell].result()

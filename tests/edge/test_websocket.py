@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_text_message_is_a_line_and_a_line_is_a_text_message() -> None:
-    """One JSON-RPC message per text frame (protocol.md): what the broker writes at once is still one each."""
+    """One JSON-RPC message per text frame: what the broker writes at once is still one each."""
     async with open_door() as door, client(door) as peer:
         door.on_lines = lambda channel, lines: channel.write(b'{"a":1}\n{"b":2}\n')
         await peer.send('{"c":3}')
@@ -56,7 +56,7 @@ async def test_fragments_are_joined() -> None:
 
 
 async def test_binary_messages_are_ignored_and_said_once() -> None:
-    """protocol.md: binary is ignored; whoever wonders why nothing answers finds it in the log."""
+    """ACP is text; whoever wonders why nothing answers finds it in the log."""
     async with open_door() as door, client(door) as peer:
         door.on_lines = echo
         await peer.send(b'{"a":1}')
@@ -68,7 +68,7 @@ async def test_binary_messages_are_ignored_and_said_once() -> None:
 
 
 async def test_a_compressing_client_is_understood() -> None:
-    """Deflate is accepted (protocol.md); what we send needs none."""
+    """Deflate is accepted; what we send needs none."""
     async with open_door() as door, client(door, compression="deflate") as peer:
         door.on_lines = echo
         await peer.send("y" * 100_000)

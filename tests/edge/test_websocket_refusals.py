@@ -1,4 +1,4 @@
-"""Who is not let in over WebSocket, and what the others on that port are told (protocol.md, "Connection")."""
+"""Who is not let in over WebSocket, and what the others on that port are told."""
 
 import socket
 

@@ -118,7 +118,7 @@ def test_a_small_file_that_is_not_there_is_none(tmp_path: Path) -> None:
 
 
 async def test_what_was_written_is_brought_to_the_disk(tmp_path: Path, monkeypatch) -> None:
-    """design.md, section 7: accepted turns and answers survive a power cut; a new file's name is its folder's."""
+    """Accepted turns and answers survive a power cut; a new file's name is its folder's."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
     folder = StateFolder(tmp_path)

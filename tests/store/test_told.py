@@ -65,7 +65,7 @@ async def test_thoughts_are_not_told(tmp_path):
 
 
 async def test_a_notice_of_ours_is_not_told(tmp_path):
-    """protocol.md, "Turns": a notice is never part of a handoff."""
+    """It is the broker's word, and no part of the conversation."""
     backends = {"a": {"turns": [[{"do": "fail"}]]}, "b": {"turns": [[{"do": "say", "text": "here"}]]}}
     said = await read(tmp_path, "x", options={"policy": {"notice": "message"}}, **backends)
 

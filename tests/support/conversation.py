@@ -102,7 +102,7 @@ def attempts(heard: Sequence[Message]) -> list[list[str]]:
 
 
 def transcript(heard: Sequence[dict], session: str, first_prompt: int) -> Transcript:
-    """All that was heard after `initialize`, less what may differ: ids, and what protocol.md says is the broker's.
+    """All that was heard after `initialize`, less what may differ: ids, and what is the broker's own.
 
     `first_prompt` is the number of messages that were heard before the first prompt.
     """

@@ -208,7 +208,7 @@ class Guest:
 
     def _shown(self, params: dict) -> None:
         if params["sessionId"] != self.session:
-            # Before the answer that names it, there is nothing of it to be seen: protocol.md, "Sessions".
+            # Before the answer that names it, there is nothing of it to be seen.
             self.strays.append(params)
         elif params["update"]["sessionUpdate"] == "agent_message_chunk":
             self._words.append(params["update"]["content"]["text"])
