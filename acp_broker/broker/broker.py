@@ -214,7 +214,7 @@ class Broker:
             result = self.reception.learnt_opening(standby.runtime, session.whom)
             session.settings.opened(result)
         session.is_announced = True
-        members = msgspec.json.decode(result, type=dict[str, Raw])
+        members = story.unsigned(msgspec.json.decode(result, type=dict[str, Raw]))
         shown = {name: jsonrpc.encode(value) for name, value in session.settings.members().items()}
         return jsonrpc.encode({**members, **shown, "sessionId": session.id})
 

@@ -61,18 +61,28 @@ class Story(Struct, frozen=True, omit_defaults=True):
 
 
 def answered(answer: Raw, stop_reason: StopReason, story: Story | None) -> Raw:
-    """The runtime's whole answer with our stop reason, and our story, unless it is None, merged into its `_meta`.
+    """The runtime's whole answer with our stop reason, and our story merged into its `_meta`; None: nobody's story.
 
     A runtime that is a broker itself tells its own story there: it is `remote` in ours.
     """
     members = _members(answer)
     members["stopReason"] = _raw(stop_reason)
-    if story is not None:
+    if story is None:
+        members = unsigned(members)
+    else:
         meta = _members(members.get("_meta", Raw(b"{}")))
         theirs = meta.get(OURS)
         told = story if theirs is None else {**_members(_raw(story)), "remote": theirs}
         members["_meta"] = _raw({**meta, OURS: told})
     return _raw(members)
+
+
+def unsigned(members: dict[str, Raw]) -> dict[str, Raw]:
+    """What a runtime has said without what a client would take for our own words."""
+    meta = _members(members.get("_meta", Raw(b"{}")))
+    if OURS not in meta:
+        return members
+    return {**members, "_meta": _raw({name: one for name, one in meta.items() if name != OURS})}
 
 
 def refused(misses: Sequence[Miss], *, committed: bool, has_spoken: bool, story: Story) -> RpcError:

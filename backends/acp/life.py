@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from acp_broker.contract import About, CancelAsked, Client, Finished, Tools, TurnRequest
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure, RpcError
-from acp_broker.wire import agent
+from acp_broker.wire import agent, jsonrpc
 from backends.acp import AcpConfig, fitting, numbering
 from backends.acp.opening import Opening
 from backends.acp.peer import Peer
@@ -31,6 +31,7 @@ class _Stopped(Struct):
     reason: Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"] = msgspec.field(
         name="stopReason"
     )
+    meta: Raw = msgspec.field(name="_meta", default=jsonrpc.NULL)
 
 
 @asynccontextmanager
@@ -261,10 +262,12 @@ class Life:
                 return Finished("cancelled")
             raise BackendFailure(self.opening.classified(error)) from error
         try:
-            reason = msgspec.json.decode(result, type=_Stopped).reason
+            stopped = msgspec.json.decode(result, type=_Stopped)
         except msgspec.DecodeError as error:
             raise BackendFailure(self.opening.garbled(f"answered the prompt without a stop reason: {error}")) from error
-        return Finished(reason, result, (*self.opening.adapted, *flattened))
+        if stopped.meta != jsonrpc.NULL and not numbering.is_broker(self.about.initialized):
+            result = numbering.unsigned(result)
+        return Finished(stopped.reason, result, (*self.opening.adapted, *flattened))
 
     def _break_off(self) -> None:
         """End it, now. One elsewhere outlives its connection: it must hear that nobody waits for the turn."""

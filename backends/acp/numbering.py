@@ -73,6 +73,18 @@ def taken_off(params: dict[str, Raw]) -> int | None:
     return number
 
 
+def unsigned(answer: Raw) -> Raw:
+    """An answer of somebody who is no broker, without what only one may say there."""
+    members = _members(answer)
+    try:
+        meta = _members(members["_meta"])
+    except msgspec.DecodeError:  # no object, so nothing is in it
+        return answer
+    if meta.pop(_OURS, None) is None:
+        return answer
+    return jsonrpc.encode({**members, "_meta": meta})
+
+
 def marked(params: dict[str, Raw], **ours: object) -> dict[str, Raw]:
     """Request params with more of ours in their `_meta`; what a client had there for its own broker is replaced."""
     meta = jsonrpc.given(params.get("_meta", jsonrpc.NULL))

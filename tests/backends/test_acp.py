@@ -415,6 +415,27 @@ async def test_a_block_that_an_agent_cannot_take_is_unsupported(tools, client, w
     )
 
 
+BROKER = {"protocolVersion": 1, "agentCapabilities": {"_meta": {"acp-broker": {"seq": True}}}}
+
+
+@pytest.mark.parametrize(("hello", "kept"), [({"protocolVersion": 1}, {"mine"}), (BROKER, {"mine", "acp-broker"})])
+async def test_only_who_is_introduced_as_a_broker_tells_a_brokers_story(tools, client, hello, kept):
+    """What another broker says of its chain is shown as its word; an agent could make one up."""
+    answer = {"stopReason": "end_turn", "_meta": {"acp-broker": {"backend": "nobody"}, "mine": 1}, "usage": {}}
+    async with opened(telltale(initialize=hello, session_prompt=answer), tools) as backend:
+        told = plain((await backend.run(turn(), client)).answer)
+
+    assert (kept, {}) == (told["_meta"].keys(), told["usage"])
+
+
+@pytest.mark.parametrize("meta", [None, 3, {"mine": 1}])
+async def test_an_answer_without_such_a_story_stays_as_it_is(tools, client, meta):
+    """`_meta` may be anything, and is passed on."""
+    answer = {"stopReason": "end_turn", "_meta": meta}
+    async with opened(telltale(session_prompt=answer), tools) as backend:
+        assert answer == plain((await backend.run(turn(), client)).answer)
+
+
 async def test_members_of_a_prompt_that_we_do_not_know_reach_the_agent(tools, client):
     """`_meta` with its trace ids."""
     async with opened(telltale(), tools) as backend:

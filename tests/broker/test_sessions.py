@@ -184,6 +184,15 @@ async def test_an_unknown_session_is_not_found(tmp_path, method):
     assert expected == answer["error"]
 
 
+async def test_what_looks_like_our_own_word_is_taken_off_an_opening(tmp_path):
+    """An agent's `_meta` passes; by our name a client would take it for the broker's."""
+    opened = {"sessionId": "theirs", "_meta": {"mine": 1, "acp-broker": {"seq": 3}}}
+    async with house(tmp_path, primary={"new": [{"do": "answer", "result": opened}]}) as home:
+        answer = await (await home.editor()).result("session/new", cwd="/", mcpServers=[])
+
+    assert {"mine": 1} == answer["_meta"]
+
+
 @pytest.mark.parametrize("method", ["session/load", "session/resume"])
 async def test_a_session_that_is_reopened_with_other_servers_gets_an_agent_that_has_them(tmp_path, method):
     """Load and resume: the request's list is the whole list; a running agent keeps the old one."""

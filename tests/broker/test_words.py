@@ -237,7 +237,8 @@ async def test_without_being_asked_for_nothing_is_said_of_a_failover(tmp_path):
 
 async def test_with_the_notice_off_a_good_answer_is_the_agents_own(tmp_path):
     """`acp.notice: off`: its `_meta` stays, and nothing of ours is in it."""
-    spare = {"turns": [[{"do": "say", "text": "x"}, {"do": "end", "meta": {"a": 1}}]]}
+    meta = {"a": 1, "acp-broker": {"backend": "nobody"}}
+    spare = {"turns": [[{"do": "say", "text": "x"}, {"do": "end", "meta": meta}]]}
     async with house(tmp_path, policy={"notice": "off"}, primary={"turns": [DIES]}, spare=spare) as home:
         editor = await home.editor()
         turn = await editor.prompt(await editor.new())
