@@ -19,7 +19,7 @@ PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *TOP.glob("docs/*.md")]
 README = (TOP / "README.md").read_text()
 FAILOVER = (TOP / "docs" / "failover.md").read_text()
 RUNNING = (TOP / "docs" / "running.md").read_text()
-LOGS = frozenset({"_complain", "_log", "_say", "log", "trace"})
+LOGS = frozenset({"_complain", "_log", "_say", "_tell", "log", "trace"})
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -110,8 +110,8 @@ def test_every_error_code_of_ours_is_explained() -> None:
     assert [ours, ours] == explained
 
 
-def test_every_event_that_is_explained_is_logged_somewhere() -> None:
-    """An explanation of a line that never comes sends people looking."""
+def test_the_events_that_are_explained_are_those_that_are_logged() -> None:
+    """An explanation of a line that never comes sends people looking; a line without one leaves a question."""
     table = RUNNING[RUNNING.index("| event |") :]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     explained = {event for row in rows for event in re.findall(r"`([^`]+)`", row)}
@@ -123,7 +123,7 @@ def test_every_event_that_is_explained_is_logged_somewhere() -> None:
         if call.args and isinstance(call.args[0], ast.Constant) and LOGS & {_last_name(call.func)}
     }
 
-    assert set() == explained - logged
+    assert explained == logged - {"stderr"}  # a word of scripts: docs/scripted.md
 
 
 def _last_name(function: ast.expr) -> str:
