@@ -1,12 +1,15 @@
 """What `check` makes of what it has seen: an agent's own retries, its modes, what two backends have in common."""
 
 import json
+import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from acp_broker.app import kinds
 from acp_broker.app.checkup import domains, modes, retries
+from acp_broker.app.checkup.chain import checked
 from acp_broker.app.checkup.domains import Domain, Shares
 from acp_broker.app.checkup.modes import Modes
 from acp_broker.app.checkup.retries import Edit, Retries
@@ -15,7 +18,9 @@ from acp_broker.contract import About
 from acp_broker.core.names import BackendId
 from acp_broker.wire.jsonrpc import encode
 from backends.acp.row import Login, Pointing, Row, Setting
+from tests.support.client import DEADLINE_S
 from tests.support.config import write
+from tests.support.served_agent import served
 
 BY_VARIABLE = Row(env={"MAX_RETRIES": "0"})
 BY_FILE = Row(settings=(Setting("~/.x/settings.json", "general.maxAttempts", "1", "it asks for minutes"),))
@@ -67,6 +72,29 @@ def test_a_setting_is_read_and_the_edit_is_named(tmp_path: Path, content: object
 def test_of_others_nothing_turns_them_off(row: Row | None, expected: Retries) -> None:
     """If it is not known that they retry, neither is that they do not."""
     assert expected == retries.of(row, {"MAX_RETRIES": "0"})
+
+
+# --- where it is opened
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("members", "expected", "is_advised"), [({}, "/", True), ({"cwd": "/srv"}, "/srv", False)])
+async def test_on_another_machine_a_session_is_opened_in_a_folder_that_is_there(
+    tmp_path: Path, members: dict[str, str], expected: str, is_advised: bool
+) -> None:
+    """A temporary one of ours is not; a broker over there would refuse it, and the backend would seem to be broken."""
+    async with served((sys.executable, "-m", "backends.scripted", "--script", "{}")) as agent:
+        entry = {"kind": "acp", "url": agent.url, **members}
+        path = write(tmp_path, {"acp": {"backend": "box"}, "backends": {"box": entry}})
+        environ = {"HOME": str(tmp_path)}
+        with anyio.fail_after(DEADLINE_S):
+            config = load(kinds(), path=path, environ=environ)
+            found = await checked(config, environ, takes_turn=False, done=lambda _: None)
+    said = map(json.loads, agent.heard)
+    folders = [one["params"]["cwd"] for one in said if one.get("method") == "session/new"]
+
+    assert (True, [expected]) == (found.ok, folders)
+    assert is_advised == any("write `cwd` in backends.box" in one for one in found.backends[0].advice)
 
 
 # --- modes

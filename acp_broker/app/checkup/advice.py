@@ -8,6 +8,7 @@ from acp_broker.app.checkup.report import About, Report
 from acp_broker.app.references import shown, wanted_by
 from acp_broker.config import Config, KeyringSecret
 from acp_broker.wire.jsonrpc import encode
+from backends.acp import AcpConfig
 
 # A turn that waits so long for an agent which tries again by itself is late, and not lost.
 _BEARABLE_MS = 10_000
@@ -33,6 +34,7 @@ def advice(config: Config, report: Report, primary: Report, about: About) -> Ite
         yield from _modes(report, primary, about)
         yield from _posture(report, primary)
     yield from _shares(config, report)
+    yield from _folder(config, report)
     yield from _command(config, report, about)
 
 
@@ -131,6 +133,15 @@ def _shares(config: Config, report: Report) -> Iterator[str]:
             yield f"it is {_and(others)} under another name: no turn that has asked the one asks the other"
             continue
         yield f"it has the {what} of {_and(others)}: what stops one stops the other"
+
+
+def _folder(config: Config, report: Report) -> Iterator[str]:
+    settings = config.backends[report.id]
+    if report.session_ms is not None and isinstance(settings, AcpConfig) and settings.url and settings.cwd is None:
+        yield (
+            "it was opened in /; a session of yours opens in its own folder by the path that it has here, "
+            f"so where that is not there too, write `cwd` in backends.{report.id}"
+        )
 
 
 def _command(config: Config, report: Report, about: About) -> Iterator[str]:

@@ -32,6 +32,7 @@ from acp_broker.core.names import BackendId, SessionId
 from acp_broker.edge.household import Household
 from acp_broker.errors import BackendFailure, RpcError
 from acp_broker.wire import agent, jsonrpc
+from backends.acp import AcpConfig
 
 # Agents are some 300 MB each, and start the slower the more of them start at once.
 MOST_AT_ONCE = 4
@@ -76,7 +77,10 @@ class Look(Struct, frozen=True):
 class Looking:
     """Looks at backends of one chain; made by `looking`."""
 
-    def __init__(self, policy: Policy, environ: Mapping[str, str], folder: Path, tasks: Tasks, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, policy: Policy, environ: Mapping[str, str], folder: Path, tasks: Tasks, clock: Clock
+    ) -> None:
+        self._config = config
         self._policy = policy
         self._whom = Whom(_CAPABILITIES, _INFO, environ=environ)
         self._folder = folder
@@ -91,9 +95,7 @@ class Looking:
     async def look(self, name: BackendId, *, takes_turn: bool) -> Look:
         """Open it in a folder of its own, and close it; nothing of it is left, whatever happened."""
         runtime = self._policy.runtimes[name]
-        folder = self._folder / name
-        folder.mkdir()
-        setup, refused = SessionSetup(_SESSION, str(folder)), list[Refused]()
+        setup, refused = SessionSetup(_SESSION, self._folder_of(name)), list[Refused]()
         async with self._places:
             look = await self._opened(runtime, setup, takes_turn=takes_turn)
             for number in range(1, runtime.credentials):
@@ -106,6 +108,15 @@ class Looking:
                 introduced = await self._opened(runtime, None, takes_turn=False)
                 look = replace(look, started_s=introduced.started_s, about=introduced.about)
             return replace(look, refused=tuple(refused))
+
+    def _folder_of(self, name: BackendId) -> str:
+        """An empty one; on another machine, where we can make none, the one that each has."""
+        settings = self._config.backends[name]
+        if isinstance(settings, AcpConfig) and settings.url is not None:
+            return "/"
+        folder = self._folder / name
+        folder.mkdir()
+        return str(folder)
 
     async def _opened(
         self, runtime: Runtime, setup: SessionSetup | None, credential: int = 0, *, takes_turn: bool
@@ -158,7 +169,7 @@ async def looking(config: Config, environ: Mapping[str, str]) -> AsyncIterator[L
         ):
             spawn = partial(household.spawn, max_line_bytes=config.limits.max_message_bytes)
             tasks = Tasks(group, _unheard)
-            yield Looking(policy(config, spawn, vault), environ, Path(folder), tasks, clock)
+            yield Looking(config, policy(config, spawn, vault), environ, Path(folder), tasks, clock)
 
 
 def _scratch() -> TemporaryDirectory[str]:
