@@ -78,6 +78,8 @@ class TurnRequest(Struct, frozen=True):
     cancel_asked: CancelAsked
     rest: Mapping[str, Raw] = {}
     past: Callable[[int], Awaitable[Sequence[Exchange]]] = _no_past
+    # The types of the prompt's blocks, where they are known: a prompt may be megabytes, and is not read again for that.
+    kinds: frozenset[str] | None = None
 
 
 class Finished(Struct, frozen=True):

@@ -123,7 +123,9 @@ class Attempt:
         self._is_running = True
         self.life = self.standby.life
         self.weighing.habits = backend.about.habits
-        return await backend.run(TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest, memory.past), self)
+        kinds = turn.order.kinds if prompt is turn.prompt else None
+        request = TurnRequest(turn.id, self.number, prompt, self._cancel, turn.rest, memory.past, kinds)
+        return await backend.run(request, self)
 
     def _look(self) -> None:
         """Before a backup is started: is it there at all? Nothing is started to find out."""

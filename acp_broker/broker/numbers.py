@@ -71,6 +71,10 @@ class _Shown(Struct):
     is_own: bool = False
 
 
+_OWN = _Shown(b"", is_own=True)
+_blocks = msgspec.json.Decoder(list[Raw]).decode
+
+
 def _frames(numbered: Numbered, session: SessionId, reader: int, after: int) -> bytes:
     """The lines that a record becomes for frontend `reader`; 0: for somebody who was not there."""
     start, record = numbered
@@ -90,8 +94,11 @@ def _shown(record: Record, session: SessionId, reader: int) -> Iterator[_Shown]:
         case "accepted" if isinstance(record.prompt, Raw):
             key = None if record.key is UNSET else record.key
             ours: dict[str, object] = {"turn": turn} if key is None else {"turn": turn, "idempotencyKey": key}
-            for block in prompt_params(session, turn, record.prompt):
-                yield _Shown(block, ours=ours, is_own=bool(reader) and record.by == reader)
+            if reader and record.by == reader:
+                # It is counted, not shown: no megabytes are put together for that.
+                yield from [_OWN] * len(_blocks(record.prompt))
+            else:
+                yield from [_Shown(block, ours=ours) for block in prompt_params(session, turn, record.prompt)]
             yield _news(session, turn, "started", key)
         case "answer" if isinstance(record.frame, Raw):
             message = jsonrpc.read(bytes(record.frame))

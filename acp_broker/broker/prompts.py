@@ -7,7 +7,7 @@ accepted --> waits, in a bounded queue --> begun: in the log, a turn of its own 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from acp_broker.broker.asks import send
 from acp_broker.broker.keys import Keys
@@ -184,12 +184,19 @@ class Prompts:
             **({} if order.key is None else {"key": order.key.name, "digest": order.key.digest}),
             rules=session.broker.chain.record(rules),
         )
-        self._log.put(line, self._echo(order), -order.frontend)
+        self._log.put(line, self._echo(order), -order.frontend, self._record(order))
         session.frontend = order.frontend
         session.memory.turns.append(order.turn)
         if order.key is not None:
             self.keys.accepted(order.key)
         return Turn(session, order, rules, passed)
+
+    def _record(self, order: Order) -> records.Record | None:
+        """The same for those that read records, if any."""
+        if not self._log.by_number.watchers:
+            return None
+        key = UNSET if order.key is None else order.key.name
+        return records.Record("accepted", turn=order.turn, by=order.frontend, prompt=order.prompt, key=key)
 
     def _echo(self, order: Order) -> bytes:
         """The prompt for the others that attend, if any; those with numbers read its record."""

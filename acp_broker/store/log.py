@@ -5,33 +5,18 @@
 running turn can finish, and whoever starts the next one asks `fault` first.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from msgspec import Struct
 
 from acp_broker.errors import SessionInUse, StoreError
 from acp_broker.store import reading, records
 from acp_broker.store.logfile import LogFile
 from acp_broker.store.numbered import ByNumber
 from acp_broker.store.stretches import Stretches
+from acp_broker.store.tail import Entry, Tail
 
-# What is kept in memory for readers that keep up; one that falls further behind reads the file.
+# What is kept in memory.
 TAIL_BYTES = 1024 * 1024
-
-
-class Entry(Struct, gc=False):
-    """Frames that ended at position `end`; `to`: as `records.frames` says whom for."""
-
-    start: int
-    end: int
-    to: int | None
-    frames: bytes
-
-
-# The tail of every log that remembers nothing: an empty deque of its own would cost each of them 760 bytes.
-_NOTHING: deque[Entry] = deque()
 
 
 class SessionLog:
@@ -49,8 +34,7 @@ class SessionLog:
         self._stretches = Stretches()
         self._lines: list[bytes] = []
         self._fresh: list[Entry] = []
-        self._tail = _NOTHING
-        self._tail_bytes = 0
+        self._tail = Tail()
         self._readers: list[Callable[[], None]] = []
         self.by_number = ByNumber(self._file, self._stretches)
         self._on_write: Callable[[], None] | None = None
@@ -70,7 +54,7 @@ class SessionLog:
         """Go on with the file of a session that is in no memory. Raises StoreError."""
         self._on_write = on_write
         self._file.take_up()
-        self.end = self.shown = self._file.size
+        self.end = self.shown = self._tail.since = self._file.size
 
     def hold(self) -> bool:
         """Have the lease on the file until `let_go`; whether we are behind what is in it.
@@ -118,9 +102,13 @@ class SessionLog:
             self._file.let_go()
         self._tell(data)
 
-    def put(self, line: bytes, frames: bytes, to: int | None) -> None:
-        """Write one record, or raise StoreError: then nobody is shown it. Only for who has the lease."""
+    def put(self, line: bytes, frames: bytes, to: int | None, record: records.Record | None = None) -> None:
+        """Write one record, or raise StoreError: then nobody is shown it. Only for who has the lease.
+
+        `record`: what the line says, as far as readers of records look at it.
+        """
         self.commit()
+        position, offset = self.end, self._file.size
         if self.fault is None:
             self._write(line)
         if self.fault is not None:
@@ -128,21 +116,21 @@ class SessionLog:
         self.append(line, frames, to)
         self._lines.clear()
         self.shown = self.end
-        self._tell(line)
+        if record is None:
+            self._tell(line)
+            return
+        with self.by_number.newest(position, (offset, record)):
+            self._tell(line)
 
     def _tell(self, data: bytes) -> None:
         """Let readers advance to what is shown by now, the last of which is `data`."""
         if self._fresh:
-            if self._tail is _NOTHING:
-                self._tail = deque()
-            for entry in self._fresh:
-                self._tail.append(entry)
-                self._tail_bytes += len(entry.frames)
+            self._tail.add(self._fresh)
             self._fresh.clear()
             for reader in self._readers:
                 reader()
-            if self._tail_bytes > TAIL_BYTES:
-                self._trim()
+            if self._tail.bytes > TAIL_BYTES:
+                self._tail.trim(TAIL_BYTES, self._stretches.position(self._file.size))
         if self.by_number.watchers:
             if self.fault is not None:
                 self.by_number.keep(self.shown - len(data), data)
@@ -205,20 +193,9 @@ class SessionLog:
         """
         if position >= self.shown:
             return position, b""
-        tail = self._tail
-        remembered = tail[0].start if tail else self._stretches.position(self._file.size)
-        if position < remembered:
-            return self._read_file(position, remembered, reader)
-        fresh: list[bytes] = []
-        for entry in reversed(tail):
-            if entry.end <= position:
-                break
-            if entry.to is None or records.is_for(entry.to, reader):
-                fresh.append(entry.frames)
-        if len(fresh) == 1:
-            return self.shown, fresh[0]
-        fresh.reverse()
-        return self.shown, b"".join(fresh)
+        if position < self._tail.since:
+            return self._read_file(position, self._tail.since, reader)
+        return self.shown, self._tail.read(position, reader)
 
     def records(self, until: int | None = None) -> Iterator[records.Record]:
         """Every whole record in the file, from its beginning, or those before position `until`."""
@@ -228,7 +205,7 @@ class SessionLog:
         """Keep no words in memory: a reader that has not had them reads the file."""
         self.commit()
         if self.fault is None:
-            self._tail, self._tail_bytes = _NOTHING, 0
+            self._tail.forget(self.shown)
             self.by_number.forget()
 
     def rest(self) -> None:
@@ -265,11 +242,11 @@ class SessionLog:
         growth = self._file.grow()
         if not growth:
             return
-        # What is remembered stands before it: whoever has not had that reads the file.
-        self._tail, self._tail_bytes = _NOTHING, 0
         self.is_behind = True
         self.end += growth
         self.shown += growth
+        # What is remembered stands before it: whoever has not had that reads the file.
+        self._tail.forget(self._stretches.position(self._file.size))
         for entry in self._fresh:
             entry.start += growth
             entry.end += growth
@@ -282,12 +259,6 @@ class SessionLog:
             return
         if self._on_write is not None:
             self._on_write()
-
-    def _trim(self) -> None:
-        # Unwritten entries can be read nowhere else: while the disk fails, the tail keeps them all.
-        written_to = self._stretches.position(self._file.size)
-        while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1 and self._tail[0].end <= written_to:
-            self._tail_bytes -= len(self._tail.popleft().frames)
 
     def _read_file(self, position: int, limit: int, reader: int) -> tuple[int, bytes]:
         offset, left, after = self._stretches.place(position, self._file.size)

@@ -1,6 +1,7 @@
 """A session's log as it is read by numbers: whole records, each with where it stands in the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from acp_broker.store import reading
 from acp_broker.store.logfile import LogFile
@@ -16,6 +17,17 @@ class ByNumber:
         self._stretches = stretches
         # The lines that they can read nowhere else, each with its position.
         self._unwritten: list[tuple[int, bytes]] = []
+        # The record that is told of just now, and its position.
+        self._newest: tuple[int, reading.Numbered] | None = None
+
+    @contextmanager
+    def newest(self, position: int, record: reading.Numbered) -> Iterator[None]:
+        """While it is told of, this record at `position` is not read back from the file: it may be megabytes."""
+        self._newest = position, record
+        try:
+            yield
+        finally:
+            self._newest = None
 
     def keep(self, position: int, lines: bytes) -> None:
         """Lines that the file did not take, the first of which is at `position`."""
@@ -40,6 +52,8 @@ class ByNumber:
         """
         if position >= shown:
             return position, []
+        if self._newest is not None and self._newest[0] == position:
+            return shown, [self._newest[1]]
         offset, left, after = self._stretches.place(position, self._file.size)
         if left > 0:
             try:

@@ -63,11 +63,13 @@ class Record(Struct):
 
 read = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
+# The newline is part of it: added to what may be megabytes, it would copy them.
+_lines = msgspec.json.Encoder().encode_lines
 
 
 def line(record: str, **members: object) -> bytes:
     """One record as its line."""
-    return _encode({"record": record, **members}) + b"\n"
+    return _lines(({"record": record, **members},))
 
 
 def step_line(turn: str, now: float, event: bytes, commands: bytes, updates: list[bytes]) -> bytes:

@@ -50,6 +50,8 @@ Message = Request | Notification | Response | Malformed
 _SAFE_BRACKETS = 500
 # In bytes: every level takes two.
 SURELY_SHALLOW = 2 * _SAFE_BRACKETS
+# From here on to search for brackets is quicker than to count them: what is so long is mostly one text or image.
+_LONG_BYTES = 64 * 1024
 # Levels that a checked message has to spare: for the records it is wrapped in, and for deeper call stacks.
 _SPARE = 100
 
@@ -84,11 +86,32 @@ class _Id(Struct):
     id: Raw = NULL
 
 
+class _Asks(Struct):
+    jsonrpc: str
+    id: int
+    method: str
+    params: object
+
+
+class _Tells(Struct):
+    jsonrpc: str
+    method: str
+    params: object
+
+
+class _Answers(Struct):
+    jsonrpc: str
+    id: Raw
+    result: object
+
+
 frame = msgspec.json.Decoder(Frame).decode
 _error = msgspec.json.Decoder(_Error).decode
 _id = msgspec.json.Decoder(_Id).decode
 _nested = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
+# The newline is part of it: added to what may be megabytes, it would copy them.
+_lines = msgspec.json.Encoder().encode_lines
 
 
 def check(line: bytes) -> None:
@@ -98,8 +121,22 @@ def check(line: bytes) -> None:
     """
     if not line.isascii():
         line.decode()
-    if len(line) > SURELY_SHALLOW and line.count(b"[") + line.count(b"{") > _SAFE_BRACKETS:
+    if len(line) > SURELY_SHALLOW and _has_many_brackets(line):
         _nested(b"[" * _SPARE + line + b"]" * _SPARE)
+
+
+def _has_many_brackets(line: bytes) -> bool:
+    if len(line) < _LONG_BYTES:
+        return line.count(b"[") + line.count(b"{") > _SAFE_BRACKETS
+    left = _SAFE_BRACKETS
+    for bracket in (b"[", b"{"):
+        at = line.find(bracket)
+        while at >= 0:
+            if not left:
+                return True
+            left -= 1
+            at = line.find(bracket, at + 1)
+    return False
 
 
 def mended(line: bytes) -> bytes | None:
@@ -195,15 +232,15 @@ def encode(value: object) -> Raw:
 
 
 def request(id: int, method: str, params: object) -> bytes:  # noqa: A002 - JSON-RPC's own word
-    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}\n' % (id, _encode(method), _encode(params))
+    return _lines((_Asks("2.0", id, method, params),))
 
 
 def notification(method: str, params: object) -> bytes:
-    return b'{"jsonrpc":"2.0","method":%b,"params":%b}\n' % (_encode(method), _encode(params))
+    return _lines((_Tells("2.0", method, params),))
 
 
 def result(id: Raw, value: object) -> bytes:  # noqa: A002
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (bytes(id), _encode(value))
+    return _lines((_Answers("2.0", id, value),))
 
 
 def failure(id: Raw, error: RpcError) -> bytes:  # noqa: A002

@@ -15,12 +15,13 @@ from acp_broker.wire import acp, agent, content
 OF_THIS_MACHINE = ("fs", "terminal")
 
 
-def prompt(blocks: Raw, can: agent.Prompt) -> tuple[Raw, tuple[str, ...]]:
-    """The prompt's blocks, and what was changed in them, in sentences.
+def prompt(blocks: Raw, kinds: frozenset[str] | None, can: agent.Prompt) -> tuple[Raw, tuple[str, ...]]:
+    """The prompt's blocks, and what was changed in them, in sentences; `kinds` are their types, where they are known.
 
     Raises BackendFailure (unsupported, bad_request).
     """
-    kinds = content.kinds(blocks)
+    if kinds is None:
+        kinds = content.kinds(blocks)
     for kind, is_taken in (("image", can.image), ("audio", can.audio)):
         if kind in kinds and not is_taken:
             raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"takes no {kind} content", seen_at="opening"))

@@ -228,7 +228,7 @@ class Life:
     # --- contract.Backend
 
     async def run(self, turn: TurnRequest, client: Client) -> Finished:
-        prompt, flattened = fitting.prompt(turn.prompt, self.opening.said.can.prompt)
+        prompt, flattened = fitting.prompt(turn.prompt, turn.kinds, self.opening.said.can.prompt)
         if self._has_left or self.transport.has_ended:
             # Nobody reads any more: the prompt is not submitted, whoever comes next may have it.
             await self._is_ended.wait()

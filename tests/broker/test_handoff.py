@@ -30,6 +30,8 @@ class Recorder:
         self.fails_submitted = False
         self.answer: Finished = Finished("end_turn")
         self.prompts: list[list[str]] = []
+        # What it was told that they hold.
+        self.kinds: list[frozenset[str] | None] = []
         self.about = About()
         self._comes_back = comes_back
 
@@ -48,6 +50,7 @@ class Recorder:
         if self.fails_submitted:
             raise BackendFailure(Failure(FailureKind.SERVER_ERROR, "fell over"))
         self.prompts.append([text_of(block) for block in msgspec.json.decode(turn.prompt)])
+        self.kinds.append(turn.kinds)
         client.show([acp.message(f"{self.name} answers", messageId=f"{self.name}-{len(self.prompts)}")])
         return self.answer
 
@@ -84,6 +87,19 @@ async def test_a_fallback_is_told_what_the_primary_was(tmp_path):
     handed, prompt = b.prompts[0]
 
     assert (["[user]", "one", "[answer of a]", "a answers"], "two") == (said(handed), prompt)
+
+
+async def test_a_backend_is_told_what_a_prompt_holds_unless_that_was_changed(tmp_path):
+    """A prompt may be megabytes: it is not read again to find that out."""
+    primary, spare = Recorder("primary"), Recorder("spare")
+    async with house(tmp_path, primary=primary.open, spare=spare.open) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        await editor.prompt(session, "one")
+        primary.is_down = True
+        await editor.prompt(session, "two")
+
+    assert ([{"text"}], [None]) == (primary.kinds, spare.kinds)
 
 
 async def test_a_backend_that_has_seen_it_all_is_handed_nothing(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from acp_broker.broker.terms import Terms
+from acp_broker.store.logfile import LogFile
 from tests.broker.test_keys import keyed
 from tests.broker.test_revival import NOTE, forget, reopen
 from tests.support.clock import settled
@@ -64,6 +65,34 @@ async def test_everything_that_is_shown_has_a_number(tmp_path):
         editor, _ = await two_turns(home)
 
     assert [] == [message for message in editor.heard if is_update(message) and seq(message) is None]
+
+
+async def test_a_turn_has_one_number_for_who_asked_and_who_did_not(tmp_path):
+    """Each block of the prompt has a number, though its own client is not shown it."""
+    blocks = [{"type": "text", "text": text} for text in ("a", "b", "c")]
+    async with house(tmp_path, primary=SAYS) as home:
+        editor, other = await home.editor(NUMBERS), await home.editor(NUMBERS)
+        session = await editor.new()
+        await other.result(RESUME, **reopen(home.path, session))
+        editor.start(session, blocks=blocks)
+        await settled()
+    started = [[seq(one) for one in client.of("_acp-broker/turn")] for client in (editor, other)]
+
+    assert (started[0], 2) == (started[1], len(started[0]))
+
+
+async def test_a_prompt_is_not_read_back_for_who_sent_it(tmp_path, monkeypatch):
+    """It may be an image of 30 MB."""
+    read: list[int] = []
+    lines = LogFile.lines
+    async with house(tmp_path, primary=SAYS) as home:
+        editor = await home.editor(NUMBERS)
+        session = await editor.new()
+        end = home.session(session).log.end
+        monkeypatch.setattr(LogFile, "lines", lambda *args: read.append(args[1]) or lines(*args))
+        await editor.prompt(session)
+
+    assert (True, False) == (bool(read), end in read)
 
 
 async def test_who_did_not_ask_for_numbers_gets_none(tmp_path):

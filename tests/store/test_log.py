@@ -10,6 +10,7 @@ from acp_broker.errors import StoreError
 from acp_broker.store import log as module
 from acp_broker.store import logfile, records
 from acp_broker.store.log import SessionLog
+from acp_broker.store.logfile import LogFile
 from acp_broker.store.reading import read_records
 from tests.support.disk import Disk
 
@@ -156,7 +157,7 @@ def test_memory_is_bounded_however_slow_a_reader_is(log: SessionLog, monkeypatch
     for number in range(200):
         say(log, str(number))
 
-    assert sum(len(entry.frames) for entry in log._tail) <= 1000
+    assert log._tail.bytes <= 1000
 
 
 def test_a_record_longer_than_one_read_of_the_file_is_read_whole(log: SessionLog, monkeypatch) -> None:
@@ -641,6 +642,49 @@ def test_a_log_at_rest_is_read_by_numbers_without_waking_it(log, path):
     found = read_numbered(log), log.by_number.position_of(numbers(path)[0][0])
 
     assert (numbers(path), numbers(path)[0][0], False) == (*found, str(path) in open_files())
+
+
+def test_what_shows_nothing_is_not_read_back_for_those_that_keep_up(log: SessionLog, monkeypatch) -> None:
+    """The first prompt of a session may be an image of 30 MB: to pass it over in the file takes long."""
+    position = log.end
+    log.put(b'{"record":"shown"}\n', b"", None)
+    monkeypatch.setattr(LogFile, "lines", unreadable)
+    said = say(log, "hello")
+
+    assert said == read_all(log, position)
+
+
+@pytest.mark.parametrize("forget", [SessionLog.forget, SessionLog.rest])
+def test_what_was_said_before_it_forgot_is_read_back(log: SessionLog, forget) -> None:
+    """A reader that had not had it stands before what is remembered from then on."""
+    said = say(log, "before")
+    forget(log)
+    said += say(log, "after")
+
+    assert said == read_all(log)
+
+
+def test_a_record_that_is_put_is_not_read_back_by_those_that_read_records(log: SessionLog, monkeypatch) -> None:
+    """It may be 30 MB, and is in memory just then."""
+    monkeypatch.setattr(LogFile, "lines", unreadable)
+    position, put, got = log.end, records.Record("accepted", turn="t"), []
+    log.attach(lambda: got.append(log.by_number.read(position, log.shown)), of_records=True)
+    log.put(b'{"record":"accepted","turn":"t"}\n', b"", None, put)
+
+    assert [(log.end, [(position, put)])] == got
+
+
+def test_who_comes_later_reads_what_was_put_from_the_file(log: SessionLog) -> None:
+    """It is kept in memory for no longer than it takes to tell of it."""
+    position = log.end
+    log.put(b'{"record":"accepted","turn":"t"}\n', b"", None, records.Record("accepted", turn="other"))
+    _, [(number, record)] = log.by_number.read(position, log.shown)
+
+    assert (position, "t") == (number, record.turn)
+
+
+def unreadable(*_: object) -> bytes:
+    raise AssertionError("the file was read")
 
 
 def test_what_must_be_kept_is_shown_to_nobody_if_it_cannot_be(log: SessionLog, disk: Disk) -> None:

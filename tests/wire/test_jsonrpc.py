@@ -119,6 +119,32 @@ def test_what_was_read_can_be_read_again_inside_a_record_and_from_a_deeper_stack
     assert deeper(50)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_long_message_may_be_as_deep_as_a_short_one(opening: bytes, closing: bytes) -> None:
+    """Its brackets are looked for in another way."""
+    line = b'{"id":1,"method":"x","params":{"text":"%b","nested":%b}}'
+    read_as: dict[bytes, list[type]] = {b"short": [], b"x" * 200_000: [], b"[{" * 100_000: []}
+    for text, found in read_as.items():
+        for levels in range(100, 1500, 20):
+            found.append(type(read(line % (text, opening * levels + b"1" + closing * levels))))
+    short, *long = read_as.values()
+
+    assert ([short, short], {Request, Malformed}) == (long, set(short))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (jsonrpc.request(7, "m", {"a": 1}), b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":1}}\n'),
+        (jsonrpc.notification("m", Raw(b"{}")), b'{"jsonrpc":"2.0","method":"m","params":{}}\n'),
+        (jsonrpc.result(Raw(b"1.50"), None), b'{"jsonrpc":"2.0","id":1.50,"result":null}\n'),
+    ],
+)
+def test_what_is_written_is_one_line(line: bytes, expected: bytes) -> None:
+    """An id comes back as its peer wrote it."""
+    assert expected == line
+
+
 @pytest.mark.parametrize("line", [b'{"id":null,"result":{}}', b'{"error":{"code":1,"message":"m"}}', b'{"result":1}'])
 def test_an_answer_without_an_id_is_nobodys(line: bytes) -> None:
     """Clients exist that answer notifications."""
