@@ -62,7 +62,7 @@ def replace(path: Path, data: bytes, *, beside: Path, is_durable: bool = True) -
         _write(beside, data, is_durable=is_durable)
         beside.replace(path)
         if is_durable:
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror} ({error.filename or beside})") from error
 
@@ -70,9 +70,9 @@ def replace(path: Path, data: bytes, *, beside: Path, is_durable: bool = True) -
 def put(ready: Path, path: Path) -> None:
     """Bring a file that is written already to its place. Raises StoreError."""
     try:
-        _sync(ready)
+        sync(ready)
         ready.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
@@ -165,7 +165,8 @@ def _all(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

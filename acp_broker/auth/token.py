@@ -11,6 +11,7 @@ import shlex
 import stat
 from pathlib import Path
 
+from acp_broker.auth.private import sync
 from acp_broker.errors import StoreError, UsageError
 
 # 256 bits: nobody guesses it, however often they may ask.
@@ -55,7 +56,7 @@ class TokenFile:
         token = self._write(beside)
         try:
             beside.replace(self.path)
-            _sync(self.path.parent)
+            sync(self.path.parent)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
@@ -68,7 +69,7 @@ class TokenFile:
         try:
             # link(2): atomic, and unlike rename it never takes the place of what is there.
             os.link(beside, self.path)
-            _sync(self.path.parent)
+            sync(self.path.parent)
         except FileExistsError:
             return
         except OSError as error:
@@ -126,11 +127,3 @@ class TokenFile:
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     """Another one when the file may hold something else, or may be read by somebody else."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -136,13 +136,7 @@ def _ours(members: Mapping[str, object], number: int | None) -> bytes | None:
 def _with_meta(params: bytes, ours: bytes) -> bytes:
     """Ours beside what an agent has put there."""
     members = msgspec.json.decode(params, type=dict[str, Raw])
-    meta = _members(members.get("_meta", Raw(b"{}")))
-    theirs = _members(meta.get("acp-broker", Raw(b"{}")))
-    return msgspec.json.encode({**members, "_meta": {**meta, "acp-broker": {**theirs, **_members(Raw(ours))}}})
-
-
-def _members(raw: Raw) -> dict[str, Raw]:
-    try:
-        return msgspec.json.decode(raw, type=dict[str, Raw])
-    except msgspec.DecodeError:  # no object: ACP v1 knows no other `_meta`
-        return {}
+    meta = jsonrpc.members_of(members.get("_meta", Raw(b"{}")))
+    theirs = jsonrpc.members_of(meta.get("acp-broker", Raw(b"{}")))
+    both = {**theirs, **jsonrpc.members_of(Raw(ours))}
+    return msgspec.json.encode({**members, "_meta": {**meta, "acp-broker": both}})

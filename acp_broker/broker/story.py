@@ -13,11 +13,11 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import BackendId, Candidate, StopReason, TurnId
 from acp_broker.core.turnrules import Miss
 from acp_broker.errors import AUTH_REQUIRED, BROKER_FAULT, EXHAUSTED, FAILED_AFTER_COMMIT, INTERRUPTED, RpcError
+from acp_broker.wire.jsonrpc import members_of
 
 OURS = "acp-broker"
 
 _NULL = Raw(b"null")
-_decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _LOGGED_OUT = frozenset({FailureKind.AUTH_MISSING, FailureKind.AUTH_REJECTED})
 
 
@@ -65,21 +65,21 @@ def answered(answer: Raw, stop_reason: StopReason, story: Story | None) -> Raw:
 
     A runtime that is a broker itself tells its own story there: it is `remote` in ours.
     """
-    members = _members(answer)
+    members = members_of(answer)
     members["stopReason"] = _raw(stop_reason)
     if story is None:
         members = unsigned(members)
     else:
-        meta = _members(members.get("_meta", Raw(b"{}")))
+        meta = members_of(members.get("_meta", Raw(b"{}")))
         theirs = meta.get(OURS)
-        told = story if theirs is None else {**_members(_raw(story)), "remote": theirs}
+        told = story if theirs is None else {**members_of(_raw(story)), "remote": theirs}
         members["_meta"] = _raw({**meta, OURS: told})
     return _raw(members)
 
 
 def unsigned(members: dict[str, Raw]) -> dict[str, Raw]:
     """What a runtime has said without what a client would take for our own words."""
-    meta = _members(members.get("_meta", Raw(b"{}")))
+    meta = members_of(members.get("_meta", Raw(b"{}")))
     if OURS not in meta:
         return members
     return {**members, "_meta": _raw({name: one for name, one in meta.items() if name != OURS})}
@@ -157,13 +157,6 @@ def _sentence(text: str) -> str:
 def _name(candidate: Candidate) -> str:
     number = f" #{candidate.credential + 1}" if candidate.credential else ""
     return candidate.backend if candidate.profile is None else f"{candidate.backend} ({candidate.profile}{number})"
-
-
-def _members(raw: Raw) -> dict[str, Raw]:
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        return {}
 
 
 def _raw(value: object) -> Raw:

@@ -3,12 +3,12 @@
 An answer is read once: most say nothing but their stop reason.
 """
 
-import msgspec
 from msgspec import Raw, Struct
+
+from acp_broker.wire.jsonrpc import members_of
 
 _NULL = Raw(b"null")
 _TRUE = Raw(b"true")
-_decode = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Testimony(Struct, frozen=True):
@@ -41,16 +41,16 @@ _SILENT = Testimony()
 
 def witnessed(answer: Raw) -> Testimony:
     """What an answer says, of whatever shape it is."""
-    members = _members(answer)
+    members = members_of(answer)
     usage, meta = members.get("usage", _NULL), members.get("_meta", _NULL)
     if usage == meta == _NULL:
         return _SILENT
-    counts, says_failed = list(map(bytes, _members(usage).values())), False
-    for name, own in _members(meta).items():
-        told = _members(own)
+    counts, says_failed = list(map(bytes, members_of(usage).values())), False
+    for name, own in members_of(meta).items():
+        told = members_of(own)
         says_failed |= told.get("failed") == _TRUE
         if name == "quota":
-            counts += map(bytes, _members(told.get("token_count", _NULL)).values())
+            counts += map(bytes, members_of(told.get("token_count", _NULL)).values())
     return Testimony(tuple(counts), says_failed)
 
 
@@ -60,10 +60,3 @@ def _is_number(count: bytes) -> bool:
 
 def _is_some(count: bytes) -> bool:
     return _is_number(count) and count.strip(b"0.") != b""
-
-
-def _members(raw: Raw) -> dict[str, Raw]:
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        return {}

@@ -99,7 +99,6 @@ OPENINGS = (
     "curl: (",
     "cascade ",
     "agent stopped",
-    "unexpected end",
     "couldn't connect",
     "cannot connect",
     # statuses

@@ -73,13 +73,11 @@ def make_plan(
     ready: list[Candidate] = []
     later: list[tuple[float, Candidate]] = []
     for candidate in asked:
-        lacks = _lacks(needs, (can or {}).get(candidate.backend, Can()))
-        if lacks is not None:
-            skipped.append(Skipped(candidate, Failure(FailureKind.UNSUPPORTED, lacks)))
-            continue
         one = one_of(candidate, twins or {})
-        if one in taken:
+        why = _lacks(needs, (can or {}).get(candidate.backend, Can()))
+        if why is None and one in taken:
             why = f"asks the same of the same provider as {taken[one].backend}, which is tried"
+        if why is not None:
             skipped.append(Skipped(candidate, Failure(FailureKind.UNSUPPORTED, why)))
             continue
         taken[one] = candidate
@@ -91,11 +89,8 @@ def make_plan(
             case Resting(left_s):
                 later.append((left_s, candidate))
     later.sort(key=lambda one: one[0])
-    return Plan(
-        (*ready, *(candidate for _, candidate in later)),
-        tuple(skipped),
-        is_all_resting=bool(later) and not ready,
-    )
+    tried = (*ready, *(candidate for _, candidate in later))
+    return Plan(tried, tuple(skipped), is_all_resting=bool(later) and not ready)
 
 
 def one_of(candidate: Candidate, twins: Mapping[BackendId, BackendId]) -> Candidate:

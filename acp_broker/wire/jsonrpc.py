@@ -112,6 +112,7 @@ _nested = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 # The newline is part of it: added to what may be megabytes, it would copy them.
 _lines = msgspec.json.Encoder().encode_lines
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def check(line: bytes) -> None:
@@ -261,3 +262,11 @@ def same_id(raw: Raw) -> bytes:
         return _encode(msgspec.json.decode(raw))
     except msgspec.DecodeError:  # half a surrogate pair, or a number that no float holds: only equal to itself
         return bytes(raw)
+
+
+def members_of(raw: Raw) -> dict[str, Raw]:
+    """The members of an object; none of what is no object."""
+    try:
+        return _members(raw)
+    except msgspec.DecodeError:
+        return {}

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Struct
 
 from acp_broker.core import http_failures
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
-from backends.http.events import event_of
+from backends.http.events import ended_as, event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
 from backends.http.usage import Usage, count
@@ -109,8 +109,7 @@ class MessageDecoder:
         reason, details = told.stop_reason, told.stop_details or _Details()
         self.why = details.explanation or details.category or self.why
         if reason is not None and reason in FAILED:
-            kind, text = FAILED[reason]
-            raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+            raise ended_as(reason, FAILED[reason])
         self.code = reason or self.code
 
     def _end(self) -> None:

@@ -9,7 +9,7 @@ from acp_broker.core import http_failures
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
-from backends.http.events import event_of
+from backends.http.events import ended_as, event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
 from backends.http.usage import Usage, count
@@ -97,7 +97,8 @@ class GeminiDecoder:
 
     def _said(self, part: _Part) -> Iterator[Piece]:
         if part.function_call is not None:
-            raise _failure(FailureKind.GARBLED, "functionCall", "called a tool, and has none")
+            text = "called a tool, and has none"
+            raise BackendFailure(Failure(FailureKind.GARBLED, text, "functionCall", seen_at="submitted"))
         if part.text:
             yield Piece(part.text, bool(part.thought))
 
@@ -105,12 +106,7 @@ class GeminiDecoder:
 def _stopped(reason: str) -> StopReason:
     if reason in _STOPS:
         return _STOPS[reason]
-    kind, text = FAILED.get(reason, _OTHER)
-    raise _failure(kind, reason, f"ended its answer as {reason}: {text}")
-
-
-def _failure(kind: FailureKind, reason: str, text: str) -> BackendFailure:
-    return BackendFailure(Failure(kind, text, reason, seen_at="submitted"))
+    raise ended_as(reason, FAILED.get(reason, _OTHER))
 
 
 def _usage(told: object) -> Usage:

@@ -36,6 +36,12 @@ def event_of(data: bytes, decode: Callable[[bytes], T]) -> T:
         raise BackendFailure(Failure(FailureKind.GARBLED, text, seen_at="submitted")) from error
 
 
+def ended_as(reason: str, told: tuple[FailureKind, str]) -> BackendFailure:
+    """For an answer that says that it has ended, by a reason that is none of a good end: what it means, in words."""
+    kind, text = told
+    return BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+
+
 def _decoded(data: bytes, decode: Callable[[bytes], T]) -> T:
     try:
         return decode(data)

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Struct
 
 from acp_broker.core import http_failures
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
-from backends.http.events import event_of
+from backends.http.events import ended_as, event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
 from backends.http.usage import Usage, cost, count
@@ -105,8 +105,7 @@ class ChatDecoder:
 
     def _end(self, reason: str) -> None:
         if reason in FAILED:
-            kind, text = FAILED[reason]
-            raise BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+            raise ended_as(reason, FAILED[reason])
         self.stop = "refusal" if self._has_refused else _STOPS.get(reason, "end_turn")
         self.code = reason
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec.json import encode
 
 from acp_broker.core import http_failures
-from acp_broker.core.failures import Failure, FailureKind
+from acp_broker.core.failures import FailureKind
 from acp_broker.core.names import StopReason
 from acp_broker.errors import BackendFailure
-from backends.http.events import event_of
+from backends.http.events import ended_as, event_of
 from backends.http.speaking import Piece
 from backends.http.sse import Event
 from backends.http.usage import Usage
@@ -89,7 +89,7 @@ class ResponseDecoder:
 
     def _stopped(self, reason: str) -> None:
         if reason not in _STOPS:
-            raise _failed(reason)
+            raise ended_as(reason, FAILED.get(reason, _OTHER))
         self.stop = "refusal" if self._has_refused else _STOPS[reason]
         self.code, self.is_over = reason, True
 
@@ -121,12 +121,7 @@ class ResponseDecoder:
     @staticmethod
     def _check(item: Item) -> None:
         if item.type in FAILED:
-            raise _failed(item.type)
-
-
-def _failed(reason: str) -> BackendFailure:
-    kind, text = FAILED.get(reason, _OTHER)
-    return BackendFailure(Failure(kind, f"ended its answer as {reason}: {text}", reason, seen_at="submitted"))
+            raise ended_as(item.type, FAILED[item.type])
 
 
 def _texts(content: Iterable[Text]) -> Iterator[str]:

@@ -107,7 +107,7 @@ def test_what_a_dead_writer_had_ready_is_on_the_disk_before_it_is_in_place(
     ready, path = tmp_path / "login.json.new", tmp_path / "login.json"
     ready.write_bytes(b"new")
     synced: list[tuple[str, bool]] = []
-    monkeypatch.setattr(private, "_sync", lambda it: synced.append((it.name, path.exists())))
+    monkeypatch.setattr(private, "sync", lambda it: synced.append((it.name, path.exists())))
     private.put(ready, path)
 
     assert [("login.json.new", False), (tmp_path.name, True)] == synced
