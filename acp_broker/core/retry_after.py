@@ -1,7 +1,7 @@
 """How long a provider asks us to wait: from its fields, and from its words.
 
-Lengths only. A point in time ("try again at 3:28 PM", `resets_at`, an HTTP date) would need a clock, which core has
-not; such failures rest by the ladder.
+Lengths only. A point in time in a body ("try again at 3:28 PM", `resets_at`) is not read: such failures rest by the
+ladder. One in a header is `http_failures`' to read.
 """
 
 import re

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from acp_broker.core.replay import replay
 from acp_broker.core.turn import step
 from acp_broker.core.turnwords import Command, Event, State, Waiting
+from tests.support.replay import replay
 from tests.support.turn_script import parse_event, parse_rules
 
 RULES = parse_rules("rules primary/work spare:large last idle=300")

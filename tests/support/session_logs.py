@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from acp_broker.core.replay import replay
 from acp_broker.core.turnrules import Rules
 from acp_broker.core.turnwords import Command, Event
 from acp_broker.store.reading import read_records
+from tests.support.replay import replay
 
 
 class Played(NamedTuple):
