@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Known = Callable[[BackendId], agent.Initialized | None]
 
+_NOTHING = Needs()
+
 
 class Chain:
     """One health for all sessions: a backend that failed for one rests for all."""
@@ -185,9 +187,6 @@ class Chain:
             name: _able(known(name), own if name == settings.drawn_by else frozenset(runtime.modes))
             for name, runtime in self._policy.runtimes.items()
         }
-
-
-_NOTHING = Needs()
 
 
 def _twins(policy: Policy) -> Mapping[BackendId, BackendId]:

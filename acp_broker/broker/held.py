@@ -6,20 +6,13 @@ from typing import TypeGuard
 
 from msgspec import Raw, Struct
 
+from acp_broker.core import visible
 from acp_broker.wire.acp import Update
 
-# Peers hold 200 events or 256 KiB before the first content; notes are small, and words are held for a second or so.
+# Notes are small, and words are held for a second or so: a runtime that fills this is not well.
 HELD_BYTES = 1024 * 1024
 # Each of these replaces the one before it, so the latest alone is worth keeping when there are many.
-_REPLACED = frozenset(
-    {
-        "usage_update",
-        "available_commands_update",
-        "current_mode_update",
-        "config_option_update",
-        "session_info_update",
-    }
-)
+_REPLACED = visible.NOTES - {"user_message_chunk"}
 
 
 class Told(Struct, frozen=True):

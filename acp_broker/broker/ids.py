@@ -11,13 +11,15 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw
 
+from acp_broker.core import visible
 from acp_broker.core.names import SessionId
 from acp_broker.wire.acp import Update
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
-CHUNKS = frozenset({"agent_message_chunk", "agent_thought_chunk", "user_message_chunk"})
+# An echo of the prompt comes in chunks, too.
+CHUNKS = visible.CHUNKS | {"user_message_chunk"}
 # What ends a run of chunks: the next chunk without an id begins a new message.
 BREAKS = frozenset({"tool_call", "plan"})
 

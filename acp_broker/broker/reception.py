@@ -59,7 +59,7 @@ class Reception:
     def introduction(self, frontend: "Frontend") -> Awaitable[Raw] | Raw:
         """The result of `initialize`: honest about the primary, at once where it is known from earlier runs."""
         broker = self._broker
-        if self._broker.learnt.of(broker.policy.runtimes[broker.selected], frontend.whom.capabilities) is not None:
+        if broker.learnt.of(broker.policy.runtimes[broker.selected], frontend.whom.capabilities) is not None:
             return self._introduced(frontend)
         return self._introduce(frontend)
 

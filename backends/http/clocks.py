@@ -11,7 +11,7 @@ from acp_broker.errors import BackendFailure
 
 
 class Watch:
-    """`arm` replaces the limit before. `is_called_off`: whoever ended the block did so without a failure."""
+    """`arm` replaces the limit before. `failure` is that of the limit that has passed, if it had one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
