@@ -5,7 +5,7 @@
     |-- UsageError           a command line or an environment that we cannot work with
     |-- WireError            a peer broke the framing; its connection is spent
     |-- StoreError           our own disk: full, read-only, a log we cannot read. Never walks the chain
-    |   `-- SessionInUse     another process has the session's log
+    |   `-- SessionInUse     a turn of the session runs in another process
     |-- Unresolved           a secret cannot be had; the message says why, and never holds a secret
     |-- AuthRejected         a provider refuses a login: only a new login helps
     |-- AuthUnavailable      a provider gives no newer token now; later it may
@@ -76,7 +76,7 @@ class StoreError(BrokerError):
 
 
 class SessionInUse(StoreError):  # noqa: N818 - what it says, not what went wrong
-    """Another process has the session's log open; it can be had when that one rests or ends."""
+    """A turn of the session runs in another process; its log can be written here when that is over."""
 
 
 class Unresolved(BrokerError):  # noqa: N818 - what it says, not what went wrong

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Opening:
-    """One try at opening; `done` is set with either `backend` or `failure`."""
+    """One try at opening. `done` is set when it is open, or when it is not to be: then `failure` says why."""
 
     def __init__(self, fingerprint: str) -> None:
         self.phase: Phase = "leasing"
