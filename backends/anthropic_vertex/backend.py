@@ -8,6 +8,7 @@ from acp_broker.contract import Tools
 from backends.anthropic.backend import body
 from backends.anthropic.stream import MessageDecoder
 from backends.anthropic_vertex import AnthropicVertexConfig
+from backends.http.counting import WORD, Counting
 from backends.http.session import Api, Body, Talk, headers, key, keyless, talking
 from backends.http.vertex import NEEDS_TOKEN, projectless, quota
 
@@ -28,6 +29,7 @@ async def opened(settings: AnthropicVertexConfig, tools: Tools) -> AsyncIterator
         asked_as,
         partial(body, settings, _OWN),
         MessageDecoder,
+        _counting(settings, tools),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
@@ -37,8 +39,19 @@ def _url(settings: AnthropicVertexConfig, tools: Tools) -> str:
     project = settings.place.project_for(tools)
     if project is None and tools.setup is not None:
         raise projectless()
-    path = settings.place.path(project, f"publishers/anthropic/models/{settings.model}")
-    return f"{settings.url}{path}:streamRawPredict"
+    return f"{_there(settings, project, settings.model or '')}:streamRawPredict"
+
+
+def _there(settings: AnthropicVertexConfig, project: str | None, model: str) -> str:
+    return f"{settings.url}{settings.place.path(project, f'publishers/anthropic/models/{model}')}"
+
+
+def _counting(settings: AnthropicVertexConfig, tools: Tools) -> Counting:
+    """As Anthropic's client counts: at an address for all models, with the model in the body."""
+    project, model = settings.place.project_for(tools), settings.model or ""
+    said = {"model": model, "messages": [{"role": "user", "content": WORD}]}
+    body = {**_OWN, **{name: settings.body[name] for name in _OWN if name in settings.body}, **said}
+    return Counting(f"{_there(settings, project, 'count-tokens')}:rawPredict", body, model, settings.location, project)
 
 
 def _headers(settings: AnthropicVertexConfig, tools: Tools) -> Mapping[str, str]:

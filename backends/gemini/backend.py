@@ -12,6 +12,7 @@ from acp_broker.core.history import Exchange
 from backends.gemini import GeminiConfig
 from backends.gemini.contents import contents
 from backends.gemini.stream import GeminiDecoder
+from backends.http.counting import WORD, Counting
 from backends.http.looking import Listing
 from backends.http.session import Api, Body, Talk, headers, key, talking
 from backends.http.vertex import Vertex, projectless, quota
@@ -29,7 +30,7 @@ async def opened(settings: GeminiConfig, tools: Tools) -> AsyncIterator[Talk]:
         asked_as,
         partial(_body, settings),
         GeminiDecoder,
-        _listing(settings),
+        _listing(settings) if settings.vertex is None else _counting(settings, settings.vertex, tools),
     )
     async with talking(settings, tools, api) as talk:
         yield talk
@@ -37,12 +38,14 @@ async def opened(settings: GeminiConfig, tools: Tools) -> AsyncIterator[Talk]:
 
 def _url(settings: GeminiConfig, tools: Tools) -> str:
     """On Vertex a model is `publishers/google/models/NAME`, or `endpoints/ID`."""
-    model, place = settings.model or "", settings.vertex
-    if place is None:
-        path = f"/v1beta/{_path(settings)}"
-    else:
-        path = place.path(_project(place, tools), model if "/" in model else f"publishers/google/models/{model}")
+    place = settings.vertex
+    path = f"/v1beta/{_path(settings)}" if place is None else _there(settings, place, tools)
     return f"{settings.url}{path}:streamGenerateContent?alt=sse"
+
+
+def _there(settings: GeminiConfig, place: Vertex, tools: Tools) -> str:
+    model = settings.model or ""
+    return place.path(_project(place, tools), model if "/" in model else f"publishers/google/models/{model}")
 
 
 def _path(settings: GeminiConfig) -> str:
@@ -51,11 +54,14 @@ def _path(settings: GeminiConfig) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def _listing(settings: GeminiConfig) -> Listing | None:
-    """Vertex lists models that a location may not have, and in a shape of its own."""
-    if settings.vertex is not None:
-        return None
+def _listing(settings: GeminiConfig) -> Listing:
     return Listing(f"{settings.url}/v1beta/models?pageSize=1000", f"{settings.url}/v1beta/{_path(settings)}")
+
+
+def _counting(settings: GeminiConfig, place: Vertex, tools: Tools) -> Counting:
+    url = f"{settings.url}{_there(settings, place, tools)}:countTokens"
+    body = {"contents": [{"role": "user", "parts": [{"text": WORD}]}]}
+    return Counting(url, body, settings.model or "", place.location, _project(place, tools))
 
 
 def _project(place: Vertex, tools: Tools) -> str | None:

@@ -1,6 +1,7 @@
 """One look at a provider that costs nothing: whether it takes our key, and whether it has the configured model."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx2
 from msgspec import Struct
@@ -19,8 +20,7 @@ LIMIT_S = 10.0
 # A list of some thousand models.
 _MOST_BYTES = 4 * 1024 * 1024
 # There is no list at that address, which says nothing of the rest.
-_UNLISTED = frozenset({404, 405, 501})
-UNASKED = "is not asked, as it has nothing to ask for free; `acp-broker check --turn` finds out whether it answers"
+UNLISTED = frozenset({404, 405, 501})
 _UNKNOWN = "tells nothing of its models; `acp-broker check --turn` finds out whether it answers"
 
 
@@ -66,7 +66,7 @@ class Looker:
             if "missing scope" in error.failure.text.casefold():  # OpenAI: such a key may answer, and not list
                 found = Looked(says="does not let this key list models; `acp-broker check --turn` finds out the rest")
             else:
-                found = Looked(failure=error.failure, fix=_fix(error.failure, self._settings, self._listing))
+                found = Looked(failure=error.failure, fix=fix(error.failure, self._settings, self._listing.start))
         return Looked(tuple(self._asked), found.says, found.failure, found.fix)
 
     async def _look(self) -> Looked:
@@ -106,23 +106,30 @@ class Looker:
     async def _get(self, url: str) -> bytes | None:
         """The answer's body; None where nothing is at that address. Raises BackendFailure."""
         self._asked.append(f"GET {url}")
-        host, watch = self._client.host, Watch(self._clock)
-        watch.arm(LIMIT_S, Failure(FailureKind.SILENT, f"{host} did not answer within {LIMIT_S:g} s"))
-        is_answered = False
-        try:
-            with watch.block():
-                async with self._client.get(url, self._headers) as response:
-                    is_answered = True
-                    if response.status_code in _UNLISTED:
-                        return None
-                    await failing.check(response, host, self._clock)
-                    return await failing.beginning(response, _MOST_BYTES)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise BackendFailure(failing.of_transport(error, self._client, is_answered=is_answered)) from error
-        raise AssertionError("unreachable")
+        async with answered(self._client.get(url, self._headers), self._client, self._clock) as response:
+            if response.status_code in UNLISTED:
+                return None
+            await failing.check(response, self._client.host, self._clock)
+            return await failing.beginning(response, _MOST_BYTES)
 
 
-def _fix(failure: Failure, settings: HttpConfig, listed: Listing) -> str:
+@asynccontextmanager
+async def answered(
+    asking: AbstractAsyncContextManager[httpx2.Response], client: Client, clock: Clock
+) -> AsyncIterator[httpx2.Response]:
+    """What a request is answered, in its time. Raises BackendFailure."""
+    watch, is_answered = Watch(clock), False
+    watch.arm(LIMIT_S, Failure(FailureKind.SILENT, f"{client.host} did not answer within {LIMIT_S:g} s"))
+    try:
+        with watch.block():
+            async with asking as response:
+                is_answered = True
+                yield response
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise BackendFailure(failing.of_transport(error, client, is_answered=is_answered)) from error
+
+
+def fix(failure: Failure, settings: HttpConfig, started_by: str = "") -> str:
     """What a person can do, beside giving it another key."""
     match failure.kind:
         case FailureKind.UNREACHABLE if "`baseUrl`" in failure.text:  # it says so itself
@@ -130,7 +137,7 @@ def _fix(failure: Failure, settings: HttpConfig, listed: Listing) -> str:
         case FailureKind.UNREACHABLE if "certificate" in failure.text.casefold():
             return "name the authorities to trust in SSL_CERT_FILE"
         case FailureKind.UNREACHABLE if settings.is_own:
-            start = f"start it ({listed.start})" if listed.start else "start it"
+            start = f"start it ({started_by})" if started_by else "start it"
             return f"{start}, or write in `baseUrl` where it listens"
         case FailureKind.UNREACHABLE if "proxy" in failure.text.casefold():
             return "look at HTTPS_PROXY, or name its host in NO_PROXY"

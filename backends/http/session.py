@@ -14,8 +14,9 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.history import Exchange
 from acp_broker.errors import METHOD_NOT_FOUND, BackendFailure, RpcError
 from backends.http.client import Client, connected
+from backends.http.counting import Counter, Counting
 from backends.http.introducing import about
-from backends.http.looking import UNASKED, Listing, Looker
+from backends.http.looking import Listing, Looker
 from backends.http.prompts import check, without
 from backends.http.settings import HttpConfig, needs_key
 from backends.http.turn import Decoder, Order, converse
@@ -36,8 +37,8 @@ class Api(Struct, frozen=True):
     headers: Mapping[str, str]
     body: Callable[[Sequence[Exchange], Raw], Body]
     decoder: Callable[[], Decoder]
-    # None: it tells nothing of its models, or not for nothing.
-    listing: Listing | None = None
+    # What it can be asked for nothing.
+    free: Listing | Counting
 
     def __repr__(self) -> str:
         return f"Api({self.url})"
@@ -83,20 +84,19 @@ class Talk:
         raise RpcError(METHOD_NOT_FOUND, f"Method not found: {method}")
 
     async def look(self) -> Looked:
-        looker = self._looker()
-        return Looked(says=UNASKED) if looker is None else await looker.look()
+        return await self._looker().look()
 
     async def models(self) -> tuple[str, ...]:
         looker = self._looker()
-        if looker is None:
+        if isinstance(looker, Counter):
             raise BackendFailure(Failure(FailureKind.UNSUPPORTED, f"{self._client.host} lists no models"))
         return await looker.models()
 
-    def _looker(self) -> Looker | None:
-        listed = self._api.listing
-        if listed is None:
-            return None
-        return Looker(self._settings, listed, self._api.headers, self._client, self._clock)
+    def _looker(self) -> Looker | Counter:
+        api = self._api
+        if isinstance(api.free, Counting):
+            return Counter(self._settings, api.free, api.headers, self._client, self._clock)
+        return Looker(self._settings, api.free, api.headers, self._client, self._clock)
 
     def tell(self, method: str, params: dict[str, Raw]) -> None:
         """There is nobody to tell."""

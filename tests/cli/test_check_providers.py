@@ -8,8 +8,11 @@ import pytest
 from anyio import to_thread
 
 from tests.app.test_setup import serving
+from tests.auth.programs import kept
+from tests.auth.test_google import account
 from tests.support.machine import Machine
 from tests.support.provider import Pace, provider
+from tests.support.rotating import Minting, rotating
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +166,44 @@ async def test_a_keyring_that_does_not_open_is_not_to_be_filled(machine: Machine
 
     assert ([], "auth_missing", True) == (server.seen, one["failure"], "the keyring says: locked" in one["why"])
     assert ["acp-broker auth status says what is wrong with kept"] == one["advice"]
+
+
+CLAUDE = {"kind": "anthropic-vertex", "auth": "gcp", "project": "p"}
+GEMINI = {"kind": "gemini", "auth": "gcp", "vertex": {"project": "p", "location": "europe-west1"}}
+
+
+async def test_vertex_is_looked_at_with_a_token_of_googles(machine: Machine, tmp_path: Path) -> None:
+    """From the file of credentials to the model; and a right that is missing is told as that, not as a bad login."""
+    async with provider() as server:
+        with rotating(Minting()) as issuer:
+            profile = {"type": "google", "credentialsFile": str(kept(tmp_path, account(issuer.url)))}
+            entries = {
+                name: {**one, "baseUrl": server.url} for name, one in {"claude": CLAUDE, "gemini": GEMINI}.items()
+            }
+            configure(machine, {"gcp": profile}, **entries)
+            good = await check(machine)
+            server.lists_fail, server.fault = True, "403"
+            refused = await check(machine, status=1)
+
+    assert [
+        "counts tokens of drill-model at global, in project p",
+        "counts tokens of drill-model at europe-west1, in project p",
+    ] == [one["provider"]["says"] for one in good]
+    assert ["auth_rejected"] * 2 == [one["failure"] for one in refused]
+    said = "have roles/aiplatform.user granted in p, and look whether it has the model"
+    assert [said] * 2 == [one["advice"][0] for one in refused]
+    assert 4 == len(server.seen)
+
+
+async def test_a_login_of_googles_that_is_not_there_is_said_with_its_place(machine: Machine) -> None:
+    """Before anybody is asked for anything."""
+    async with provider() as server:
+        configure(machine, {"gcp": {"type": "google"}}, gemini={**GEMINI, "baseUrl": server.url})
+        (one,) = await check(machine, status=1)
+
+    assert ("auth_rejected", []) == (one["failure"], server.seen)
+    assert "gcloud auth application-default login" in one["why"]
+    assert ["acp-broker auth status says what is wrong with gcp"] == one["advice"]
 
 
 async def test_with_a_turn_the_turn_is_what_counts(machine: Machine) -> None:

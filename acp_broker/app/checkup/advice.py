@@ -55,7 +55,7 @@ def _key(config: Config, report: Report, about: About) -> Iterator[str]:
     is_kept = any(isinstance(one, KeyringSecret) for one in wanted)
     # A keyring that is locked, say, has what is missing.
     is_out_of_reach = is_kept and report.failure == "auth_missing" and "no entry" not in (report.why or "")
-    if report.login.state != "required" or profile is None:
+    if report.login.state != "required" or profile is None or (about.fix and not wanted):
         pass
     elif is_out_of_reach or not wanted:
         yield f"acp-broker auth status says what is wrong with {profile}"

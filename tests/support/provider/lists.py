@@ -17,7 +17,7 @@ def beside(request: Request, models: Sequence[str] | None = None) -> tuple[str, 
     Without `models` there is one, and any name is one of it; else a name that is not among them has no answer.
     """
     path = request.path
-    if path.endswith("/messages/count_tokens"):
+    if path.endswith(("/messages/count_tokens", "/models/count-tokens:rawPredict")):
         return "tokens", {"input_tokens": counted(request)}
     if path.endswith(":countTokens"):
         return "tokens", {"totalTokens": counted(request)}

@@ -30,8 +30,10 @@ _KEYLESS = named("401")
 
 
 def shape_of(request: Request) -> Shape:
-    """Whose errors a list of models fails with."""
-    name = "gemini" if "/v1beta/" in request.path else "anthropic" if "anthropic-version" in request.headers else "chat"
+    """Whose errors a list of models fails with, or a count of tokens."""
+    names = {"/publishers/anthropic/": "anthropic-vertex", "/publishers/google/": "gemini-vertex", "/v1beta/": "gemini"}
+    other = "anthropic" if "anthropic-version" in request.headers else "chat"
+    name = next((name for part, name in names.items() if part in request.path), other)
     return next(shape for shape in SHAPES if shape.name == name)
 
 
@@ -43,7 +45,7 @@ class Provider:
     fault: a name from `faults`; it holds for every request that comes from now on
     key: a request to the model that does not show it is refused with 401; "": nobody is asked for one
     only: `all` requests to the model fail, or the `main` ones alone (see Seen)
-    lists_fail: the faults that come before any word hold for lists of models, too
+    lists_fail: the faults that come before any word hold for lists of models and counts of tokens, too
     lists_at: the one path that has a list of models; "": any that ends like one
     models: what those list; None: one model, and any name is one of it
     command, path: what `tool-shell` runs, and the file that `tool-write` writes; its content is `says`
