@@ -5,7 +5,7 @@ from functools import partial
 from itertools import count
 
 import msgspec
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, Lock, create_task_group
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -68,6 +68,8 @@ class Broker:
         self.reception = Reception(self)
         self.revival = Revival(self)
         self.warming = Warming(self)
+        # Long messages are read one at a time.
+        self.reading = Lock()
         # What goes on beside all turns and connections.
         self.tasks: Tasks
         self._group: TaskGroup

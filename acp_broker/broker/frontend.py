@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import Event, Lock, create_task_group
+from anyio import Event, Lock, create_task_group, to_thread
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Raw
 
 from acp_broker.broker import methods
+from acp_broker.broker.asked import LONG_BYTES, unpacked
 from acp_broker.broker.guard import call, guarded
 from acp_broker.broker.limit import within
 from acp_broker.broker.numbers import Seen
@@ -38,7 +39,7 @@ from acp_broker.errors import (
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.acp import Answer
 from acp_broker.wire.client import Can
-from acp_broker.wire.jsonrpc import Malformed, Notification, Request, Response
+from acp_broker.wire.jsonrpc import Malformed, Message, Notification, Request, Response
 
 if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
@@ -75,6 +76,8 @@ class Frontend:
         self._channel = channel
         self._drained = Event()
         self._replaying = Lock()
+        # The lines that were not heard yet: a long one, and those behind it.
+        self._late: list[bytes] = []
         channel.when_drained(self._on_drained)
         self._tasks: TaskGroup
         self._open = 0
@@ -164,8 +167,38 @@ class Frontend:
         self._drained = Event()
 
     def _on_lines(self, lines: list[bytes]) -> None:
-        for line in lines:
-            match jsonrpc.read(line):
+        if self._late:
+            self._late += lines
+            return
+        for index, line in enumerate(lines):
+            if len(line) > LONG_BYTES:
+                self._hear(map(jsonrpc.read, lines[:index]))
+                self._late += lines[index:]
+                self._channel.pause()
+                self._tasks.start_soon(self._catch_up)
+                return
+        self._hear(map(jsonrpc.read, lines))
+
+    async def _catch_up(self) -> None:
+        """Hear what is late: a long line is read in a thread, and what came behind it waits for it."""
+        late = self._late
+        try:
+            while late:
+                if len(late[0]) > LONG_BYTES:
+                    # One at a time, of all clients: two threads read no faster than one.
+                    async with self.broker.reading:
+                        message = await to_thread.run_sync(unpacked, late[0])
+                else:
+                    message = jsonrpc.read(late[0])
+                self._hear((message,))
+                del late[0]
+        finally:
+            late.clear()
+            self._channel.resume()
+
+    def _hear(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            match message:
                 case Request() as request:
                     fault = call(self.broker.log, self._on_request, request)
                     if fault is not None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from acp_broker.broker import deleting, returning, shapes
-from acp_broker.broker.keys import Key, digest
+from acp_broker.broker.asked import asked
 from acp_broker.broker.order import Order
 from acp_broker.broker.params import EMPTY, Then, checked, members, named, others, params_of, seen, session_of
 from acp_broker.broker.whom import Whom
@@ -25,9 +25,6 @@ from acp_broker.wire.jsonrpc import Notification, Request
 
 if TYPE_CHECKING:
     from acp_broker.broker.frontend import Frontend
-
-_prompt = msgspec.json.Decoder(shapes.Prompt).decode
-
 
 Handler = Callable[["Frontend", Request], "Raw | Awaitable[Raw | Then] | None"]
 Listener = Callable[["Frontend", Notification], None]
@@ -113,15 +110,11 @@ def delete(frontend: "Frontend", request: Request) -> Awaitable[Raw] | Raw:
 def prompt(frontend: "Frontend", request: Request) -> None:
     """The answer comes through the session's log, after everything that belongs before it."""
     frontend.broker.check_open()
-    params = _prompt(params_of(request))
-    kinds = frozenset([block.type for block in params.prompt])
-    session = session_of(frontend, params.session)
-    rest = others(request, "sessionId")
-    blocks = rest.pop("prompt")
-    name = shapes.idempotency_key(rest["_meta"]) if "_meta" in rest else None
-    key = Key(name, digest(blocks)) if name is not None else None
-    known = seen(frontend, session, rest)
-    order = Order(frontend.broker.new_turn(), frontend.number, request.id, blocks, kinds, rest, key)
+    said = asked(request)
+    session = session_of(frontend, said.session)
+    known = seen(frontend, session, said.rest)
+    turn = frontend.broker.new_turn()
+    order = Order(turn, frontend.number, request.id, said.blocks, said.kinds, said.rest, said.key)
     frontend.attend(session, known, is_back=known is not None)
     session.prompts.accept(order)
 

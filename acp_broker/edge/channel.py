@@ -24,6 +24,11 @@ class Channel(Protocol):
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call back each time `pending` falls to zero after it was more."""
 
+    def pause(self) -> None:
+        """Read nothing more, and see no end, until `resume`: what the peer sends waits with it."""
+
+    def resume(self) -> None: ...
+
     def close(self, why: str) -> None:
         """End `run` as if the peer had closed its side; it is told why where the transport has words for it."""
 

@@ -27,6 +27,12 @@ class MemoryChannel:
     def when_drained(self, callback: Callable[[], None]) -> None:
         """It is always drained."""
 
+    def pause(self) -> None:
+        """What its frontend says next is in our memory, whoever keeps it."""
+
+    def resume(self) -> None:
+        """As `pause`."""
+
     async def run(self, on_lines: OnLines) -> None:
         self._deliver = on_lines
         waiting, self._to_broker = self._to_broker, []

@@ -27,6 +27,12 @@ class StdioChannel:
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._writer.when_drained(callback)
 
+    def pause(self) -> None:
+        self._reader.pause()
+
+    def resume(self) -> None:
+        self._reader.resume()
+
     async def run(self, on_lines: OnLines) -> None:
         await self._reader.run(on_lines)
 

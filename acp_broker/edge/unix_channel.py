@@ -41,6 +41,8 @@ class UnixChannel:
         self._throttle = Throttle()
         self._throttled_at = float("-inf")
         self._next: Timer | None = None
+        # Whoever is handed the lines wants no more for now.
+        self._is_paused = False
         self._progress: Progress | None = None
         self._watching: Timer | None = None
 
@@ -61,6 +63,15 @@ class UnixChannel:
     def close(self, why: str) -> None:  # noqa: ARG002 - a socket carries no reason
         """End `run` as if the peer had closed its side."""
         self._stop_reading()
+
+    def pause(self) -> None:
+        self._is_paused = True
+        self._reader.pause()
+
+    def resume(self) -> None:
+        self._is_paused = False
+        if self._next is None:
+            self._work()
 
     async def run(self, on_lines: OnLines) -> None:
         if self._is_closed:
@@ -93,7 +104,7 @@ class UnixChannel:
     def _work(self) -> None:
         """Hand over the next lines; read on once all are handed over, and while the peer keeps to its limits."""
         self._next = None
-        if self._on_lines is None:
+        if self._on_lines is None or self._is_paused:
             return
         limits = self._limits()
         if self._writer.pending > limits.queued_bytes:
@@ -111,7 +122,7 @@ class UnixChannel:
         elif self._unread or self._writer.pending > limits.queued_bytes:
             self._reader.pause()
             self._next = asyncio.get_running_loop().call_soon(self._work)
-        else:
+        elif not self._is_paused:
             self._reader.resume()
 
     def _stop_reading(self) -> None:

@@ -61,6 +61,8 @@ class WebSocketChannel:
         self._farewell: tuple[CloseCode, str] = (CloseCode.GOING_AWAY, "")
         self._throttle = Throttle()
         self._next: Timer | None = None
+        # Whoever is handed the lines wants no more for now.
+        self._is_paused = False
         self._progress: Progress | None = None
         self._heard_at = clock.now()
         self._throttled_at = float("-inf")
@@ -90,6 +92,15 @@ class WebSocketChannel:
         if not self._ended.is_set():
             self._farewell = code, why
             self._end()
+
+    def pause(self) -> None:
+        self._is_paused = True
+        self._link.pause()
+
+    def resume(self) -> None:
+        self._is_paused = False
+        if self._next is None:
+            self._work()
 
     async def run(self, on_lines: OnLines) -> None:
         self._on_lines = on_lines
@@ -130,7 +141,7 @@ class WebSocketChannel:
     def _work(self) -> None:
         """Hand over the next messages; read on once all are handed over, and while the peer keeps to its limits."""
         self._next = None
-        if self._ended.is_set() or self._on_lines is None:
+        if self._ended.is_set() or self._on_lines is None or self._is_paused:
             return
         limits = self._limits()
         if self._link.pending > limits.queued_bytes:
@@ -151,7 +162,7 @@ class WebSocketChannel:
         elif self._unread or self._link.pending > limits.queued_bytes:
             self._link.pause()
             self._next = asyncio.get_running_loop().call_soon(self._work)
-        else:
+        elif not self._is_paused:
             self._link.resume()
 
     def _some_lines(self) -> tuple[list[bytes], int]:

@@ -1,7 +1,8 @@
 """What one client of the unix socket may cost: how fast it may speak, and how long it may take nothing."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -27,6 +28,7 @@ class Connection:
         self.logged: list[tuple[str, dict[str, object]]] = []
         self.batches: list[list[bytes]] = []
         self.over = Event()
+        self.on_batch: Callable[[], None] = lambda: None
         self._came = Event()
         ours, self.peer = socket.socketpair()
         self.peer.setblocking(False)
@@ -45,6 +47,7 @@ class Connection:
 
     def _on_lines(self, lines: list[bytes]) -> None:
         self.batches.append(lines)
+        self.on_batch()
         self._came.set()
         self._came = Event()
 
@@ -104,6 +107,63 @@ async def test_much_at_once_is_handed_over_in_pieces(connection: Connection) -> 
     await connection.until(600)
 
     assert [256, 256, 88] == [len(batch) for batch in connection.batches]
+
+
+async def test_who_is_paused_is_not_listened_to(connection: Connection) -> None:
+    """Whoever is handed the lines may need a while for one of them."""
+    connection.limits = PeerLimits(messages_per_s=10)
+    connection.peer.send(b"x\n" * 40)
+    await connection.until(40)
+    connection.channel.pause()
+    connection.peer.send(b"y\n")
+    # The throttle rings meanwhile: it reads on only where nobody else wants it not to.
+    await connection.clock.advance(60)
+    before = len(connection.lines)
+    connection.channel.resume()
+    await connection.until(41)
+
+    assert 40 == before
+
+
+async def test_a_pause_in_the_middle_of_a_batch_holds_behind_it(connection: Connection) -> None:
+    """It is the handing over itself that asks for it."""
+    connection.on_batch = connection.channel.pause
+    connection.peer.send(b"x\n" * 600)
+    await connection.until(256)
+    await settled()
+    before = len(connection.lines)
+    connection.on_batch = lambda: None
+    connection.channel.resume()
+    await connection.until(600)
+
+    assert 256 == before
+
+
+async def test_what_a_paused_client_sends_waits_with_it(connection: Connection) -> None:
+    """Else it fills our memory."""
+    connection.on_batch = connection.channel.pause
+    connection.peer.send(b"x\n")
+    await connection.until(1)
+    sent = 0
+    with suppress(BlockingIOError):
+        while sent < MUCH:
+            sent += connection.peer.send(b"y" * 1023 + b"\n")
+            await settled()
+
+    assert sent < MUCH
+
+
+async def test_the_end_of_a_paused_client_is_seen_once_it_is_resumed(connection: Connection) -> None:
+    """It stands behind what is not heard yet."""
+    await settled()
+    connection.channel.pause()
+    connection.peer.close()
+    await settled()
+    before = connection.over.is_set()
+    connection.channel.resume()
+    await connection.over.wait()
+
+    assert not before
 
 
 async def test_who_does_not_take_answers_is_not_listened_to(connection: Connection) -> None:

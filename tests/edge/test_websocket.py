@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from acp_broker.errors import UsageError
+from tests.support.clock import settled
 from tests.support.websocket import BEARER, DEADLINE_S, TOKEN, client, echo, has_ipv6, open_door, until, upgraded
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +34,27 @@ async def test_messages_of_every_length_of_header_come_through() -> None:
             echoed.append(len(await peer.recv()))
 
     assert lengths == echoed
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 1), (600, 599)])
+async def test_what_comes_in_a_pause_is_handed_over_behind_it(count: int, most: int) -> None:
+    """Whoever is handed the lines may need a while for one of them: the rest of its batch waits, and is not read on."""
+    async with open_door() as door, client(door) as peer:
+        door.on_lines = lambda channel, _: channel.pause()
+        # So many text frames with one byte each, in one read.
+        peer.transport.write(b"\x81\x81\x00\x00\x00\x00x" * count)
+        await until(lambda: bool(door.lines))
+        channel = door.channels[0]
+        # Whoever is paused still writes.
+        channel.write(b"answer\n")
+        await peer.recv()
+        await settled()
+        before, is_listening = len(door.lines), channel._link.is_listening
+        door.on_lines = lambda *_: None
+        channel.resume()
+        await until(lambda: len(door.lines) == count)
+
+    assert (True, False) == (before <= most, is_listening)
 
 
 async def test_a_message_over_several_lines_becomes_one_line() -> None:
