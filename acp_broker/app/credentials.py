@@ -24,6 +24,7 @@ from acp_broker.auth.tokens import Stored
 from acp_broker.clock import SystemClock
 from acp_broker.config import Config, KeyringProvider, KeyringSecret, OAuthProfile, SecretRef, state_dir
 from acp_broker.core.names import BackendId, ProfileId
+from acp_broker.edge import lookups
 from acp_broker.edge.household import Household
 from acp_broker.errors import AuthRejected, AuthUnavailable, Unresolved, UsageError
 
@@ -125,6 +126,7 @@ def _keyring(config: Config, environ: Mapping[str, str], wanted: KeyringSecret) 
 
 @asynccontextmanager
 async def _resolving(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Resolve]:
+    lookups.apart()
     most_at_once, home = config.secrets.resolution.max_provider_concurrency, state_dir(environ)
     async with (
         Household(_unheard) as household,

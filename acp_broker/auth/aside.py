@@ -7,14 +7,12 @@ there is a bound on how many are left hanging at one place, and what hangs there
 import asyncio
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from acp_broker.errors import BrokerError, Unresolved
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 # Each holds a stack; so many that hang at one place will not be helped by one more.
 MOST = 16
@@ -56,25 +54,3 @@ async def aside(work: Callable[[], T], place: Hashable) -> T:
     _running[thread] = place
     thread.start()
     return await outcome
-
-
-def look_names_up_aside() -> None:
-    """The running loop looks the names of servers up in threads of this kind: a dead resolver holds up no exit."""
-    asyncio.get_running_loop().set_default_executor(_Aside())
-
-
-class _Aside(ThreadPoolExecutor):
-    """It has no threads of its own, so that its end waits for none. A resolver gives up by itself: no bound."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        outcome: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - handed to who waits
-                outcome.set_exception(error)
-
-        outcome.set_running_or_notify_cancel()
-        threading.Thread(target=run, name="name", daemon=True).start()
-        return outcome

@@ -1,7 +1,8 @@
 """One question to a token server: a form goes there, a small answer comes back. Everything is bounded.
 
 No redirect is followed (it would hand a secret to somebody whom nobody named), nothing is asked twice (the first time
-may have used a refresh token up), and neither what is sent nor what is answered gets into an error.
+may have used a refresh token up), and neither what is sent nor what is answered gets into an error. The name of the
+server is looked up as its event loop does: who runs that sees that no resolver holds up its end (edge/lookups.py).
 """
 
 import ssl
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 from msgspec import Struct
 
-from acp_broker.auth.aside import aside, look_names_up_aside
+from acp_broker.auth.aside import aside
 from acp_broker.core import retry_after
 from acp_broker.core.redact import plain
 from acp_broker.errors import AuthUnavailable, Unresolved
@@ -107,7 +108,6 @@ async def _send(
 ) -> Reply:
     import httpx2  # noqa: PLC0415
 
-    look_names_up_aside()
     host = urlsplit(url).hostname or "nobody"
     limit = httpx2.Timeout(limits.read_s, connect=limits.connect_s)
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "acp-broker", **headers}

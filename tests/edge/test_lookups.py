@@ -1,35 +1,18 @@
 """Looking up the names of hosts, while no name server answers."""
 
 import socket
-from threading import Event
 
 import anyio
 import pytest
 
 from acp_broker.edge import lookups
-from tests.support.client import DEADLINE_S
-
-
-class Resolver:
-    """Finds every name but `slow`, until `answers` is set."""
-
-    def __init__(self) -> None:
-        self.answers = Event()
-        self.over = 0
-
-    def __call__(self, host, *_args, **_more):
-        if host == b"slow":
-            self.answers.wait(DEADLINE_S)
-            self.over += 1
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+from tests.support.resolver import resolving
 
 
 @pytest.fixture
 def resolver(monkeypatch):
-    found = Resolver()
-    monkeypatch.setattr(socket, "getaddrinfo", found)
-    yield found
-    found.answers.set()
+    with resolving(monkeypatch) as found:
+        yield found
 
 
 def test_the_end_waits_for_no_lookup(resolver):

@@ -29,6 +29,7 @@ from acp_broker.config import Config, state_dir
 from acp_broker.contract import About, Backend, Looked, Looks, SessionSetup
 from acp_broker.core.failures import Failure, Spends, spends
 from acp_broker.core.names import BackendId, SessionId
+from acp_broker.edge import lookups
 from acp_broker.edge.household import Household
 from acp_broker.errors import BackendFailure, RpcError
 from acp_broker.wire import agent, jsonrpc
@@ -160,6 +161,7 @@ class Looking:
 @asynccontextmanager
 async def looking(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Looking]:
     """Use it within a task group of your own; leaving it ends everything that it has started. Raises UsageError."""
+    lookups.apart()
     clock, most_at_once = SystemClock(), config.secrets.resolution.max_provider_concurrency
     with _scratch() as folder:
         async with (

@@ -14,6 +14,7 @@ from acp_broker.app.logins import Seen
 from acp_broker.app.setup import servers
 from acp_broker.app.setup.providers import Provider, every_offer, providers
 from acp_broker.app.setup.servers import Server
+from acp_broker.edge import lookups
 from backends.acp import rows
 from backends.acp.row import Row
 
@@ -80,6 +81,7 @@ class Found(Struct, frozen=True):
 
 async def found(known: Mapping[str, Row], environ: Mapping[str, str], *, may_ask: bool = False) -> Found:
     """Look everywhere, for some seconds at most; beyond this machine only if `may_ask`."""
+    lookups.apart()
     elsewhere = os.pathsep.join(_elsewhere(environ))
     agents = [_agent(name, row, environ, elsewhere) for name, row in known.items()]
     agents += _offered(known, environ, elsewhere)
