@@ -20,6 +20,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
 from backends.http import http2
+from backends.http.http11 import Body, Http11
 from backends.http.written import LOOPBACK, PORTS
 
 # Requests in one HTTP/2 connection or more of them; connections that wait for the next request.
@@ -61,11 +62,11 @@ class _Shared:
         self._idle = [(_now(), self._new())]
 
     @asynccontextmanager
-    async def lent(self) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
+    async def lent(self) -> AsyncIterator[httpx2.AsyncBaseTransport]:
         if self._is_one:
             yield self._idle[0][1]
             return
-        transport = self._idle.pop()[1] if self._idle else self._new()
+        transport = self._idle.pop()[1] if self._idle and self._idle[-1][0] >= _now() - _KEPT_S else self._new()
         try:
             yield transport
         finally:
@@ -89,7 +90,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _close(transport: httpx2.AsyncHTTPTransport) -> None:
+async def _close(transport: httpx2.AsyncBaseTransport) -> None:
     with anyio.CancelScope(shield=True):
         await transport.aclose()
 
@@ -115,17 +116,12 @@ class Client:
 
         Has no limit of its own. Raises httpx2's own errors.
         """
-        extensions = {"timeout": _NO_LIMITS}
-        parsed = _parsed(url)
-        sent = {"host": parsed.netloc.decode(), "content-length": str(len(body)), **headers}
-        # With a stream httpx2 takes the headers as they are: half the price of its own preparations.
-        request = httpx2.Request("POST", parsed, headers=sent, stream=_Body(body, on_sending), extensions=extensions)
-        return self._answer(request)
+        sent = {"content-length": str(len(body)), **headers}
+        return self._answer(_request("POST", url, sent, Body(body, on_sending)))
 
     def get(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
         """As `post`, for what is only looked at."""
-        request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": _NO_LIMITS})
-        return self._answer(request)
+        return self._answer(_request("GET", url, headers, Body(b"", lambda: None)))
 
     @asynccontextmanager
     async def _answer(self, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
@@ -137,7 +133,14 @@ class Client:
                 await response.aclose()
 
 
-async def _sent(transport: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+def _request(method: str, url: str, headers: Mapping[str, str], body: Body) -> httpx2.Request:
+    """With a stream httpx2 takes the headers as they are: half the price of its own preparations."""
+    parsed = _parsed(url)
+    sent = {"host": parsed.netloc.decode(), **headers}
+    return httpx2.Request(method, parsed, headers=sent, stream=body, extensions={"timeout": _NO_LIMITS})
+
+
+async def _sent(transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> httpx2.Response:
     if request.url.scheme != "https":
         return await transport.handle_async_request(request)
     connecting = _Connecting()
@@ -169,18 +172,6 @@ class _Connecting:
         if self._without_tls is not None:
             with anyio.CancelScope(shield=True):
                 await self._without_tls.aclose()
-
-
-class _Body(httpx2.AsyncByteStream):
-    """Asked for once the request's headers are written."""
-
-    def __init__(self, content: bytes, on_sending: Callable[[], None]) -> None:
-        self._content = content
-        self._on_sending = on_sending
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._on_sending()
-        yield self._content
 
 
 def pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
@@ -252,7 +243,10 @@ def _is_proxy(name: str) -> bool:
     return name.lower().endswith("_proxy")
 
 
-def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncHTTPTransport:
+def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncBaseTransport:
+    has_http2 = trusted is not None and http2.is_usable()
+    if way.proxy is None and not has_http2:
+        return Http11(trusted)
     limits = httpx2.Limits(max_connections=_MOST, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_KEPT_S)
     proxy = None
     try:
@@ -261,7 +255,7 @@ def _transport(way: Way, trusted: ssl.SSLContext | None) -> httpx2.AsyncHTTPTran
         return httpx2.AsyncHTTPTransport(
             verify=trusted or False,
             trust_env=False,
-            http2=trusted is not None and http2.is_usable(),
+            http2=has_http2,
             limits=limits,
             proxy=proxy,
         )

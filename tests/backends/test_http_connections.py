@@ -86,6 +86,17 @@ async def test_connections_of_a_crowded_minute_are_not_kept_for_hours(clock, mon
     assert 2 == server.connections
 
 
+async def test_a_connection_that_nobody_used_for_long_is_not_used_again(clock, monkeypatch):
+    """Some firewalls forget it and tell nobody: the request would wait for nothing."""
+    client = FakeClient()
+    async with writing(HEAD + chunk(said(content="a duck")) + END) as server, opened(server.url, clock) as backend:
+        await backend.run(turn(), client)
+        monkeypatch.setattr(http_client, "_KEPT_S", -1.0)
+        await backend.run(turn(), client)
+
+    assert (["a duck"] * 2, 2) == (client.texts, server.connections)
+
+
 async def test_of_many_connections_at_once_few_are_kept(clock, monkeypatch):
     """Each is a descriptor, here and at the server."""
     monkeypatch.setattr(http_client, "_MOST_IDLE", 1)

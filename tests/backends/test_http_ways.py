@@ -8,6 +8,7 @@ import pytest
 
 from acp_broker.core.failures import FailureKind
 from acp_broker.errors import BackendFailure
+from backends.http import http2
 from backends.http.client import way_to
 from tests.support import apis
 from tests.support.certificates import certificate
@@ -16,6 +17,13 @@ from tests.support.client import FakeClient, turn
 from tests.support.provider.wire import chunk, head
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["http11", "http2"])
+def has_http2(request, monkeypatch) -> bool:
+    """With the extra `http2` it is httpx2 that connects, without it we do."""
+    monkeypatch.setattr(http2, "is_usable", lambda: request.param)
+    return request.param
 
 
 async def run(url: str, environment: dict[str, str], client: FakeClient) -> None:
@@ -53,7 +61,7 @@ async def test_a_request_goes_through_the_proxy(tmp_path):
     assert (["by proxy"], "http://model.invalid/v1/chat/completions") == (client.texts, proxy.requests[0].target)
 
 
-async def test_an_authority_of_ones_own_is_trusted(tmp_path):
+async def test_an_authority_of_ones_own_is_trusted(tmp_path, has_http2):
     """Companies have one."""
     client = FakeClient()
     async with secure(tmp_path) as (url, made):
@@ -62,7 +70,7 @@ async def test_an_authority_of_ones_own_is_trusted(tmp_path):
     assert ["by TLS"] == client.texts
 
 
-async def test_a_certificate_that_nobody_knows_is_refused(tmp_path):
+async def test_a_certificate_that_nobody_knows_is_refused(tmp_path, has_http2):
     """It may be anybody's; nothing was sent to them."""
     client = FakeClient()
     async with secure(tmp_path) as (url, _):

@@ -10,12 +10,20 @@ import pytest
 
 from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.errors import BackendFailure
+from backends.http import http2
 from tests.support import apis
 from tests.support.certificates import issued
 from tests.support.client import FakeClient, turn
 from tests.support.provider.wire import head
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["http11", "http2"], autouse=True)
+def has_http2(request, monkeypatch) -> bool:
+    """With the extra `http2` it is httpx2 that connects, without it we do: both must tell the same."""
+    monkeypatch.setattr(http2, "is_usable", lambda: request.param)
+    return request.param
 
 
 async def failure(url: str, environment: dict[str, str] | None = None, client: FakeClient | None = None) -> Failure:
@@ -89,6 +97,13 @@ async def test_a_server_without_tls_is_told():
         found = await failure(f"https://127.0.0.1:{port}/v1")
 
     assert f"127.0.0.1:{port} does not speak TLS: is it http:// in `baseUrl`?" == found.text
+
+
+async def test_a_name_that_no_host_can_have_is_told():
+    """RFC 1035, 2.3.4: a label has 63 letters at most."""
+    found = await failure(f"http://{'a' * 70}.test/v1")
+
+    assert "label" in found.text
 
 
 async def test_a_port_that_nobody_listens_on_is_told():

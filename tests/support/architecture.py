@@ -29,6 +29,7 @@ TABLE: dict[str, frozenset[str]] = {
     "acp_broker.wire": frozenset({"stdlib", "msgspec", "acp_broker.core", "acp_broker.errors"}),
     "acp_broker.edge": frozenset(
         {"stdlib", "anyio", "msgspec", "websockets", "acp_broker.core", "acp_broker.wire", "acp_broker.errors"}
+        | {"aiohappyeyeballs", "httptools"}
         # Deadlines of peers, and of those that stall: tests let hours of them pass.
         | {"acp_broker.clock"}
     ),

@@ -1,4 +1,4 @@
-"""A server that answers one request of each connection with the very bytes that a test wants."""
+"""A server that answers one request of each connection, or each, with the very bytes that a test wants."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +13,8 @@ from tests.support.provider.wire import Gone, Wire
 class Writing:
     """`say` writes more to the latest connection, `end` says that no more will come on any.
 
-    `connections` were made, `open` are those that the client has not closed.
+    `connections` were made, `open` are those that the client has not closed, `bodies` came with the requests.
+    `is_lasting`: each request of a connection is answered. `is_leaving`: behind its answer nothing comes.
     """
 
     def __init__(self, *writes: bytes) -> None:
@@ -22,6 +23,9 @@ class Writing:
         self._wire: Wire | None = None
         self.connections = 0
         self.open: list[socket.socket] = []
+        self.bodies: list[bytes] = []
+        self.is_lasting = False
+        self.is_leaving = False
         self.left = anyio.Event()
 
     @property
@@ -47,9 +51,9 @@ class Writing:
         self.open.append(sock)
         try:
             self._wire = wire = Wire(sock)
-            await wire.request()
-            for data in self._writes:
-                await wire.send(data)
+            await self._one(wire)
+            while self.is_lasting:
+                await self._one(wire)
             await wire.gone()
         except (Gone, anyio.ClosedResourceError):
             pass
@@ -57,6 +61,13 @@ class Writing:
             self.open.remove(sock)
             sock.close()
             self.left.set()
+
+    async def _one(self, wire: Wire) -> None:
+        self.bodies.append((await wire.request()).body)
+        for data in self._writes:
+            await wire.send(data)
+        if self.is_leaving:
+            self.end()
 
 
 @asynccontextmanager

@@ -1,0 +1,299 @@
+"""HTTP/1.1 as our own transport reads it: real sockets, and servers of every sort."""
+
+import asyncio
+import socket
+
+import anyio
+import httpx2
+import pytest
+
+from acp_broker.edge.http_connection import MOST_UNREAD
+from backends.http import http2, http11
+from backends.http.client import connected
+from tests.support.client import DEADLINE_S
+from tests.support.provider.wire import chunk, head
+from tests.support.writing import Writing, writing
+
+pytestmark = pytest.mark.anyio
+
+WHOLE = head(200, "text/plain", 2, {}) + b"hi"
+STREAM = head(200, "text/plain", None, {})
+
+
+async def asked(server: Writing, count: int = 1, body: bytes = b"{}") -> list[tuple[int, bytes]]:
+    """So many requests, one after the other: status and body of each answer."""
+    answers = []
+    async with connected(server.url, {}) as client:
+        with anyio.fail_after(DEADLINE_S):
+            for _ in range(count):
+                async with client.post(f"{server.url}/x", {}, body, lambda: None) as response:
+                    answers.append((response.status_code, await response.aread()))
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + WHOLE, b"hi"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + WHOLE, b"hi"),
+        (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", b"hi"),
+        (b"HTTP/1.1 200 OK\ncontent-length: 2\n\nhi", b"hi"),
+        (STREAM + b"2  \r\nhi\r\n0\r\n\r\n", b"hi"),
+        (STREAM + b"2;name=value\r\nhi\r\n0\r\nchecksum: 1\r\n\r\n", b"hi"),
+        (head(200, "text/plain", 7, {"transfer-encoding": "chunked"}) + chunk(b"hi") + chunk(b""), b"hi"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)
+async def test_an_answer_may_be_written_in_many_ways(answer, body):
+    """A server is not always a good one, and there is nothing to misread in these."""
+    async with writing(answer) as server:
+        ((_, read),) = await asked(server)
+
+    assert body == read
+
+
+async def test_hints_are_no_headers_of_the_answer():
+    """They say what may come, and the answer says what has come."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nretry-after: 900\r\n\r\n"
+    async with (
+        writing(hints + WHOLE) as server,
+        connected(server.url, {}) as client,
+        client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response,
+    ):
+        headers = set(response.headers)
+
+    assert {"content-type", "content-length"} == headers
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE)))
+async def test_an_answer_may_come_in_any_two_pieces(cut):
+    """Networks cut where they like."""
+    async with writing(WHOLE[:cut], WHOLE[cut:]) as server:
+        answers = await asked(server)
+
+    assert [(200, b"hi")] == answers
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_body_without_a_length_ends_with_its_connection(version):
+    """RFC 9112, 6.3: small servers have no other way."""
+    async with writing(f"HTTP/{version} 200 OK\r\n\r\nhi".encode()) as server:
+        server.is_leaving = True
+        answers = await asked(server)
+
+    assert [(200, b"hi")] == answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "without sending a response"),
+        (b"HTTP/1.1 200 OK\r\nconten", "without sending a response"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "without sending a response"),
+        (head(200, "text/plain", 3, {}) + b"hi", "in the middle"),
+        (STREAM + b"2\r\nhi\r\n", "in the middle"),
+        (STREAM + b"2\r\nhi\r\n0\r\n", "in the middle"),
+    ],
+)
+async def test_an_answer_that_breaks_off_is_an_error(answer, why):
+    """Half of one is none."""
+    async with writing(answer) as server:
+        server.is_leaving = True
+        with pytest.raises(httpx2.RemoteProtocolError, match=why):
+            await asked(server)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/"),
+        (b"HTTP/1.1 200 OK\r\nwhat is this\r\n\r\n", "header"),
+        (STREAM + b"zz\r\nhi\r\n", "chunk"),
+        (b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc", "another protocol"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 30_000, "headers have no end"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 150_000, "headers have no end"),
+        (STREAM + b"0\r\n" + b"x: y\r\n" * 30_000, "headers have no end"),
+    ],
+)
+async def test_what_is_no_answer_is_told(answer, why):
+    """And ends at once: no limit has to pass first, and no memory is filled."""
+    async with writing(answer) as server:
+        with pytest.raises(httpx2.RemoteProtocolError, match=f"(?i){why}"):
+            await asked(server)
+
+
+@pytest.mark.parametrize("more", [b"\r\n\r\nmore", WHOLE, b"HTTP/1.1 500 Sorry\r\n\r\n"])
+async def test_what_comes_behind_an_answer_spoils_the_connection_alone(more):
+    """Nobody has asked for it, so it is nobody's answer: the next request goes out on a connection of its own."""
+    async with writing(WHOLE + more) as server:
+        answers = await asked(server, 2)
+
+    assert ([(200, b"hi")] * 2, 2) == (answers, server.connections)
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (WHOLE, 1),
+        (head(200, "text/plain", 2, {"connection": "close"}) + b"hi", 2),
+        (head(200, "text/plain", 7, {"transfer-encoding": "chunked"}) + chunk(b"hi") + chunk(b""), 2),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", 2),
+    ],
+)
+async def test_a_connection_is_kept_as_its_server_says(answer, connections):
+    """And never where it is not sure where the answer has ended."""
+    async with writing(answer) as server:
+        server.is_lasting = True
+        answers = await asked(server, 2)
+
+    assert ([(200, b"hi")] * 2, connections) == (answers, server.connections)
+
+
+async def test_long_headers_are_long_for_each_answer_by_itself():
+    """A connection lives through thousands."""
+    answer = head(204, "text/plain", None, {"x": "y" * 60_000}).replace(b"transfer-encoding: chunked\r\n", b"")
+    async with writing(answer) as server:
+        server.is_lasting = True
+        answers = await asked(server, 4)
+
+    assert ([(204, b"")] * 4, 1) == (answers, server.connections)
+
+
+async def test_a_connection_with_an_answer_under_way_takes_no_other_request():
+    """Whose answer would be the next?"""
+    async with writing(STREAM + chunk(b"hi")) as server, http11.Http11(None) as transport:
+        body = http11.Body(b"", lambda: None)
+        request = httpx2.Request("POST", f"{server.url}/x", stream=body)
+        for response in [await transport.handle_async_request(request) for _ in range(2)]:
+            await response.aclose()
+
+    assert 2 == server.connections
+
+
+async def test_a_server_that_has_just_left_is_not_asked():
+    """The event loop has not come to tell of it yet."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        for _ in range(2):
+            async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+                await response.aread()
+            server.end()  # with no pass of the loop before the next request
+
+    assert 2 == server.connections
+
+
+@pytest.mark.parametrize("what", ["\r\nc: d", "\nc: d", "\rc: d", "\0"])
+async def test_what_ends_a_line_is_not_sent_in_a_header(what):
+    """It would be another header, or another request."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        with pytest.raises(httpx2.LocalProtocolError):
+            async with client.post(f"{server.url}/x", {"a": f"b{what}"}, b"{}", lambda: None):
+                pass
+
+    assert 0 == server.connections
+
+
+async def test_a_long_request_arrives_whole():
+    """Pictures are megabytes, and a socket takes some kilobytes at once."""
+    body = bytes(range(256)) * 40_000
+    async with writing(WHOLE) as server:
+        await asked(server, body=body)
+
+    assert [body] == server.bodies
+
+
+async def test_what_nobody_reads_is_not_taken_from_the_server():
+    """A provider that writes faster than we read would fill the memory."""
+    part, count = b"x" * 65_536, 1_000
+
+    async def write(server: Writing) -> None:
+        for _ in range(count):
+            await server.say(chunk(part))
+        await server.say(chunk(b""))
+
+    async with (
+        writing(STREAM) as server,
+        connected(server.url, {}) as client,
+        client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response,
+        anyio.create_task_group() as tasks,
+    ):
+        connection = response.stream._connection
+        tasks.start_soon(write, server)
+        with anyio.fail_after(DEADLINE_S):
+            while not connection._is_paused:
+                await anyio.lowlevel.checkpoint()
+            held = connection._unread
+            read = [len(piece) async for piece in response.stream]
+
+    assert held < 2 * MOST_UNREAD
+    assert count * len(part) == sum(read)
+
+
+async def test_a_long_answer_that_nobody_reads_holds_up_no_other():
+    """It has come whole, so its connection is used again."""
+    long = MOST_UNREAD + 1
+    async with writing(head(200, "text/plain", long, {}) + b"x" * long) as server, connected(server.url, {}) as client:
+        server.is_lasting = True
+        for _ in range(2):
+            with anyio.fail_after(DEADLINE_S):
+                async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+                    while not response.stream._connection._is_whole:
+                        await anyio.lowlevel.checkpoint()
+
+    assert 1 == server.connections
+
+
+async def test_a_connection_whose_answer_nobody_reads_to_its_end_is_closed():
+    """By that its server knows."""
+    async with writing(STREAM + chunk(b"hi")) as server, connected(server.url, {}) as client:
+        async with client.post(f"{server.url}/x", {}, b"{}", lambda: None):
+            pass
+        with anyio.fail_after(DEADLINE_S):
+            while server.open:
+                await server.left.wait()
+
+
+async def test_a_request_that_is_given_up_closes_its_connection():
+    """The answer that may still come is nobody's."""
+    async with writing() as server, connected(server.url, {}) as client:
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.post(f"{server.url}/x", {}, b"{}", lambda: None).__aenter__)
+                while not server.bodies:
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            while server.open:
+                await server.left.wait()
+
+
+async def test_a_host_s_next_address_is_tried(monkeypatch):
+    """`localhost` means ::1 first, and many a local server listens on 127.0.0.1 alone."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with writing(WHOLE) as server:
+
+            async def found(*_args, **_more):
+                every = (unused.getsockname(), ("127.0.0.1", server.door.port))
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one) for one in every]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found, raising=False)
+            url = f"http://two.test:{server.door.port}/v1"
+            async with connected(url, {}) as client, client.post(url, {}, b"", lambda: None) as response:
+                read = await response.aread()
+
+    assert b"hi" == read
+
+
+async def test_a_handshake_that_is_given_up_leaves_no_connection(monkeypatch):
+    """Its server never says a word, and the next backend is asked."""
+    monkeypatch.setattr(http2, "is_usable", lambda: False)
+    async with writing() as server:
+        url = server.url.replace("http:", "https:")
+        async with connected(url, {}) as client:
+            with anyio.fail_after(DEADLINE_S):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(client.post(f"{url}/x", {}, b"{}", lambda: None).__aenter__)
+                    while not server.open:
+                        await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
+                while server.open:
+                    await server.left.wait()
