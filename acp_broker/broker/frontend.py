@@ -75,7 +75,9 @@ class Frontend:
         self.outbox = Outbox(channel, number, self._on_drained)
         self._channel = channel
         self._drained = Event()
-        self._replaying = Lock()
+        # What is expensive is done one at a time, and paid for before the next: each may have a file open, and a client
+        # may ask for a thousand and read none of them.
+        self.costly = Lock()
         # The lines that were not heard yet: a long one, and those behind it.
         self._late: list[bytes] = []
         channel.when_drained(self._on_drained)
@@ -150,17 +152,24 @@ class Frontend:
         A frame is empty for a record that shows nothing.
         """
         written = 0
-        # One at a time: each has a file open, and a client may ask for a thousand and read none of them.
-        async with self._replaying:
+        async with self.costly:
             for frame in frames:
                 if frame:
                     self._channel.write(frame)
                 written += len(frame) or HIDDEN_BYTES
                 if written > REPLAY_BYTES:
+                    await self.pay(written)
                     written = 0
                     await checkpoint()
                     while self._channel.pending > FULL_BYTES:
                         await self._drained.wait()
+            await self.pay(written)
+
+    async def pay(self, size: int) -> None:
+        """Have so many bytes of work counted as what the client sends is, and wait until its limit allows for them."""
+        wait_s = self._channel.charge(size)
+        if wait_s > 0:
+            await self.broker.clock.sleep(wait_s)
 
     def _on_drained(self) -> None:
         self._drained.set()

@@ -69,7 +69,7 @@ def new(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then]:
 
 def list_sessions(frontend: "Frontend", request: Request) -> Awaitable[Raw]:
     """ACP v1, session list: those on the disk, the one written last first, in pages."""
-    return frontend.broker.revival.listed(msgspec.json.decode(params_of(request), type=shapes.List))
+    return frontend.broker.revival.listed(frontend, msgspec.json.decode(params_of(request), type=shapes.List))
 
 
 def close(frontend: "Frontend", request: Request) -> Awaitable[Raw]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from acp_broker.broker.frontend import Frontend
     from acp_broker.broker.session import Session
 
+# Bytes of a log that is read through count for less than those that are sent.
+READ_AS_ONE = 4
+
 _Handler = Callable[["Frontend", Request], "Raw | Awaitable[Raw | Then]"]
 
 
@@ -66,6 +69,8 @@ def resume(frontend: "Frontend", request: Request) -> Awaitable[Raw | Then] | Ra
     here = known or Seen(session.log.by_number.offset(position) - 1, position)
 
     async def resumed() -> Then:
+        if known is not None:  # what it is shown is read from the file
+            await frontend.pay((session.log.shown - known.position) // READ_AS_ONE)
         result = _result(frontend, session, here.number)
         return Then(result, lambda: frontend.attend(session, here, is_back=known is not None))
 
@@ -95,7 +100,8 @@ def _absent(frontend: "Frontend", request: Request) -> SessionId | None:
 
 async def _revived(handler: _Handler, frontend: "Frontend", request: Request, name: SessionId) -> Raw | Then:
     """Answer once the session is in memory, if there is one."""
-    await frontend.broker.revival.revive(name, frontend)
+    async with frontend.costly:
+        await frontend.pay(await frontend.broker.revival.revive(name, frontend) // READ_AS_ONE)
     session_of(frontend, name)  # raises for one that is on no disk either
     outcome = handler(frontend, request)
     return outcome if isinstance(outcome, Raw) else await outcome

@@ -25,6 +25,8 @@ from acp_broker.wire import jsonrpc
 
 # Sessions in one answer to `session/list`.
 PAGE = 100
+# What it costs to list one, as bytes of a message: some 7 us.
+LISTED_BYTES = 256
 
 if TYPE_CHECKING:
     from acp_broker.broker.broker import Broker
@@ -42,20 +44,21 @@ class Revival:
         self._reading: dict[SessionId, Lock] = {}
         self._listing = Lock()
 
-    async def revive(self, name: SessionId, frontend: "Frontend") -> None:
-        """Have the session in memory if there is a log of it. Raises StoreError."""
+    async def revive(self, name: SessionId, frontend: "Frontend") -> int:
+        """Have the session in memory if there is a log of it; how many bytes of it were read. Raises StoreError."""
         lock = self._reading.setdefault(name, Lock())
         try:
             async with lock:
-                await self._revive(name, frontend)
+                return await self._revive(name, frontend)
         finally:
             if not lock.locked():  # else the next who waited for it has it now
                 self._reading.pop(name, None)
 
-    async def _revive(self, name: SessionId, frontend: "Frontend") -> None:
+    async def _revive(self, name: SessionId, frontend: "Frontend") -> int:
         log = None if name in {*self._broker.sessions, *self.going} else self._broker.folder.old_log(name)
         if log is None:
-            return
+            return 0
+        size = log.end
         try:
             # While a turn runs in another process, what is unanswered is so for now.
             is_free = _is_free(log)
@@ -64,11 +67,14 @@ class Revival:
         except BaseException:
             log.close()
             raise
+        return size
 
-    async def listed(self, wanted: shapes.List) -> Raw:
+    async def listed(self, frontend: "Frontend", wanted: shapes.List) -> Raw:
         """The result of `session/list`. A cursor names the last session of the page before. Raises StoreError."""
-        async with self._listing:
-            stored = await anyio.to_thread.run_sync(self._broker.folder.sessions)
+        async with frontend.costly:
+            async with self._listing:
+                stored = await anyio.to_thread.run_sync(self._broker.folder.sessions)
+            await frontend.pay(len(stored) * LISTED_BYTES)
         found = [one for one in stored if wanted.cwd in (None, one.cwd) and one.session not in self.going]
         names = [one.session for one in found]
         if wanted.cursor is not None and wanted.cursor not in names:

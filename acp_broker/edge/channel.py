@@ -29,6 +29,9 @@ class Channel(Protocol):
 
     def resume(self) -> None: ...
 
+    def charge(self, size: int) -> float:
+        """Count so many bytes of work as if the peer had sent them; how many seconds it had better wait: mostly 0."""
+
     def close(self, why: str) -> None:
         """End `run` as if the peer had closed its side; it is told why where the transport has words for it."""
 

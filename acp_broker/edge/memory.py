@@ -33,6 +33,9 @@ class MemoryChannel:
     def resume(self) -> None:
         """As `pause`."""
 
+    def charge(self, size: int) -> float:  # noqa: ARG002 - nobody else waits for what this client costs
+        return 0.0
+
     async def run(self, on_lines: OnLines) -> None:
         self._deliver = on_lines
         waiting, self._to_broker = self._to_broker, []

@@ -33,6 +33,9 @@ class StdioChannel:
     def resume(self) -> None:
         self._reader.resume()
 
+    def charge(self, size: int) -> float:  # noqa: ARG002 - nobody else waits for what this client costs
+        return 0.0
+
     async def run(self, on_lines: OnLines) -> None:
         await self._reader.run(on_lines)
 

@@ -2,7 +2,8 @@
 
 # A client that was quiet may send so many seconds' worth at once: an editor that comes back has much to ask.
 BURST_S = 3.0
-# So many bytes count as one message more: a few that are as long as they may be are as much work as a flood.
+# So many bytes count as one message more: a few that are as long as they may be are as much work as a flood, and so
+# are requests for what is long.
 WEIGHT_BYTES = 16 * 1024
 
 

@@ -73,6 +73,13 @@ class UnixChannel:
         if self._next is None:
             self._work()
 
+    def charge(self, size: int) -> float:
+        now, per_s = self._clock.now(), self._limits().messages_per_s
+        wait_s = self._throttle.take(weight(0, size), per_s, now)
+        if wait_s > 0 and self._on_lines is not None:
+            self._wait(wait_s, now, per_s)
+        return wait_s
+
     async def run(self, on_lines: OnLines) -> None:
         if self._is_closed:
             return
@@ -116,9 +123,7 @@ class UnixChannel:
         if lines:
             self._on_lines(lines)
         if wait_s > 0:
-            self._reader.pause()
-            self._next = self._clock.call_at(now + wait_s, self._work)
-            self._say_throttled(now, limits.messages_per_s)
+            self._wait(wait_s, now, limits.messages_per_s)
         elif self._unread or self._writer.pending > limits.queued_bytes:
             self._reader.pause()
             self._next = asyncio.get_running_loop().call_soon(self._work)
@@ -134,7 +139,11 @@ class UnixChannel:
             self._next = None
         self._reader.stop()
 
-    def _say_throttled(self, now: float, per_s: int) -> None:
+    def _wait(self, wait_s: float, now: float, per_s: int) -> None:
+        self._reader.pause()
+        if self._next is not None:
+            self._next.cancel()
+        self._next = self._clock.call_at(now + wait_s, self._work)
         if now - self._throttled_at >= THROTTLED_EVERY_S:
             self._throttled_at = now
             self._log("frontend_throttled", frontend=self._name, messages_per_s=per_s)

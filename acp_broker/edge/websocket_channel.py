@@ -102,6 +102,13 @@ class WebSocketChannel:
         if self._next is None:
             self._work()
 
+    def charge(self, size: int) -> float:
+        now, per_s = self._clock.now(), self._limits().messages_per_s
+        wait_s = self._throttle.take(weight(0, size), per_s, now)
+        if wait_s > 0 and self._on_lines is not None:
+            self._wait(wait_s, now, per_s)
+        return wait_s
+
     async def run(self, on_lines: OnLines) -> None:
         self._on_lines = on_lines
         self._link.listen(self._received, self._end)
@@ -156,9 +163,7 @@ class WebSocketChannel:
             self._broke_off()
             return
         if wait > 0:
-            self._link.pause()
-            self._next = self._clock.call_at(now + wait, self._work)
-            self._say_throttled(now, limits.messages_per_s)
+            self._wait(wait, now, limits.messages_per_s)
         elif self._unread or self._link.pending > limits.queued_bytes:
             self._link.pause()
             self._next = asyncio.get_running_loop().call_soon(self._work)
@@ -260,7 +265,11 @@ class WebSocketChannel:
             self._link.pause()
             self._ended.set()
 
-    def _say_throttled(self, now: float, per_s: int) -> None:
+    def _wait(self, wait_s: float, now: float, per_s: int) -> None:
+        self._link.pause()
+        if self._next is not None:
+            self._next.cancel()
+        self._next = self._clock.call_at(now + wait_s, self._work)
         if now - self._throttled_at >= THROTTLED_EVERY_S:
             self._throttled_at = now
             self._say("frontend_throttled", messages_per_s=per_s)

@@ -9,6 +9,7 @@ import pytest
 from anyio import Event, create_task_group
 
 from acp_broker.edge.peers import PeerLimits
+from acp_broker.edge.throttle import WEIGHT_BYTES
 from acp_broker.edge.unix_channel import UnixChannel
 from tests.support.clock import FakeClock, settled
 
@@ -107,6 +108,31 @@ async def test_much_at_once_is_handed_over_in_pieces(connection: Connection) -> 
     await connection.until(600)
 
     assert [256, 256, 88] == [len(batch) for batch in connection.batches]
+
+
+async def test_what_a_client_has_asked_for_counts_as_what_it_sends(connection: Connection) -> None:
+    """A short request may be for a long answer."""
+    connection.limits = PeerLimits(messages_per_s=10)
+    await settled()
+    # Three seconds' worth are free, of 16 KiB each.
+    waits = [connection.channel.charge(10 * WEIGHT_BYTES) for _ in range(5)]
+    connection.peer.send(b"x\n")
+    await connection.clock.advance(1.9)
+    before = len(connection.lines)
+    await connection.clock.advance(0.1)
+    await connection.until(1)
+
+    assert ([0, 0, 0, 1, 2], 0) == (waits, before)
+
+
+async def test_who_is_charged_after_it_has_left_waits_for_nothing(connection: Connection) -> None:
+    """What it had asked for may still be on its way."""
+    await settled()
+    connection.peer.close()
+    await connection.over.wait()
+    connection.channel.charge(WEIGHT_BYTES * 1_000_000)
+
+    assert [] == connection.clock.armed
 
 
 async def test_who_is_paused_is_not_listened_to(connection: Connection) -> None:

@@ -6,6 +6,8 @@ import socket
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from acp_broker.edge.peers import PeerLimits
+from acp_broker.edge.throttle import WEIGHT_BYTES
 from acp_broker.errors import UsageError
 from tests.support.clock import settled
 from tests.support.websocket import BEARER, DEADLINE_S, TOKEN, client, echo, has_ipv6, open_door, until, upgraded
@@ -36,6 +38,18 @@ async def test_messages_of_every_length_of_header_come_through() -> None:
     assert lengths == echoed
 
 
+async def test_who_is_charged_after_it_has_left_waits_for_nothing() -> None:
+    """What it had asked for may still be on its way."""
+    async with open_door() as door, client(door):
+        await until(lambda: bool(door.channels))
+        channel = door.channels[0]
+        channel.close("")
+        armed = len(door.clock.armed)
+        channel.charge(WEIGHT_BYTES * 1_000_000)
+
+        assert armed == len(door.clock.armed)
+
+
 @pytest.mark.parametrize(("count", "most"), [(1, 1), (600, 599)])
 async def test_what_comes_in_a_pause_is_handed_over_behind_it(count: int, most: int) -> None:
     """Whoever is handed the lines may need a while for one of them: the rest of its batch waits, and is not read on."""
@@ -55,6 +69,26 @@ async def test_what_comes_in_a_pause_is_handed_over_behind_it(count: int, most: 
         await until(lambda: len(door.lines) == count)
 
     assert (True, False) == (before <= most, is_listening)
+
+
+async def test_what_a_client_has_asked_for_counts_as_what_it_sends() -> None:
+    """A short request may be for a long answer."""
+    async with open_door() as door, client(door) as peer:
+        door.limits = PeerLimits(messages_per_s=10)
+        door.on_lines = echo
+        await until(lambda: bool(door.channels))
+        channel = door.channels[0]
+        waits = [channel.charge(10 * WEIGHT_BYTES) for _ in range(5)]
+        is_listening = channel._link.is_listening
+        await peer.send("x")
+        await settled()
+        await door.clock.advance(1.9)
+        before = list(door.lines)
+        await door.clock.advance(0.1)
+        answer = await peer.recv()
+        await door.clock.advance(1.0)  # it is listened to again as it leaves
+
+    assert ([0, 0, 0, 1, 2], False, [], "x") == (waits, is_listening, before, answer)
 
 
 async def test_a_message_over_several_lines_becomes_one_line() -> None:
