@@ -135,6 +135,8 @@ class Fitting:
                 case RpcError() as error:
                     raise error
                 case result:
+                    # While another process has the lease, it is known here alone, and would go with us.
+                    await self._session.prompts.lease.written()
                     return result
 
         self._session.tasks.start_soon(carry_out)

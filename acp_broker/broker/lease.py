@@ -12,8 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+from anyio import Event
 
 from acp_broker.broker.guard import guarded
+from acp_broker.broker.limit import within
 from acp_broker.broker.replies import reply_to_failure
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import TurnId
@@ -35,6 +37,8 @@ class Lease:
         # Whether prompts wait until the lease is ours, or what was written elsewhere is read.
         self.is_awaited = False
         self._session = session
+        # Set once that is known.
+        self._known = Event()
 
     def taken(self) -> bool:
         """Whether a turn may begin; if not, the waiting prompts begin, or are refused, as soon as that is known.
@@ -68,17 +72,29 @@ class Lease:
         if self._session.turn is None:
             self.let_go()
 
+    async def written(self) -> None:
+        """Wait until what was appended to the log is written. Raises RpcError where another process has the lease for
+        too long."""
+        session, log = self._session, self._session.log
+        with within(session.clock, session.broker.policy.session_busy_s):
+            while self.is_awaited and log.is_pending and not log.is_held:
+                await self._known.wait()
+        log.commit()
+        if log.is_pending:
+            text = f"it holds here, but is not kept yet: a turn of this session runs in another process ({log.path})"
+            raise RpcError(BUSY, text)
+
     def wait(self) -> None:
         """Have it as soon as the other process lets go, for what waits to be written."""
         if not self.is_awaited:
             self._await(has_lease=False)
 
     def _await(self, *, has_lease: bool) -> None:
-        self.is_awaited = True
+        self.is_awaited, self._known = True, Event()
         self._session.tasks.start_soon(self._wait, has_lease)
 
     async def _wait(self, has_lease: bool) -> None:  # noqa: FBT001 - a task's arguments have no names
-        session = self._session
+        session, known = self._session, self._known
         fault = await guarded(self._ready(has_lease), session.trace)
         self.is_awaited = False
         if fault is not None:
@@ -87,6 +103,7 @@ class Lease:
         session.prompts.next()
         if session.turn is None:
             self.let_go()
+        known.set()
 
     async def _ready(self, has_lease: bool) -> "RpcError | Failure | None":  # noqa: FBT001
         session = self._session

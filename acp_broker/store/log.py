@@ -164,6 +164,11 @@ class SessionLog:
         return self._file.is_at_rest
 
     @property
+    def is_held(self) -> bool:
+        """Whether the lease is ours."""
+        return self._file.is_held
+
+    @property
     def is_pending(self) -> bool:
         """Whether something that was appended waits until another process lets go of the lease."""
         return bool(self._lines)

@@ -11,6 +11,8 @@ from acp_broker.contract import About
 from tests.broker.test_handoff import Recorder, said
 from tests.broker.test_keys import keyed
 from tests.broker.test_revival import MODES, reopen
+from tests.broker.test_settings import MODEL
+from tests.support.clock import settled
 from tests.support.harness import house
 
 pytestmark = pytest.mark.anyio
@@ -216,12 +218,61 @@ async def test_a_mode_that_is_set_during_the_turn_of_another_broker_holds(tmp_pa
         await editor.result("session/set_mode", sessionId=session, modeId="plan")
         await elsewhere.result("session/load", **reopen(tmp_path, session))
         await elsewhere.prompt(session)
-        await editor.result("session/set_mode", sessionId=session, modeId="code")
+        setting = editor.request("session/set_mode", sessionId=session, modeId="code")
         turn = await editor.prompt(session)
         await other.clock.advance(1)
         await home.clock.advance(1)
 
-    assert ("end_turn", "code") == (turn.outcome, a.modes[-1])
+    assert ("end_turn", "code", {}) == (turn.outcome, a.modes[-1], editor.reply(setting)["result"])
+
+
+SETTINGS = [
+    ("session/set_mode", {"modeId": "plan"}),
+    ("session/set_config_option", {"configId": "model", "value": "large"}),
+]
+
+
+@pytest.mark.parametrize(("method", "params"), SETTINGS)
+async def test_what_is_set_is_answered_once_it_is_on_the_disk(tmp_path, method, params):
+    """Answered before, it would go with a process that is killed, and nobody would know."""
+    script = {"modes": MODES, "configOptions": [MODEL]}
+    async with house(tmp_path, agent=script) as home, house(tmp_path, agent={**HOLDS, **script}) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.prompt(session)
+        setting = editor.request(method, sessionId=session, **params)
+        await settled()
+        before = editor.replies(setting)
+        await other.clock.advance(1)
+        await home.clock.advance(1)
+        kept = [record for record in home.records(session) if record["record"] == "chosen"]
+
+    assert ([], True, 1) == (before, "result" in editor.reply(setting), len(kept))
+
+
+async def test_a_setting_that_cannot_be_kept_says_so(tmp_path):
+    """A turn may take hours; when it has ended, the setting is written all the same."""
+    async with (
+        house(tmp_path, agent={"modes": MODES}) as home,
+        house(tmp_path, agent={**HOLDS, "modes": MODES}) as other,
+    ):
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/load", **reopen(tmp_path, session))
+        await elsewhere.prompt(session)
+        setting = editor.request("session/set_mode", sessionId=session, modeId="plan")
+        await home.clock.advance(59)
+        before = editor.replies(setting)
+        await home.clock.advance(2)
+        error = editor.reply(setting)["error"]
+        await other.clock.advance(1)
+        await home.clock.advance(1)
+        kept = [record for record in home.records(session) if record["record"] == "chosen"]
+
+    assert ([], -33003) == (before, error["code"])
+    assert error["message"].startswith("it holds here, but is not kept yet: a turn of this session runs in another")
+    assert 1 == len(kept)
 
 
 async def test_a_prompt_that_runs_in_another_broker_is_not_interrupted(tmp_path):
