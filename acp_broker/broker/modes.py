@@ -77,11 +77,15 @@ class Option(Struct):
     choices: Raw = msgspec.field(name="options", default=Raw(b"[]"))
 
     def offers(self, value: object) -> bool:
+        return value in self.values()
+
+    def values(self) -> list[object]:
+        """All that can be chosen, and None for each group of them; nothing where the choices have another shape."""
         try:
             choices = _decode(self.choices, type=list[_Choice])
         except msgspec.DecodeError:
-            return False
-        return any(one.value == value for choice in choices for one in (choice, *choice.options))
+            return []
+        return [one.value for choice in choices for one in (choice, *choice.options)]
 
 
 class Opened(Struct):

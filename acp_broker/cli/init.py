@@ -18,12 +18,9 @@ from acp_broker.app.setup.plan import Keyed, Plan, planned
 from acp_broker.app.setup.writing import text, write
 from acp_broker.app.user_files import shown
 from acp_broker.cli.facts import Fact, facts
-from acp_broker.cli.terminal import plain
+from acp_broker.cli.terminal import plain, table_console
 from acp_broker.config import find
 from acp_broker.errors import BrokerError
-
-# In a chat or a log, a row is one line.
-_WIDEST = 10_000
 
 
 def run(path: Path | None, environ: Mapping[str, str], *, prints: bool, as_json: bool, may_ask: bool = False) -> int:
@@ -40,10 +37,7 @@ def run(path: Path | None, environ: Mapping[str, str], *, prints: bool, as_json:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
     else:
-        stream = sys.stderr if prints else sys.stdout
-        console = Console(
-            file=stream, emoji=False, highlight=False, markup=False, width=None if stream.isatty() else _WIDEST
-        )
+        console = table_console(sys.stderr if prints else sys.stdout)
         console.print(told(plan, environ, console, prints=prints), soft_wrap=True)
         if prints and plan.config is not None:
             print(text(plan.config), end="")

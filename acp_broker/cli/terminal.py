@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
@@ -16,6 +17,8 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def table_console() -> Console:
-    """For tables on stdout. In a file or a pipe a row is one line, however long: that is where `grep` looks for it."""
-    return Console(emoji=False, highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+def table_console(stream: TextIO | None = None) -> Console:
+    """For tables on stdout, or on this stream. In a file, a pipe or a chat a row is one line, however long: that is
+    where `grep` looks for it."""
+    width = None if (stream or sys.stdout).isatty() else _UNBOUNDED
+    return Console(file=stream, emoji=False, highlight=False, markup=False, width=width)

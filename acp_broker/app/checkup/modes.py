@@ -1,6 +1,6 @@
 """The modes of a backend: what it may do unasked in each, and which of the primary's it has a counterpart of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,11 +29,6 @@ class Modes(Struct, frozen=True, rename="camel"):
     def others(self) -> tuple[str, ...]:
         """Those that it does not open in."""
         return tuple(mode for mode in self.available if mode != self.current)
-
-
-class _Choice(Struct):
-    value: object = None
-    options: "list[_Choice]" = []
 
 
 def of(about: About, row: Row | None) -> Modes:
@@ -69,16 +64,5 @@ def _told(opened: Raw) -> list[tuple[str | None, tuple[str, ...]]]:
         told.append((modes.current, tuple(mode.id for mode in modes.available)))
     for option in mode_options(said.options):
         now = option.value if isinstance(option.value, str) else None
-        told.append((now, tuple(_values(option.choices))))
+        told.append((now, tuple(value for value in option.values() if isinstance(value, str))))
     return told
-
-
-def _values(choices: Raw) -> Iterator[str]:
-    try:
-        read = msgspec.json.decode(choices, type=list[_Choice])
-    except msgspec.DecodeError:
-        return
-    for choice in read:
-        for one in (choice, *choice.options):
-            if isinstance(one.value, str):
-                yield one.value
