@@ -17,7 +17,8 @@ _DAY_S = 86_400
 async def keep_within(broker: Broker, config: Callable[[], Config]) -> None:
     """Runs until it is cancelled. `config` is asked each time: it may have been edited.
 
-    A session that somebody attends here stays: it may have been open in an editor, without a word, for weeks.
+    A session that somebody attends stays, here or in another process: it may have been open in an editor, without a
+    word, for weeks.
     """
     log = broker.log
     while True:

@@ -77,7 +77,7 @@ class Lease:
         too long."""
         session, log = self._session, self._session.log
         with within(session.clock, session.broker.policy.session_busy_s):
-            while self.is_awaited and log.is_pending and not log.is_held:
+            while self.is_awaited and log.is_pending:
                 await self._known.wait()
         log.commit()
         if log.is_pending:

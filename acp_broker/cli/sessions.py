@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -48,7 +48,7 @@ def run(environ: Mapping[str, str], words: list[str], wall: Callable[[], float] 
             case ["export", name, "--json"] | ["export", "--json", name]:
                 return _print(export.as_json(_log(folder, name)))
             case ["delete", "--older-than", days]:
-                return _delete(folder, _older(folder.sessions(), days, wall()))
+                return _delete(folder, _unattended(folder, _older(folder.sessions(), days, wall())))
             case ["delete", *names] if names and not names[0].startswith("-"):
                 return _delete(folder, names)
     except BrokerError as error:
@@ -102,12 +102,21 @@ def _delete(folder: StateFolder, names: Iterable[str]) -> int:
     return 1 if failed else 0
 
 
-def _older(sessions: Iterable[Listed], days: str, now: float) -> list[str]:
+def _older(sessions: Iterable[Listed], days: str, now: float) -> list[SessionId]:
     try:
         age_s = float(days) * _DAY_S
     except ValueError:
         raise UsageError(f"--older-than takes a number of days, not {days!r}") from None
     return [one.session for one in sessions if now - one.at > age_s]
+
+
+def _unattended(folder: StateFolder, names: Iterable[SessionId]) -> Iterator[SessionId]:
+    """Those that nobody has open: one may have been in an editor, without a word, for weeks."""
+    for name in names:
+        if folder.attended.is_elsewhere(name):
+            print(f"kept {name}: a client has it open; to delete it all the same, name it")
+        else:
+            yield name
 
 
 def _log(folder: StateFolder, name: str) -> Path:

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
+from acp_broker.store.attended import Attended
 from acp_broker.store.log import SessionLog
 from acp_broker.store.past import Listed
 
@@ -26,6 +27,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.attended = Attended(path)
         self._dirty: set[str] = set()
         self._woken = anyio.Event()
 
@@ -45,7 +47,7 @@ class StateFolder:
 
     def new_log(self, session: SessionId, first: bytes) -> SessionLog:
         """Create a session's log. Raises StoreError."""
-        log = SessionLog(self._log_path(session))
+        log = self._log(session, self._log_path(session))
         log.create(first, self._mark(log.path))
         self._mark(log.path.parent)()
         return log
@@ -58,7 +60,7 @@ class StateFolder:
         path = self.log_path(session)
         if path is None:
             return None
-        log = SessionLog(path)
+        log = self._log(session, path)
         log.take_up(self._mark(path))
         return log
 
@@ -77,6 +79,11 @@ class StateFolder:
         # The name came from outside: one that is none of ours must not become a path.
         path = self._log_path(session)
         return path if _OURS.fullmatch(session) and path.is_file() else None
+
+    def _log(self, session: SessionId, path: Path) -> SessionLog:
+        log = SessionLog(path)
+        log.when_attended = lambda: self.attended.add(session) if log.readers else self.attended.remove(session)
+        return log
 
     def _log_path(self, session: SessionId) -> Path:
         return self.path / "sessions" / f"{session}.jsonl"

@@ -40,6 +40,8 @@ class SessionLog:
         self._on_write: Callable[[], None] | None = None
         # Called when something has to wait until another process lets go of the lease.
         self.when_held_up: Callable[[], None] | None = None
+        # Called when the first reader has come, and when the last one has left.
+        self.when_attended: Callable[[], None] | None = None
 
     def create(self, first: bytes, on_write: Callable[[], None] | None = None) -> None:
         """Make the file, readable by its owner alone, and write its first record. Raises StoreError."""
@@ -164,11 +166,6 @@ class SessionLog:
         return self._file.is_at_rest
 
     @property
-    def is_held(self) -> bool:
-        """Whether the lease is ours."""
-        return self._file.is_held
-
-    @property
     def is_pending(self) -> bool:
         """Whether something that was appended waits until another process lets go of the lease."""
         return bool(self._lines)
@@ -186,9 +183,13 @@ class SessionLog:
     def attach(self, reader: Callable[[], None], *, of_records: bool = False) -> None:
         """Have it called after each write that shows something; `of_records`: after each write."""
         (self.by_number.watchers if of_records else self._readers).append(reader)
+        if self.when_attended is not None and self.readers == 1:
+            self.when_attended()
 
     def detach(self, reader: Callable[[], None]) -> None:
         (self.by_number.watchers if reader in self.by_number.watchers else self._readers).remove(reader)
+        if self.when_attended is not None and not self.readers:
+            self.when_attended()
 
     def read(self, position: int, reader: int) -> tuple[int, bytes]:
         """The frames for frontend `reader` from `position` on, and the position after them.

@@ -31,12 +31,12 @@ def due(sessions: Sequence[Listed], keep: Keep, now: float) -> Iterator[Listed]:
 def sweep(
     folder: StateFolder, keep: Keep, now: float, spared: Collection[SessionId] = ()
 ) -> tuple[list[SessionId], list[str]]:
-    """Delete what is due, is not `spared`, and has no turn running in any process; what was deleted, and why others
-    could not be. Raises StoreError."""
+    """Delete what is due, is not `spared`, and in no other process attended or running a turn; what was deleted, and
+    why others could not be. Raises StoreError."""
     gone: list[SessionId] = []
     faults: list[str] = []
     for one in due(folder.sessions(), keep, now):
-        if one.session in spared:
+        if one.session in spared or folder.attended.is_elsewhere(one.session):
             continue
         path = folder.log_path(one.session)
         if path is None:

@@ -10,6 +10,7 @@ import pytest
 
 from acp_broker.cli import sessions, terminal
 from acp_broker.cli.main import main
+from tests.support.broker import BrokerProcess, chain
 from tests.support.harness import house
 
 EDITS = {"do": "toolCall", "toolCallId": "t", "title": "Edit", "status": "completed", "locations": [{"path": "/a.py"}]}
@@ -189,6 +190,30 @@ def test_a_session_that_is_not_there_is_named(tmp_path, capsys, words):
     status = run(tmp_path, *words)
 
     assert (1, True) == (status, f"no session is called {words[1]!r}" in capsys.readouterr().err)
+
+
+def test_a_session_that_an_editor_has_open_is_not_deleted_by_its_age(tmp_path, capsys):
+    """It may have been open for weeks without a word. Whoever names it knows what it is."""
+    with BrokerProcess(tmp_path, chain(main={})) as broker:
+        opened = broker.open()
+        environ, path = {"ACP_BROKER_HOME": str(broker.home)}, broker.home / "sessions" / f"{opened}.jsonl"
+        os.utime(path, (0, 0))
+        status = sessions.run(environ, ["delete", "--older-than", "30"], lambda: NOW), path.exists()
+        told = capsys.readouterr().out
+        named = sessions.run(environ, ["delete", opened], lambda: NOW), path.exists()
+
+    assert ((0, True), (0, False)) == (status, named)
+    assert f"kept {opened}: a client has it open; to delete it all the same, name it\n" == told
+
+
+def test_a_session_that_an_editor_had_open_is_deleted_by_its_age(tmp_path):
+    """The editor has left, and its broker with it."""
+    with BrokerProcess(tmp_path, chain(main={})) as broker:
+        path = broker.home / "sessions" / f"{broker.open()}.jsonl"
+    os.utime(path, (0, 0))
+    sessions.run({"ACP_BROKER_HOME": str(broker.home)}, ["delete", "--older-than", "30"], lambda: NOW)
+
+    assert not path.exists()
 
 
 def test_an_age_that_is_no_number_deletes_nothing(tmp_path, capsys):

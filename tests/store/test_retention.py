@@ -9,6 +9,7 @@ import pytest
 from acp_broker.store.files import StateFolder
 from acp_broker.store.past import Listed
 from acp_broker.store.retention import Keep, due, sweep
+from tests.store.test_attended import Elsewhere
 from tests.support.harness import house
 
 STALLS = {"turns": [[{"do": "say", "text": "x"}, {"do": "stall"}]]}
@@ -54,6 +55,24 @@ def test_a_session_with_a_turn_that_runs_stays(tmp_path: Path):
     (gone, _), idle = anyio.run(play)
 
     assert [idle] == gone
+
+
+def test_a_session_that_is_open_in_another_process_stays(tmp_path: Path) -> None:
+    """That one cannot say so to us, but for its lock."""
+
+    async def play() -> list[str]:
+        async with house(tmp_path, primary=STALLS) as home:
+            editor = await home.editor()
+            return [await editor.new(), await editor.new()]
+
+    opened, closed = anyio.run(play)
+    for path in (tmp_path / "state" / "sessions").iterdir():
+        os.utime(path, (0, 0))
+    with Elsewhere(tmp_path / "state") as elsewhere:
+        elsewhere.does("add", opened)
+        gone, _ = sweep(StateFolder(tmp_path / "state"), Keep(seconds=60), 1000)
+
+    assert [closed] == gone
 
 
 def test_one_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
