@@ -118,6 +118,7 @@ class Broker:
         await self._group.__aexit__(None, None, None)
         if self._saving is not None:
             self._saving.cancel()
+        self.folder.attended.close()
 
     def check_open(self) -> None:
         """Raises RpcError once it drains."""

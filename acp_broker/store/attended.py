@@ -46,6 +46,12 @@ class Attended:
         self.remove(session)
         return False
 
+    def close(self) -> None:
+        """Nobody attends anything here any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def _opened(self) -> int:
         """Raises OSError."""
         if self._fd < 0:

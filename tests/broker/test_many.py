@@ -95,7 +95,7 @@ async def test_a_session_that_it_has_already_is_not_counted_twice(tmp_path):
 def open_logs(folder: Path) -> int:
     """How many session logs below this folder are open."""
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return sum(link.readlink().is_relative_to(folder) for link in links)
+    return sum(link.readlink().is_relative_to(folder) and link.readlink().suffix == ".jsonl" for link in links)
 
 
 @contextmanager

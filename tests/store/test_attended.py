@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from acp_broker.core.names import SessionId
 from acp_broker.store.attended import FILE, Attended
 from acp_broker.store.files import StateFolder
+from tests.support.harness import house
 
 ONE, OTHER = SessionId("acpb-" + "0" * 24), SessionId("acpb-" + "0" * 23 + "1")
 # Another process: it does what each line says, and answers with a line.
@@ -77,6 +80,21 @@ def test_what_a_process_has_open_is_closed_by_its_death(tmp_path: Path) -> None:
         before = Attended(tmp_path).is_elsewhere(ONE)
 
     assert (True, False) == (before, Attended(tmp_path).is_elsewhere(ONE))
+
+
+@pytest.mark.anyio
+async def test_a_broker_that_has_ended_has_nothing_open(tmp_path: Path) -> None:
+    """Nor a descriptor."""
+    async with house(tmp_path, primary={}) as home:
+        editor = await home.editor()
+        session = await editor.new()
+        with Elsewhere(tmp_path / "state") as elsewhere:
+            seen = [elsewhere.does("is_elsewhere", session)]
+    with Elsewhere(tmp_path / "state") as elsewhere:
+        seen.append(elsewhere.does("is_elsewhere", session))
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+    assert (["True", "False"], False) == (seen, tmp_path / "state" / FILE in links)
 
 
 def test_where_the_file_cannot_be_had_nobody_is_known_to_attend(tmp_path: Path) -> None:
