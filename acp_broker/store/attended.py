@@ -4,6 +4,7 @@ One file of locks, and no data: a process has a shared lock (POSIX, fcntl) on on
 somebody attends there. The kernel gives them back when the process ends, however it ends; they cost no descriptor each.
 """
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -24,7 +25,8 @@ class Attended:
 
     def __init__(self, home: Path) -> None:
         self._path = home / FILE
-        self._fd = -1
+        # Below 0: not opened yet.
+        self._fd: int | None = -1
 
     def add(self, session: SessionId) -> None:
         """Somebody attends it here, until `remove`."""
@@ -47,13 +49,15 @@ class Attended:
         return False
 
     def close(self) -> None:
-        """Nobody attends anything here any more."""
-        if self._fd >= 0:
+        """Nobody attends anything here any more; clients may leave later still."""
+        if self._fd is not None and self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+        self._fd = None
 
     def _opened(self) -> int:
         """Raises OSError."""
+        if self._fd is None:
+            raise OSError(errno.EBADF, "closed for good")
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         return self._fd
