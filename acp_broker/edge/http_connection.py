@@ -95,7 +95,7 @@ class HttpConnection(asyncio.Protocol):
         """Only while it is free."""
         self._forget()
         self._go_on()
-        self._transport.writelines([head, body])
+        self._transport.write(head + body)
 
     async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
         """The status, and the headers as they were written. Raises Broken and Lost."""

@@ -1,6 +1,7 @@
 """HTTP/1.1 as our own transport reads it: real sockets, and servers of every sort."""
 
 import asyncio
+import selectors
 import socket
 
 import anyio
@@ -297,3 +298,15 @@ async def test_a_handshake_that_is_given_up_leaves_no_connection(monkeypatch):
                     tasks.cancel_scope.cancel()
                 while server.open:
                     await server.left.wait()
+
+
+async def test_a_request_without_a_body_leaves_nothing_to_be_written():
+    """asyncio of Python 3.12 and 3.13 tries for ever to write the empty rest of a `writelines`: a whole core."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        server.is_lasting = True
+        async with client.get(f"{server.url}/x", {}) as response:
+            await response.aread()
+            sock = response.stream._connection._transport.get_extra_info("socket")
+            waited_for = asyncio.get_running_loop()._selector.get_key(sock).events
+
+    assert selectors.EVENT_READ == waited_for
