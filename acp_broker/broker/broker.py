@@ -119,6 +119,7 @@ class Broker:
         if self._saving is not None:
             self._saving.cancel()
         self.folder.attended.close()
+        self.folder.awaited.close()
 
     def check_open(self) -> None:
         """Raises RpcError once it drains."""

@@ -1,6 +1,6 @@
 """The lease on a session: the processes that work in it take turns, one turn at a time.
 
-    free --taken--> ours, until the turn is over and nothing waits here
+    free --taken--> ours, until the turn is over and nothing waits here, or another process waits for it
     another's --taken--> awaited: prompts wait in the queue, and are refused by name after a limit
 
 Whoever gets the lease and finds that another process has written reads the log again first: a turn begins knowing all
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # How soon it is looked again whether the other process has let go: at first, and at most.
 SOON_S, LATE_S = 0.02, 0.1
+# And after it has given way: whoever else waits has looked by then.
+WAY_S = 2 * LATE_S
 
 
 class Lease:
@@ -61,6 +63,13 @@ class Lease:
         if not self.is_awaited:
             self._session.log.let_go()
 
+    def give_way(self) -> None:
+        """Between two turns here: let another process have it that waits for it, and wait like that one."""
+        session = self._session
+        if not self.is_awaited and session.broker.folder.awaited.is_elsewhere(session.id):
+            session.log.let_go()
+            self._await(has_lease=False, after_s=WAY_S)
+
     def check_free(self) -> None:
         """Raises SessionInUse while another process has it. A log that cannot be had at all is nobody's."""
         try:
@@ -89,13 +98,13 @@ class Lease:
         if not self.is_awaited:
             self._await(has_lease=False)
 
-    def _await(self, *, has_lease: bool) -> None:
+    def _await(self, *, has_lease: bool, after_s: float = SOON_S) -> None:
         self.is_awaited, self._known = True, Event()
-        self._session.tasks.start_soon(self._wait, has_lease)
+        self._session.tasks.start_soon(self._wait, has_lease, after_s)
 
-    async def _wait(self, has_lease: bool) -> None:  # noqa: FBT001 - a task's arguments have no names
+    async def _wait(self, has_lease: bool, after_s: float) -> None:  # noqa: FBT001 - a task's arguments have no names
         session, known = self._session, self._known
-        fault = await guarded(self._ready(has_lease), session.trace)
+        fault = await guarded(self._ready(has_lease, after_s), session.trace)
         self.is_awaited = False
         if fault is not None:
             why = fault if isinstance(fault, RpcError) else reply_to_failure(fault)
@@ -105,12 +114,12 @@ class Lease:
             self.let_go()
         known.set()
 
-    async def _ready(self, has_lease: bool) -> "RpcError | Failure | None":  # noqa: FBT001
+    async def _ready(self, has_lease: bool, after_s: float) -> "RpcError | Failure | None":  # noqa: FBT001
         session = self._session
         has_grown = has_lease
         if not has_lease:
             try:
-                has_grown = await self._had()
+                has_grown = await self._had(after_s)
             except SessionInUse as error:
                 return RpcError(BUSY, str(error))
         if has_grown:
@@ -119,9 +128,17 @@ class Lease:
             session.absorb(await anyio.to_thread.run_sync(partial(past, session.log.path)))
         return None
 
-    async def _had(self) -> bool:
+    async def _had(self, pause: float) -> bool:
         """Wait for the lease. Raises SessionInUse once that takes too long, StoreError."""
-        session, pause = self._session, SOON_S
+        awaited = self._session.broker.folder.awaited
+        awaited.add(self._session.id)
+        try:
+            return await self._polled(pause)
+        finally:
+            awaited.remove(self._session.id)
+
+    async def _polled(self, pause: float) -> bool:
+        session = self._session
         until = session.clock.now() + session.broker.policy.session_busy_s
         while session.prompts.waiting or session.log.is_pending:
             await session.clock.sleep(pause)

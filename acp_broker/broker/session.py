@@ -94,6 +94,8 @@ class Session:
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.chain.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
+        if self.prompts.waiting:
+            self.prompts.lease.give_way()
         self.prompts.next()
         if self.turn is None:
             self.prompts.lease.let_go()

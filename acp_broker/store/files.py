@@ -12,8 +12,8 @@ import anyio.to_thread
 
 from acp_broker.core.names import SessionId
 from acp_broker.errors import StoreError
-from acp_broker.store.attended import Attended
 from acp_broker.store.log import SessionLog
+from acp_broker.store.marks import ATTENDED, AWAITED, Marks
 from acp_broker.store.past import Listed
 
 # Accepted turns and answers are on the disk within a second.
@@ -27,7 +27,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.attended = Attended(path)
+        self.attended, self.awaited = Marks(path / ATTENDED), Marks(path / AWAITED)
         self._dirty: set[str] = set()
         self._woken = anyio.Event()
 

@@ -8,6 +8,7 @@ from tests.broker.test_handoff import Recorder, said
 from tests.broker.test_keys import accepted, keyed
 from tests.broker.test_revival import NOTE, reopen
 from tests.broker.test_shared import HOLDS, SAYS
+from tests.support.clock import settled
 from tests.support.disk import Disk
 from tests.support.harness import House, house
 
@@ -185,3 +186,90 @@ async def test_a_turn_that_another_process_ran_while_our_disk_was_full_is_told(t
 
     assert ["[user]", "two", "[answer of agent]", "b answers"] == said(a.prompts[1][0])
     assert ["echo two", "say b answers", "say a answers"] == turn.words
+
+
+class SharedMarks:
+    """Marks of two brokers that are in one process here: POSIX locks are between processes."""
+
+    def __init__(self, others: "SharedMarks | None" = None) -> None:
+        self._mine: set[str] = set()
+        self._others = others
+        if others is not None:
+            others._others = self
+
+    def add(self, session: str) -> None:
+        self._mine.add(session)
+
+    def remove(self, session: str) -> None:
+        self._mine.discard(session)
+
+    def is_elsewhere(self, session: str) -> bool:
+        return self._others is not None and session in self._others._mine
+
+    def close(self) -> None:
+        self._mine.clear()
+
+
+def prompts(home: House, session: str) -> list[str]:
+    """In the order in which their turns began."""
+    accepted = [record for record in home.records(session) if record["record"] == "accepted"]
+    return [record["prompt"][0]["text"] for record in accepted]
+
+
+async def both_queued(home: House, other: House, mine: int, theirs: int) -> list[str]:
+    """Two brokers with so many prompts each: how their turns follow each other."""
+    home.broker.folder.awaited = marks = SharedMarks()
+    other.broker.folder.awaited = SharedMarks(marks)
+    editor, elsewhere = await home.editor(), await other.editor()
+    session = await editor.new()
+    await elsewhere.result("session/resume", **reopen(home.path, session))
+    turns = [await editor.prompt(session, f"a{number}") for number in range(mine)]
+    turns += [await elsewhere.prompt(session, f"b{number}") for number in range(theirs)]
+    for _ in range(200):
+        await home.clock.advance(0.1)
+        await other.clock.advance(0.1)
+    assert {"end_turn"} == {turn.outcome for turn in turns}
+    return prompts(home, session)
+
+
+async def test_a_broker_with_a_queue_lets_the_other_have_its_turn(tmp_path):
+    """Whoever sends much must not shut the others out until they are refused."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=HOLDS) as other:
+        assert ["a0", "b0", "a1", "a2"] == await both_queued(home, other, 3, 1)
+
+
+async def test_two_brokers_with_queues_take_turns(tmp_path):
+    """One each."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=HOLDS) as other:
+        assert ["a0", "b0", "a1", "b1", "a2", "b2"] == await both_queued(home, other, 3, 3)
+
+
+async def test_a_queue_that_nobody_waits_behind_goes_on_at_once(tmp_path):
+    """To give way takes a fifth of a second."""
+    async with house(tmp_path, a=SAYS) as home, house(tmp_path, a=SAYS) as other:
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        turns = [editor.start(session, text) for text in "abc"]
+        await settled()
+
+    assert ["end_turn"] * 3 == [turn.outcome for turn in turns]
+
+
+async def test_who_waits_says_so_until_it_has_the_lease(tmp_path):
+    """By that the other one sees that somebody is there to give way to."""
+    async with house(tmp_path, a=HOLDS) as home, house(tmp_path, a=SAYS) as other:
+        other.broker.folder.awaited = marks = SharedMarks()
+        seen = SharedMarks(marks)
+        editor, elsewhere = await home.editor(), await other.editor()
+        session = await editor.new()
+        await elsewhere.result("session/resume", **reopen(tmp_path, session))
+        await editor.prompt(session)
+        told = [seen.is_elsewhere(session)]
+        await elsewhere.prompt(session)
+        told.append(seen.is_elsewhere(session))
+        await home.clock.advance(1)
+        await other.clock.advance(1)
+        told.append(seen.is_elsewhere(session))
+
+    assert [False, True, False] == told

@@ -15,9 +15,9 @@ from random import Random
 import pytest
 
 from acp_broker.store.reading import read_records
-from acp_broker.store.told import told
+from acp_broker.store.told import prompt_text, told
 from tests.support import recorder
-from tests.support.broker import BrokerProcess
+from tests.support.broker import BrokerProcess, chain
 from tests.support.told_logs import check_stories
 
 # Each works in some of the sessions, and comes back to them.
@@ -178,3 +178,25 @@ def check_given(home: Path, given: Path) -> None:
 
         assert (missed, missed) == (WORD.findall("".join(handed)), SAID.findall("".join(handed))), one
         mine |= {*missed, word}
+
+
+def test_a_process_with_a_queue_lets_another_have_its_turn(tmp_path: Path) -> None:
+    """The kernel tells it that another one waits."""
+    held = {"turns": [[{"do": "stall", "ms": 150}, {"do": "say", "text": "x"}]]}
+    (tmp_path / "other").mkdir()
+    with (
+        BrokerProcess(tmp_path, chain(main=held)) as broker,
+        BrokerProcess(tmp_path / "other", chain(main=held), home=broker.home) as other,
+    ):
+        session = broker.open()
+        other.initialize()
+        other.call("session/resume", sessionId=session, cwd=str(broker.work), mcpServers=[])
+        queued = [broker.start(session, str(number)) for number in range(8)]
+        turn = other.prompt(session, "other")
+        for request in queued:
+            broker.until_reply(request)
+        records = read_records(broker.home / "sessions" / f"{session}.jsonl")
+        order = [prompt_text(record.prompt) for record in records if record.record == "accepted"]
+
+    assert "end_turn" == turn.reply["result"]["stopReason"]
+    assert order.index("other") < 8

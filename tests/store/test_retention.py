@@ -9,7 +9,7 @@ import pytest
 from acp_broker.store.files import StateFolder
 from acp_broker.store.past import Listed
 from acp_broker.store.retention import Keep, due, sweep
-from tests.store.test_attended import Elsewhere
+from tests.store.test_marks import Elsewhere
 from tests.support.harness import house
 
 STALLS = {"turns": [[{"do": "say", "text": "x"}, {"do": "stall"}]]}

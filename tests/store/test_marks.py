@@ -1,4 +1,4 @@
-"""Which sessions are open somewhere: known to other processes, and forgotten with the one that knew it."""
+"""Marks on sessions: other processes see them, and they end with the one that made them."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from acp_broker.core.names import SessionId
-from acp_broker.store.attended import FILE, Attended
 from acp_broker.store.files import StateFolder
+from acp_broker.store.marks import ATTENDED, Marks
 from tests.support.harness import house
 
 ONE, OTHER = SessionId("acpb-" + "0" * 24), SessionId("acpb-" + "0" * 23 + "1")
@@ -16,20 +16,23 @@ ONE, OTHER = SessionId("acpb-" + "0" * 24), SessionId("acpb-" + "0" * 23 + "1")
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from acp_broker.store.attended import Attended
-attended = Attended(Path(sys.argv[1]))
+from acp_broker.store.marks import Marks
+marks = Marks(Path(sys.argv[1]))
 for line in sys.stdin:
     method, session = line.split()
-    print(getattr(attended, method)(session), flush=True)
+    print(getattr(marks, method)(session), flush=True)
 """
 
 
 class Elsewhere:
     """Use as a context manager; it ends as by kill -9."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, file: str = ATTENDED) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", ELSEWHERE, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", ELSEWHERE, str(home / file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> "Elsewhere":
@@ -49,7 +52,7 @@ class Elsewhere:
 
 def test_another_process_sees_what_is_attended_until_it_is_not(tmp_path: Path) -> None:
     """Each session by itself."""
-    attended = Attended(tmp_path)
+    attended = Marks(tmp_path / ATTENDED)
     with Elsewhere(tmp_path) as elsewhere:
         seen = []
         for change in (attended.add, attended.add, attended.remove):
@@ -61,7 +64,7 @@ def test_another_process_sees_what_is_attended_until_it_is_not(tmp_path: Path) -
 
 def test_two_processes_may_attend_one_session(tmp_path: Path) -> None:
     """It is open until both have closed it."""
-    attended = Attended(tmp_path)
+    attended = Marks(tmp_path / ATTENDED)
     attended.add(ONE)
     with Elsewhere(tmp_path) as first, Elsewhere(tmp_path) as second:
         first.does("add", ONE)
@@ -77,9 +80,9 @@ def test_what_a_process_has_open_is_closed_by_its_death(tmp_path: Path) -> None:
     """Else its sessions would be kept for ever."""
     with Elsewhere(tmp_path) as elsewhere:
         elsewhere.does("add", ONE)
-        before = Attended(tmp_path).is_elsewhere(ONE)
+        before = Marks(tmp_path / ATTENDED).is_elsewhere(ONE)
 
-    assert (True, False) == (before, Attended(tmp_path).is_elsewhere(ONE))
+    assert (True, False) == (before, Marks(tmp_path / ATTENDED).is_elsewhere(ONE))
 
 
 def is_open(path: Path) -> bool:
@@ -97,12 +100,12 @@ async def test_a_broker_that_has_ended_has_nothing_open(tmp_path: Path) -> None:
     with Elsewhere(tmp_path / "state") as elsewhere:
         seen.append(elsewhere.does("is_elsewhere", session))
 
-    assert (["True", "False"], False) == (seen, is_open(tmp_path / "state" / FILE))
+    assert (["True", "False"], False) == (seen, is_open(tmp_path / "state" / ATTENDED))
 
 
 def test_where_the_file_cannot_be_had_nobody_is_known_to_attend(tmp_path: Path) -> None:
     """Nothing depends on it but what is deleted by age: no session is refused for that."""
-    attended = Attended(tmp_path / "nowhere")
+    attended = Marks(tmp_path / "nowhere" / ATTENDED)
     attended.add(ONE)
     attended.remove(ONE)
 
@@ -111,8 +114,8 @@ def test_where_the_file_cannot_be_had_nobody_is_known_to_attend(tmp_path: Path) 
 
 def test_the_file_is_its_owners_alone_and_empty(tmp_path: Path) -> None:
     """As everything in the state folder."""
-    Attended(tmp_path).add(ONE)
-    seen = (tmp_path / FILE).stat()
+    Marks(tmp_path / ATTENDED).add(ONE)
+    seen = (tmp_path / ATTENDED).stat()
 
     assert (0, 0o600) == (seen.st_size, seen.st_mode & 0o777)
 

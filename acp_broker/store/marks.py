@@ -1,7 +1,7 @@
-"""Which sessions clients have open, in all processes of a state folder: so that none is deleted by its age alone.
+"""Marks on sessions that all processes of a state folder see: that clients have one open, that somebody waits for one.
 
-One file of locks, and no data: a process has a shared lock (POSIX, fcntl) on one byte of it for each session that
-somebody attends there. The kernel gives them back when the process ends, however it ends; they cost no descriptor each.
+A mark is a lock of the kernel and no data: a process has a shared lock (POSIX, fcntl) on one byte of a file for each
+session that it has marked. They end with the process, however it ends, and cost no descriptor each.
 """
 
 import errno
@@ -13,23 +13,26 @@ from pathlib import Path
 
 from acp_broker.core.names import SessionId
 
-FILE = "attended.lock"
+# Sessions that clients have open: none is deleted by its age alone.
+ATTENDED = "attended.lock"
+# Sessions whose lease somebody waits for: who has it gives way between two turns.
+AWAITED = "awaited.lock"
 # Of a session's digest: as many as an offset has room for.
 _DIGITS = 15
 
 
-class Attended:
-    """Of one state folder. One for each process: POSIX gives all its locks back when any descriptor of the file is
-    closed. Where the file cannot be had, nobody is known to attend anything.
+class Marks:
+    """The marks of one file. One for each process: POSIX gives all its locks back when any descriptor of the file is
+    closed. Where the file cannot be had, no session is known to be marked.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / FILE
+    def __init__(self, path: Path) -> None:
+        self._path = path
         # Below 0: not opened yet.
         self._fd: int | None = -1
 
     def add(self, session: SessionId) -> None:
-        """Somebody attends it here, until `remove`."""
+        """Mark it, until `remove`."""
         with suppress(OSError):
             fcntl.lockf(self._opened(), fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _byte(session))
 
@@ -38,7 +41,7 @@ class Attended:
             fcntl.lockf(self._opened(), fcntl.LOCK_UN, 1, _byte(session))
 
     def is_elsewhere(self, session: SessionId) -> bool:
-        """Whether somebody attends it in another process. Not for what is attended here: it would be given back."""
+        """Whether another process has marked it. Not for what is marked here: that mark would be lost."""
         try:
             fcntl.lockf(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(session))
         except (BlockingIOError, PermissionError):  # POSIX leaves it open which of them
@@ -49,7 +52,7 @@ class Attended:
         return False
 
     def close(self) -> None:
-        """Nobody attends anything here any more; clients may leave later still."""
+        """Give all marks back; what is marked later is not."""
         if self._fd is not None and self._fd >= 0:
             os.close(self._fd)
         self._fd = None
