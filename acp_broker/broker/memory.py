@@ -4,7 +4,9 @@ A runtime that answered a turn knows it and, by what it was handed, all before i
 anew knows nothing. What a backend has missed is read from the log, once, in a thread, and only by a turn that needs it.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,8 @@ class Memory:
         # For backends without a memory: what was read for the turn before, and what for the running one.
         self._conversation: Conversation | None = None
         self._past: tuple[TurnId, int, Sequence[Exchange]] | None = None
+        # How much of the past the running turn was asked for.
+        self._limit_bytes = 0
 
     def doze(self) -> None:
         """Keep nothing that can be read again."""
@@ -77,6 +81,20 @@ class Memory:
             return
         attempt.standby.knows.turns = len(self.turns)
         attempt.standby.knows.prompts.clear()
+        if self._limit_bytes:
+            asyncio.get_running_loop().call_soon(self._read_ahead, self._limit_bytes)
+            self._limit_bytes = 0
+
+    def _read_ahead(self, limit_bytes: int) -> None:
+        """While the user reads the answer: the next turn need not wait for it."""
+        known, path = self._known(limit_bytes), self._session.log.path
+        if self._session.turn is None and conversation.is_quick(path, known):
+            with suppress(StoreError):  # whoever needs it tells why there is none
+                _, self._conversation = conversation.read(path, known, frozenset(self.turns))
+
+    def _known(self, limit_bytes: int) -> Conversation:
+        known = self._conversation
+        return known if known is not None and known.limit_bytes == limit_bytes else Conversation(limit_bytes)
 
     async def prompt(self, turn: "Turn", attempt: "Attempt") -> Raw:
         """The turn's prompt with what this attempt's runtime has missed: before it, or behind a slash command."""
@@ -91,16 +109,22 @@ class Memory:
 
     async def past(self, limit_bytes: int) -> Sequence[Exchange]:
         """TurnRequest.past of the running turn. A log that cannot be read has none; the broker's own says so."""
-        earlier = frozenset(self.turns[:-1])
-        if not earlier or not limit_bytes:
+        self._limit_bytes = limit_bytes
+        *before, turn = self.turns
+        if not before or not limit_bytes:
             return ()
-        turn = self.turns[-1]
         if self._past is not None and self._past[:2] == (turn, limit_bytes):
             # Another backend has failed it.
             return self._past[2]
-        known = self._conversation
-        if known is None or known.limit_bytes != limit_bytes:
-            known = Conversation(limit_bytes)
+        known, earlier = self._known(limit_bytes), frozenset(before)
+        past = known.past(earlier, before[-1])
+        if past is None:
+            past = await self._read(known, earlier)
+        if past is not None:
+            self._past = (turn, limit_bytes, past)
+        return past or ()
+
+    async def _read(self, known: Conversation, earlier: frozenset[TurnId]) -> tuple[Exchange, ...] | None:
         path = self._session.log.path
         read = partial(conversation.read, path, known, earlier)
         try:
@@ -108,11 +132,10 @@ class Memory:
                 past, self._conversation = read()
             else:
                 past, self._conversation = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
-            self._past = (turn, limit_bytes, past)
-            return past
         except StoreError as error:
             self._session.trace("past_not_read", session=self._session.id, turns=len(earlier), why=str(error))
-            return ()
+            return None
+        return past
 
     async def _handoff(self, standby: "Standby") -> Handoff | None:
         knows = standby.knows

@@ -20,11 +20,19 @@ _LEAST, _FIRST, _MORE = 1_024, 4, 8
 
 
 class Conversation(Struct, frozen=True):
-    """The turns that began before offset `upto` of the log, as far as they fit into `limit_bytes`."""
+    """The turns that began before offset `upto` of the log, as far as they fit into `limit_bytes`; and the next one, if
+    the log has its answer."""
 
     limit_bytes: int
     turns: tuple[Exchange, ...] = ()
     upto: int = 0
+    last: Exchange | None = None
+
+    def past(self, wanted: AbstractSet[TurnId], last: TurnId) -> tuple[Exchange, ...] | None:
+        """Those of the `wanted` turns that fit, where `last` is the last of them and known; None: read the log."""
+        if self.last is None or self.last.said.turn != last:
+            return None
+        return newest(_told([*self.turns, self.last], wanted), self.limit_bytes)
 
 
 def is_quick(path: Path, known: Conversation) -> bool:
@@ -46,11 +54,16 @@ def read(path: Path, known: Conversation, wanted: AbstractSet[TurnId]) -> tuple[
     for start in [known.upto] if known.upto else _starts(path, known.limit_bytes):
         new, begun = _read(path, start)
         turns = [*known.turns, *new]
-        told = [one for one in turns if one.said.turn in wanted and one.said.is_told]
+        told = _told(turns, wanted)
         past = newest(told, known.limit_bytes)
         if len(past) < len(told):  # those before would not fit, either
             break
-    return past, Conversation(known.limit_bytes, newest(turns[:-1], known.limit_bytes), begun)
+    last = turns[-1] if turns and turns[-1].said.end != "interrupted" else None
+    return past, Conversation(known.limit_bytes, newest(turns[:-1], known.limit_bytes), begun, last)
+
+
+def _told(turns: list[Exchange], wanted: AbstractSet[TurnId]) -> list[Exchange]:
+    return [one for one in turns if one.said.turn in wanted and one.said.is_told]
 
 
 def _starts(path: Path, limit_bytes: int) -> Iterator[int]:

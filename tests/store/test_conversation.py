@@ -46,6 +46,31 @@ def test_the_newest_are_told_wherever_the_log_is_entered(path, limit):
     assert [one.said.turn for one in everything] == told(path, limit)
 
 
+def test_what_is_known_is_not_read_again(path):
+    """The log is as it was when it was read."""
+    path.write_bytes(turn(1) + turn(2))
+    read_then, known = read(path, Conversation(9_000), {TurnId("t1"), TurnId("t2")})
+
+    assert read_then == known.past({TurnId("t1"), TurnId("t2")}, TurnId("t2"))
+
+
+def test_of_what_is_known_only_what_is_wanted_is_told(path):
+    """The log of a forked session may hold more."""
+    path.write_bytes(turn(1) + turn(2))
+    _, known = read(path, Conversation(9_000), {TurnId("t2")})
+
+    assert ["t2"] == [one.said.turn for one in known.past({TurnId("t2")}, TurnId("t2"))]
+
+
+@pytest.mark.parametrize("more", [b"", turn(3), line("accepted", turn="t3", prompt=[])])
+def test_a_turn_that_may_have_come_since_is_looked_for(path, more):
+    """Another process may have run it; and of one that runs, the answer is still to come."""
+    path.write_bytes(turn(1) + turn(2).rpartition(b'{"record":"answer"')[0] if not more else turn(1) + turn(2) + more)
+    _, known = read(path, Conversation(9_000), {TurnId("t1"), TurnId("t2")})
+
+    assert known.past({TurnId("t1"), TurnId("t2")}, TurnId("t2")) is None
+
+
 def test_what_is_long_past_is_not_read(path):
     """A fallback's first turn in a session of weeks must not wait for all of it."""
     path.write_bytes(NO_RECORD + b"".join(turn(number) for number in range(100)))
