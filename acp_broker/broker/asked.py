@@ -4,12 +4,14 @@ A prompt may hold megabytes of image: to read it takes several passes over all o
 whole, before anybody else hears of it; between two passes the event loop has its turn.
 """
 
+from operator import attrgetter
+
 import msgspec
 from msgspec import Raw, Struct
 
 from acp_broker.broker import shapes
 from acp_broker.broker.keys import Key, digest
-from acp_broker.broker.params import others, params_of
+from acp_broker.broker.params import members, params_of
 from acp_broker.wire import jsonrpc
 from acp_broker.wire.jsonrpc import Message, Request
 
@@ -17,6 +19,7 @@ from acp_broker.wire.jsonrpc import Message, Request
 LONG_BYTES = 1024 * 1024
 
 _prompt = msgspec.json.Decoder(shapes.Prompt).decode
+_type = attrgetter("type")
 
 
 class Asked(Struct, frozen=True):
@@ -40,8 +43,9 @@ def asked(request: Request) -> Asked:
     if isinstance(request, LongPrompt):
         return request.asked
     params = _prompt(params_of(request))
-    kinds = frozenset([block.type for block in params.prompt])
-    rest = others(request, "sessionId")
+    kinds = frozenset(map(_type, params.prompt))
+    rest = members(request)
+    del rest["sessionId"]
     blocks = rest.pop("prompt")
     name = shapes.idempotency_key(rest["_meta"]) if "_meta" in rest else None
     return Asked(params.session, kinds, blocks, rest, Key(name, digest(blocks)) if name is not None else None)

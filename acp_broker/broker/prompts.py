@@ -120,9 +120,11 @@ class Prompts:
             self._refuse(order, why)
         self._news.queue(self._queue)
 
-    def next(self) -> None:
-        """Begin the prompt that has waited longest, if nothing holds it up."""
+    def next(self, *, is_between: bool = False) -> None:
+        """Begin the prompt that has waited longest, if nothing holds it up; `is_between`: a turn has just ended."""
         session = self._session
+        if is_between and self._queue:
+            self.lease.give_way()
         session.adopt()
         if self._is_beginning:  # by a turn that was over as soon as it began: the loop below goes on with the next
             return
@@ -184,17 +186,17 @@ class Prompts:
             **({} if order.key is None else {"key": order.key.name, "digest": order.key.digest}),
             rules=session.broker.chain.record(rules),
         )
-        self._log.put(line, self._echo(order), -order.frontend, self._record(order))
+        self._log.put(
+            line, self._echo(order), -order.frontend, self._record(order) if self._log.by_number.watchers else None
+        )
         session.frontend = order.frontend
         session.memory.turns.append(order.turn)
         if order.key is not None:
             self.keys.accepted(order.key)
         return Turn(session, order, rules, passed)
 
-    def _record(self, order: Order) -> records.Record | None:
-        """The same for those that read records, if any."""
-        if not self._log.by_number.watchers:
-            return None
+    def _record(self, order: Order) -> records.Record:
+        """The same for those that read records."""
         key = UNSET if order.key is None else order.key.name
         return records.Record("accepted", turn=order.turn, by=order.frontend, prompt=order.prompt, key=key)
 

@@ -94,9 +94,7 @@ class Session:
         if attempt is not None and stop_reason is not None and stop_reason != "cancelled":
             self.broker.chain.served(attempt.candidate)
         self.broker.turn_over(turn, stop_reason)
-        if self.prompts.waiting:
-            self.prompts.lease.give_way()
-        self.prompts.next()
+        self.prompts.next(is_between=True)
         if self.turn is None:
             self.prompts.lease.let_go()
         self.repose.turn_over()

@@ -5,6 +5,7 @@
 running turn can finish, and whoever starts the next one asks `fault` first.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from acp_broker.store import reading, records
 from acp_broker.store.logfile import LogFile
 from acp_broker.store.numbered import ByNumber
 from acp_broker.store.stretches import Stretches
-from acp_broker.store.tail import Entry, Tail
+from acp_broker.store.tail import NOTHING, Entry, Tail
 
 # What is kept in memory.
 TAIL_BYTES = 1024 * 1024
@@ -127,12 +128,17 @@ class SessionLog:
     def _tell(self, data: bytes) -> None:
         """Let readers advance to what is shown by now, the last of which is `data`."""
         if self._fresh:
-            self._tail.add(self._fresh)
+            tail = self._tail
+            if tail.entries is NOTHING:
+                tail.entries = deque()
+            for entry in self._fresh:
+                tail.entries.append(entry)
+                tail.bytes += len(entry.frames)
             self._fresh.clear()
             for reader in self._readers:
                 reader()
-            if self._tail.bytes > TAIL_BYTES:
-                self._tail.trim(TAIL_BYTES, self._stretches.position(self._file.size))
+            if tail.bytes > TAIL_BYTES:
+                tail.trim(TAIL_BYTES, self._stretches.position(self._file.size))
         if self.by_number.watchers:
             if self.fault is not None:
                 self.by_number.keep(self.shown - len(data), data)
@@ -201,7 +207,16 @@ class SessionLog:
             return position, b""
         if position < self._tail.since:
             return self._read_file(position, self._tail.since, reader)
-        return self.shown, self._tail.read(position, reader)
+        fresh: list[bytes] = []
+        for entry in reversed(self._tail.entries):
+            if entry.end <= position:
+                break
+            if entry.to is None or records.is_for(entry.to, reader):
+                fresh.append(entry.frames)
+        if len(fresh) == 1:
+            return self.shown, fresh[0]
+        fresh.reverse()
+        return self.shown, b"".join(fresh)
 
     def records(self, until: int | None = None) -> Iterator[records.Record]:
         """Every whole record in the file, from its beginning, or those before position `until`."""

@@ -215,6 +215,6 @@ def test_a_long_prompt_is_read_once(monkeypatch) -> None:
     assert isinstance(short, Request)
     assert isinstance(long, LongPrompt)
     known = asked.asked(short)
-    monkeypatch.setattr(asked, "others", None)
+    monkeypatch.setattr(asked, "members", None)
 
     assert (known, Raw(b"1")) == (asked.asked(long), long.id)
