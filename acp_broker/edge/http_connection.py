@@ -192,7 +192,8 @@ class HttpConnection(asyncio.Protocol):
             raise ValueError("nobody has asked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        if not self._has_head:  # a trailer is none: RFC 9110, 6.5.1
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         lengths = {name.lower() for name, _ in self._headers} & _LENGTHS

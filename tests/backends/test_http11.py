@@ -66,6 +66,19 @@ async def test_hints_are_no_headers_of_the_answer():
     assert {"content-type", "content-length"} == headers
 
 
+async def test_trailers_are_no_headers_of_the_answer():
+    """RFC 9110, 6.5.1; and whether they come in one packet with the head is chance."""
+    answer = STREAM + chunk(b"hi") + b"0\r\ncontent-encoding: gzip\r\nretry-after: 900\r\n\r\n"
+    async with (
+        writing(answer) as server,
+        connected(server.url, {}) as client,
+        client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response,
+    ):
+        told = set(response.headers), await response.aread()
+
+    assert ({"content-type", "transfer-encoding"}, b"hi") == told
+
+
 @pytest.mark.parametrize("cut", range(1, len(WHOLE)))
 async def test_an_answer_may_come_in_any_two_pieces(cut):
     """Networks cut where they like."""
