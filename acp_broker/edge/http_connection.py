@@ -66,9 +66,12 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
         # What RFC 9112 lets a client bear with: a bare line feed (2.2), blanks behind a chunk's size, and both ways to
-        # say how long a body is (6.3).
+        # say how long a body is (6.3). A 1xx may say `close`, or HTTP/1.0, and means the answer behind it.
         self._parser.set_dangerous_leniencies(
-            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True, lenient_chunked_length=True
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+            lenient_chunked_length=True,
+            lenient_keep_alive=True,
         )
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
@@ -204,6 +207,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_kept = lengths != _LENGTHS and self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
+        if not self._has_head:
+            raise ValueError("RFC 9110, 15.2: 1xx has none")
         self._headers_size = 0
         self._pieces.append(body)
         self._unread += len(body)

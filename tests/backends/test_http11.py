@@ -37,6 +37,8 @@ async def asked(server: Writing, count: int = 1, body: bytes = b"{}") -> list[tu
     [
         (b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + WHOLE, b"hi"),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + WHOLE, b"hi"),
+        (b"HTTP/1.0 100 Continue\r\n\r\n" + WHOLE, b"hi"),
+        (b"HTTP/1.1 103 Early Hints\r\nconnection: close\r\n\r\n" + WHOLE, b"hi"),
         (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", b"hi"),
         (b"HTTP/1.1 200 OK\ncontent-length: 2\n\nhi", b"hi"),
         (STREAM + b"2  \r\nhi\r\n0\r\n\r\n", b"hi"),
@@ -123,6 +125,8 @@ async def test_an_answer_that_breaks_off_is_an_error(answer, why):
         (b"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/"),
         (b"HTTP/1.1 200 OK\r\nwhat is this\r\n\r\n", "header"),
         (STREAM + b"zz\r\nhi\r\n", "chunk"),
+        (b"HTTP/1.1 199 Warming up\r\ncontent-length: 3\r\n\r\nbye" + WHOLE, "body"),
+        (b"HTTP/1.1 000 Nothing\r\ncontent-length: 3\r\n\r\nbye" + WHOLE, "body"),
         (b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc", "another protocol"),
         (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 30_000, "headers have no end"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 150_000, "headers have no end"),
