@@ -65,9 +65,10 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
-        # What RFC 9112 lets a client bear with: a bare line feed (2.2), blanks behind a chunk's size, and both ways to
-        # say how long a body is (6.3). A 1xx may say `close`, or HTTP/1.0, and means the answer behind it.
+        # What RFC 9112 lets a client bear with: a bare line feed (2.2), a header in several lines (5.2), blanks behind
+        # a chunk's size, and both ways to say how long a body is (6.3). A 1xx that says `close` is no answer's end.
         self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
             lenient_chunked_length=True,

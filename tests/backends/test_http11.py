@@ -41,6 +41,8 @@ async def asked(server: Writing, count: int = 1, body: bytes = b"{}") -> list[tu
         (b"HTTP/1.1 103 Early Hints\r\nconnection: close\r\n\r\n" + WHOLE, b"hi"),
         (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", b"hi"),
         (b"HTTP/1.1 200 OK\ncontent-length: 2\n\nhi", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nx: a long\r\n  one\r\ncontent-length: 2\r\n\r\nhi", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nx: \x01\x7f\xe9\r\ncontent-length: 2\r\n\r\nhi", b"hi"),
         (STREAM + b"2  \r\nhi\r\n0\r\n\r\n", b"hi"),
         (STREAM + b"2;name=value\r\nhi\r\n0\r\nchecksum: 1\r\n\r\n", b"hi"),
         (head(200, "text/plain", 7, {"transfer-encoding": "chunked"}) + chunk(b"hi") + chunk(b""), b"hi"),
