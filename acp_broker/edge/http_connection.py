@@ -125,7 +125,7 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        self._transport.abort()
+        self._end(Broken("it was closed here"))
 
     def _go_on(self) -> None:
         if self._is_paused:
@@ -163,16 +163,20 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if error is not None:
-            self._end(Lost("" if isinstance(error, ConnectionError) else str(error)))
-        elif not self._has_head:
+    def eof_received(self) -> None:
+        """Asyncio closes only when the request is written, which may be never."""
+        if not self._has_head:
             self._end(Broken("Server disconnected without sending a response."))
         elif self._has_length:
             self._end(Broken("the connection was closed in the middle"))
-        else:  # RFC 9112, 6.3: such a body ends with its connection
+        elif self._error is None:  # RFC 9112, 6.3: such a body ends with its connection
             self._is_whole = True
         self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            self._end(Lost("" if isinstance(error, ConnectionError) else str(error)))
+        self.eof_received()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

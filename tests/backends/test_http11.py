@@ -3,6 +3,8 @@
 import asyncio
 import selectors
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import httpx2
@@ -132,6 +134,7 @@ async def test_an_answer_that_breaks_off_is_an_error(answer, why):
         (b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc", "another protocol"),
         (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 30_000, "headers have no end"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 150_000, "headers have no end"),
+        (b"HTTP/1.1 103 Hints\r\nx: " + b"y" * 131_072 + b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "headers have no end"),
         (STREAM + b"0\r\n" + b"x: y\r\n" * 30_000, "headers have no end"),
     ],
 )
@@ -329,3 +332,49 @@ async def test_a_request_without_a_body_leaves_nothing_to_be_written():
             waited_for = asyncio.get_running_loop()._selector.get_key(sock).events
 
     assert selectors.EVENT_READ == waited_for
+
+
+@asynccontextmanager
+async def deaf(answer: bytes, *, is_leaving: bool = False) -> AsyncIterator[str]:
+    """The address of a server that answers a request's head, reads nothing more, and keeps the connection."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.max_size = 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        writer.write(answer)
+        if is_leaving:
+            writer.write_eof()
+        await over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        over.set()
+        server.close()
+
+
+async def test_an_answer_may_end_before_its_request():
+    """ "Too large" is said to a picture of megabytes, of which no more is read."""
+    async with (
+        deaf(b"HTTP/1.1 413 Too Large\r\n\r\nno", is_leaving=True) as url,
+        connected(url, {}) as client,
+        client.post(url, {}, bytes(32_000_000), lambda: None) as response,
+    ):
+        with anyio.fail_after(DEADLINE_S):
+            told = response.status_code, await response.aread()
+
+    assert (413, b"no") == told
+
+
+async def test_a_body_that_is_given_up_here_is_not_whole():
+    """One that ends with its connection ends at its server."""
+    async with writing(b"HTTP/1.1 200 OK\r\n\r\n") as server, http11.Http11(None) as transport:
+        request = httpx2.Request("GET", f"{server.url}/x", stream=http11.Body(b"", lambda: None))
+        response = await transport.handle_async_request(request)
+        await transport.aclose()
+        with pytest.raises(httpx2.RemoteProtocolError, match="closed here"):
+            await response.aread()
