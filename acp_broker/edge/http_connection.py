@@ -93,12 +93,11 @@ class HttpConnection(asyncio.Protocol):
 
     def is_free(self) -> bool:
         """Whether another request can be sent: nothing is read between two answers but the end of the connection."""
-        return self._is_whole and self._is_kept and not self._transport.is_closing() and not self._is_readable()
+        return self._is_over() and not self._transport.is_closing() and not self._is_readable()
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Only while it is free."""
         self._forget()
-        self._go_on()
         self._transport.write(head + body)
 
     async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
@@ -115,22 +114,28 @@ class HttpConnection(asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             await self._more()
-        read, self._pieces, self._unread = b"".join(self._pieces), [], 0
-        self._go_on()
-        return read
+        return b"".join(self._take())
 
     def leave(self) -> None:
         """Before the end of an answer its server is told so: the connection is closed."""
-        if not (self._is_whole and self._is_kept):
+        if self._is_over():
+            self._take()
+        else:
             self.close()
 
     def close(self) -> None:
         self._end(Broken("it was closed here"))
 
-    def _go_on(self) -> None:
+    def _is_over(self) -> bool:
+        """A server may answer before it has read the request, and never read the rest of it."""
+        return self._is_whole and self._is_kept and not self._transport.get_write_buffer_size()
+
+    def _take(self) -> list[bytes]:
+        taken, self._pieces, self._unread = self._pieces, [], 0
         if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
+        return taken
 
     def _is_readable(self) -> bool:
         """The loop may not have seen yet that the server has left."""

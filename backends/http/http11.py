@@ -42,6 +42,7 @@ class Http11(httpx2.AsyncBaseTransport):
         head = _head(request)
         connection = self._connection
         if connection is None or not connection.is_free():
+            await self.aclose()
             connection = self._connection = await _connected(request.url, self._trusted)
         try:
             body.on_sending()

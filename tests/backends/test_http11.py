@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from acp_broker.edge.http_connection import MOST_UNREAD
+from acp_broker.edge.http_connection import MOST_UNREAD, HttpConnection
 from backends.http import http2, http11
 from backends.http.client import connected
 from tests.support.client import DEADLINE_S
@@ -32,6 +32,29 @@ async def asked(server: Writing, count: int = 1, body: bytes = b"{}") -> list[tu
                 async with client.post(f"{server.url}/x", {}, body, lambda: None) as response:
                     answers.append((response.status_code, await response.aread()))
     return answers
+
+
+@asynccontextmanager
+async def deaf(answer: bytes, *, is_leaving: bool = False) -> AsyncIterator[str]:
+    """The address of a server that answers a request's head, reads nothing more, and keeps the connection."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.max_size = 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        writer.write(answer)
+        if is_leaving:
+            writer.write_eof()
+        await over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        over.set()
+        server.close()
 
 
 @pytest.mark.parametrize(
@@ -265,6 +288,47 @@ async def test_a_long_answer_that_nobody_reads_holds_up_no_other():
     assert 1 == server.connections
 
 
+async def test_a_long_answer_that_nobody_reads_is_not_kept():
+    """Its connection may wait for hours, and hears meanwhile that its server has left."""
+    long = MOST_UNREAD + 1
+    async with writing(head(200, "text/plain", long, {}) + b"x" * long) as server, connected(server.url, {}) as client:
+        with anyio.fail_after(DEADLINE_S):
+            async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+                connection = response.stream._connection
+                while not connection._is_whole:
+                    await anyio.lowlevel.checkpoint()
+            held = connection._pieces
+            server.end()
+            while server.open:
+                await server.left.wait()
+
+    assert [] == held
+
+
+async def test_a_connection_that_cannot_be_used_any_more_is_closed_before_the_next(monkeypatch):
+    """A ticket of TLS may just have come: its server has not left, and would keep it."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        monkeypatch.setattr(HttpConnection, "is_free", lambda _self: False)
+        for _ in range(2):
+            async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+                await response.aread()
+        with anyio.fail_after(DEADLINE_S):
+            await server.left.wait()
+
+    assert 2 == server.connections
+
+
+async def test_a_connection_with_a_request_under_way_takes_no_other():
+    """Its server has answered the first already, and may never read the end of it."""
+    async with deaf(WHOLE) as url, connected(url, {}) as client:
+        with anyio.fail_after(DEADLINE_S):
+            for _ in range(2):
+                async with client.post(url, {}, bytes(32_000_000), lambda: None) as response:
+                    told = await response.aread()
+
+    assert b"hi" == told
+
+
 async def test_a_connection_whose_answer_nobody_reads_to_its_end_is_closed():
     """By that its server knows."""
     async with writing(STREAM + chunk(b"hi")) as server, connected(server.url, {}) as client:
@@ -332,29 +396,6 @@ async def test_a_request_without_a_body_leaves_nothing_to_be_written():
             waited_for = asyncio.get_running_loop()._selector.get_key(sock).events
 
     assert selectors.EVENT_READ == waited_for
-
-
-@asynccontextmanager
-async def deaf(answer: bytes, *, is_leaving: bool = False) -> AsyncIterator[str]:
-    """The address of a server that answers a request's head, reads nothing more, and keeps the connection."""
-    over = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.max_size = 1
-        await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()
-        writer.write(answer)
-        if is_leaving:
-            writer.write_eof()
-        await over.wait()
-        writer.transport.abort()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        over.set()
-        server.close()
 
 
 async def test_an_answer_may_end_before_its_request():
