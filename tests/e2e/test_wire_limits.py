@@ -76,6 +76,16 @@ def test_the_largest_message_holds_up_nobody_else(tmp_path: Path) -> None:
     assert large == said["got it"]
 
 
+def test_a_client_that_closes_behind_a_long_prompt_is_answered(tmp_path: Path) -> None:
+    """The end of its stream comes while the prompt is read beside the event loop, and is seen behind it."""
+    with Wire(tmp_path, chain(main=SPEAKS)) as wire:
+        long = wire.start(wire.open(), "tick" * (1024 * 1024))
+        wire.process.stdin.close()
+        turn = wire.until_reply(long)
+
+    assert "cancelled" == turn.reply["result"]["stopReason"]
+
+
 def test_an_agent_that_reads_nothing_holds_up_nobody_but_itself(tmp_path: Path) -> None:
     """What it does not take waits outside the loop; it is silent, and the next one answers."""
     agent = [sys.executable, "-m", "backends.scripted"]
