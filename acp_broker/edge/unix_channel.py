@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from acp_broker.clock import Clock, Timer
 from acp_broker.edge.channel import OnLines
+from acp_broker.edge.patience import Patience
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.pipes import OwnPipe, Reader, Writer
-from acp_broker.edge.throttle import Progress, Throttle, weight
+from acp_broker.edge.throttle import Throttle, weight
 
 # So much is handed over at once; then others have their turn.
 MOST_AT_ONCE = 256
@@ -43,8 +44,7 @@ class UnixChannel:
         self._next: Timer | None = None
         # Whoever is handed the lines wants no more for now.
         self._is_paused = False
-        self._progress: Progress | None = None
-        self._watching: Timer | None = None
+        self._patience = Patience(limits, clock, lambda: self._written - self._writer.pending, self._cut_off)
 
     @property
     def pending(self) -> int:
@@ -53,9 +53,8 @@ class UnixChannel:
     def write(self, data: bytes) -> None:
         self._written += len(data)
         self._writer.write(data)
-        if self._writer.pending and self._progress is None:
-            self._progress = Progress(self._taken, self._clock.now())
-            self._watch_on(self._limits().stalled_s)
+        if self._writer.pending and not self._patience.is_on:
+            self._patience.begin()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._writer.when_drained(callback)
@@ -96,8 +95,7 @@ class UnixChannel:
     def release(self) -> None:
         """Give up what is pending, and the connection."""
         self._stop_reading()
-        if self._watching is not None:
-            self._watching.cancel()
+        self._patience.end()
         self._writer.close()
         self._socket.close()
 
@@ -150,29 +148,12 @@ class UnixChannel:
 
     # --- what the peer takes
 
-    @property
-    def _taken(self) -> int:
-        return self._written - self._writer.pending
-
     def _drained(self) -> None:
-        self._progress = None
+        self._patience.end()
         if self._next is None and self._reader.is_paused:
             self._work()
 
-    def _watch_on(self, stalled_s: float) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-        self._watching = self._clock.call_at(self._clock.now() + stalled_s / 4, self._watch)
-
-    def _watch(self) -> None:
-        """Cut off a peer that has taken nothing for too long."""
-        if self._progress is None:
-            return
-        stalled_s = self._limits().stalled_s
-        idle_s = self._progress.idle_s(self._taken, self._clock.now())
-        if idle_s < stalled_s:
-            self._watch_on(stalled_s)
-            return
+    def _cut_off(self, idle_s: float) -> None:
         self._log("frontend_stalled", frontend=self._name, pending=self._writer.pending, seconds=round(idle_s, 3))
         self._stop_reading()
         self._writer.close()

@@ -17,8 +17,9 @@ from acp_broker.edge.channel import LAST_WORDS_S, OnLines
 from acp_broker.edge.frames import Messages, text_frames
 from acp_broker.edge.gate import Admitted
 from acp_broker.edge.link import Link
+from acp_broker.edge.patience import Patience
 from acp_broker.edge.peers import PeerLimits
-from acp_broker.edge.throttle import Progress, Throttle, weight
+from acp_broker.edge.throttle import Throttle, weight
 
 # A peer that was silent for so long is asked for a sign of life; after GONE_S without one its connection is dead.
 PING_S = 30.0
@@ -63,7 +64,7 @@ class WebSocketChannel:
         self._next: Timer | None = None
         # Whoever is handed the lines wants no more for now.
         self._is_paused = False
-        self._progress: Progress | None = None
+        self._patience = Patience(limits, clock, lambda: link.taken, self._cut_off)
         self._heard_at = clock.now()
         self._throttled_at = float("-inf")
         self._has_logged_binary = False
@@ -134,6 +135,7 @@ class WebSocketChannel:
             await self._link.gone.wait()
         finally:
             self._link.abort()
+            self._patience.end()
             for timer in self._timers.values():
                 timer.cancel()
 
@@ -202,9 +204,8 @@ class WebSocketChannel:
     def _send(self, data: bytes) -> None:
         link = self._link
         link.write(data)
-        if link.pending and self._progress is None:
-            self._progress = Progress(link.taken, self._clock.now())
-            self._after(self._limits().stalled_s / 4, self._watch)
+        if link.pending and not self._patience.is_on:
+            self._patience.begin()
 
     def _flush(self) -> None:
         """Send what the core wants to say: pongs, close frames, the end of the stream."""
@@ -218,27 +219,19 @@ class WebSocketChannel:
             self._link.finish()
 
     def _drained(self) -> None:
-        self._progress = None
+        self._patience.end()
         if self._next is None and not self._link.is_listening:
             self._work()
 
-    def _watch(self) -> None:
-        """Cut off a peer that has taken nothing for too long."""
-        if self._progress is None:
-            return
-        stalled_s = self._limits().stalled_s
-        idle_s = self._progress.idle_s(self._link.taken, self._clock.now())
-        if idle_s >= stalled_s:
-            self._say("frontend_stalled", pending=self._link.pending, seconds=round(idle_s, 3))
-            self._link.abort()
-        else:
-            self._after(stalled_s / 4, self._watch)
+    def _cut_off(self, idle_s: float) -> None:
+        self._say("frontend_stalled", pending=self._link.pending, seconds=round(idle_s, 3))
+        self._link.abort()
 
     # --- the end
 
     def _beat(self) -> None:
         if not self._link.is_listening or self._link.pending:
-            # It could not be heard; or it has not come to our ping yet, and `_watch` sees whether it takes anything.
+            # It could not be heard; or it has not come to our ping yet, and `_patience` sees whether it takes anything.
             self._heard_at = self._clock.now()
         silent_s = self._clock.now() - self._heard_at
         if silent_s >= GONE_S:
