@@ -231,6 +231,16 @@ async def test_who_takes_a_little_is_not_cut_off(connection: Connection) -> None
     assert ([], False) == (connection.logged, connection.over.is_set())
 
 
+async def test_who_has_taken_everything_may_be_quiet(connection: Connection) -> None:
+    """An editor over night: nothing waits for it."""
+    connection.channel.write(b"x" * MUCH)
+    await connection.take(MUCH)
+    await settled()
+    await connection.clock.advance(3600)
+
+    assert ([], False) == (connection.logged, connection.over.is_set())
+
+
 async def test_one_that_vanishes_while_nobody_listens_to_it_is_seen(connection: Connection) -> None:
     """Its end of input comes behind what it said, and that is not read."""
     connection.limits = PeerLimits(queued_bytes=1000)

@@ -329,6 +329,23 @@ async def test_a_peer_that_reads_slowly_stays() -> None:
     assert [] == door.logged
 
 
+async def test_a_peer_that_has_read_everything_may_be_quiet() -> None:
+    """Nothing waits for it."""
+    async with open_door() as door, upgraded(door) as peer:
+        door.limits = PeerLimits(stalled_s=10)
+        door.channels[0].write(LINE * 80_000)
+        waited = door.channels[0].pending
+        async with asyncio.timeout(DEADLINE_S):
+            while door.channels[0].pending:
+                await peer.reader.read(MEGABYTE)
+        await settled()
+        await door.clock.advance(25)  # the first ping is a word more that it could take
+        left = len(door.channels)
+
+    assert waited > 0
+    assert (1, []) == (left, door.logged)
+
+
 async def test_who_does_not_read_is_not_listened_to() -> None:
     """Answers to what it says could only pile up here."""
     async with open_door() as door:
