@@ -1,8 +1,8 @@
-"""One agent and the session in it, from its start to its very end: a process of ours, or one elsewhere."""
+"""One agent and the session in it: a process of ours, or one elsewhere."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_hex
 from typing import Literal, Protocol
 
@@ -32,42 +32,6 @@ class _Stopped(Struct):
         name="stopReason"
     )
     meta: Raw = msgspec.field(name="_meta", default=jsonrpc.NULL)
-
-
-@asynccontextmanager
-async def living(
-    transport: Transport,
-    tools: Tools,
-    settings: AcpConfig,
-    row: Row | None,
-    capabilities: Raw,
-    again: "Again | None" = None,
-) -> AsyncIterator["Life"]:
-    """The agent, initialized and with its session open; ended, with all that belongs to it, on the way out.
-
-    `again` finds a broker elsewhere once more, that was lost in the middle of a turn.
-    """
-    life = Life(transport, tools, settings, row, capabilities, again)
-    failure: BackendFailure | None = None
-    was_open = False
-    try:
-        async with create_task_group() as tasks:
-            tasks.start_soon(life.read)
-            try:
-                await life.begin()
-            except BackendFailure as error:
-                failure = error
-            else:
-                yield life
-                was_open = True
-                await life.take_leave()
-            tasks.cancel_scope.cancel()
-    finally:
-        # An agent that served may leave politely; one that hangs or failed while it opened is killed at once.
-        with CancelScope(shield=True):
-            await life.transport.leave(life.opening.leaves if was_open else "kill")
-    if failure is not None:
-        raise failure
 
 
 class Again(Protocol):
@@ -253,9 +217,7 @@ class Life:
         try:
             result = await answer
         except asyncio.CancelledError:
-            self._break_off()
-            with CancelScope(shield=True):
-                await self._is_ended.wait()
+            await self._break_off()
             raise
         except RpcError as error:
             if turn.cancel_asked.is_set():
@@ -269,13 +231,15 @@ class Life:
             result = numbering.unsigned(result)
         return Finished(stopped.reason, result, (*self.opening.adapted, *flattened))
 
-    def _break_off(self) -> None:
+    async def _break_off(self) -> None:
         """End it, now. One elsewhere outlives its connection: it must hear that nobody waits for the turn."""
         if self._is_prompted and self._again is not None:
             self._peer.tell("session/cancel", {"sessionId": self._peer.session})
         self._is_prompted = False
         self._following.cancel()
         self.transport.kill()
+        with CancelScope(shield=True):
+            await self._is_ended.wait()
 
     def _hush(self) -> None:
         self._peer.listener, self._peer.awaited = self._tools.between, None

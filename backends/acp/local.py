@@ -10,7 +10,7 @@ from acp_broker.core import classify
 from acp_broker.core.failures import Failure
 from acp_broker.core.names import Phase
 from backends.acp import AcpConfig
-from backends.acp.life import living
+from backends.acp.living import living
 from backends.acp.row import Leaves, Row
 
 # After stdin closed, and after SIGTERM. acpx waits 1.5 s and 1 s; nobody waits for the words of an agent that leaves.

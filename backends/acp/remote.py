@@ -18,7 +18,8 @@ from acp_broker.edge.dialing import Dialled, Route, dial
 from acp_broker.errors import BackendFailure
 from acp_broker.wire import jsonrpc
 from backends.acp import AcpConfig, fitting, hops, rows
-from backends.acp.life import Life, living
+from backends.acp.life import Life
+from backends.acp.living import living
 from backends.acp.row import Leaves
 from backends.http.client import trusted, way_to
 from backends.http.clocks import Watch
