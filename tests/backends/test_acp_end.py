@@ -28,6 +28,7 @@ class FakeChild:
         self.returncode: int | None = None
         self.left = anyio.Event()
         self.heard: list[str] = []
+        self.graces: list[tuple[float, float]] = []
         self._exited = anyio.Event()
         self._lines: list[bytes] = []
         self._spoke = anyio.Event()
@@ -69,6 +70,7 @@ class FakeChild:
         self.left.set()
 
     async def stop(self, *, eof_grace_s: float, term_grace_s: float) -> None:
+        self.graces.append((eof_grace_s, term_grace_s))
         self.kill()
 
 
@@ -136,3 +138,29 @@ async def test_a_question_that_was_given_up_is_forgotten(tools) -> None:
         left = backend._peer._questions
 
     assert {} == left
+
+
+@pytest.mark.parametrize(
+    ("leaves", "graces"),
+    [
+        ("eof", (local.EOF_GRACE_S, local.TERM_GRACE_S)),
+        ("term", (0.0, local.TERM_GRACE_S)),
+        ("kill", (0.0, 0.0)),
+    ],
+)
+async def test_an_agent_that_served_may_leave_in_its_own_way(child, tools, leaves, graces) -> None:
+    """Some write down what they know at the end of their input; some hear nothing less than SIGKILL."""
+    async with kind.open(AcpConfig(command=("agent",), agent={"leaves": leaves}), tools):
+        pass
+
+    assert [graces] == child.graces
+
+
+async def test_an_agent_that_does_not_open_is_killed_at_once(child, tools, monkeypatch) -> None:
+    """It has nothing to write down, and the next in the chain waits."""
+    monkeypatch.setitem(ANSWERS, "session/new", {})
+    with pytest.raises(BackendFailure):
+        async with kind.open(CONFIG, tools):
+            pass
+
+    assert [(0.0, 0.0)] == child.graces
