@@ -4,6 +4,7 @@ llhttp, the parser of Node.js, reads the answers (the package httptools).
 """
 
 import asyncio
+import re
 import select
 import socket
 import ssl
@@ -37,7 +38,12 @@ class Lost(Exception):  # noqa: N818 - what became of the connection
 async def dial(host: str, port: int, trusted: ssl.SSLContext | None) -> "HttpConnection":
     """With TLS where somebody is trusted. Raises OSError, and UnicodeError for what is no host's name."""
     found = await _addresses(host, port)
-    sock = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+    try:
+        sock = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _numbered(error) from error
     _, connection = await asyncio.get_running_loop().create_connection(
         HttpConnection,
         sock=sock,
@@ -54,6 +60,12 @@ async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _numbered(error: OSError) -> OSError:
+    """Where addresses failed differently the text alone has their numbers: the last one counts, as ::1 comes first."""
+    *_, number = 0, *re.findall(r"\[Errno (\d+)\]", str(error))
+    return OSError(int(number), str(error))
 
 
 class HttpConnection(asyncio.Protocol):

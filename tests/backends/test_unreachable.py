@@ -114,6 +114,20 @@ async def test_a_port_that_nobody_listens_on_is_told():
     assert f"127.0.0.1:{port} refuses connections: is it running, and is that its port?" == found.text
 
 
+async def test_of_addresses_that_fail_differently_the_last_one_tells(monkeypatch):
+    """A container without IPv6 has ::1 for localhost all the same, and nobody listens on 127.0.0.1 either."""
+    port = free_port()
+
+    async def looked_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        missing = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "/nowhere")
+        return [missing, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", looked_up)
+    found = await failure(f"http://both.test:{port}/v1")
+
+    assert f"both.test:{port} refuses connections: is it running, and is that its port?" == found.text
+
+
 @pytest.mark.parametrize(
     ("number", "told"),
     [
