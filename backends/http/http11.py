@@ -33,6 +33,8 @@ class Http11(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, trusted: ssl.SSLContext | None) -> None:
+        if trusted is not None:  # some servers take nobody who does not say it
+            trusted.set_alpn_protocols(["http/1.1"])
         self._trusted = trusted
         self._connection: HttpConnection | None = None
 

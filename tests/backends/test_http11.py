@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ import pytest
 from acp_broker.edge.http_connection import MOST_UNREAD, HttpConnection
 from backends.http import http2, http11
 from backends.http.client import connected
+from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S
 from tests.support.provider.wire import chunk, head
 from tests.support.writing import Writing, writing
@@ -419,3 +421,27 @@ async def test_a_body_that_is_given_up_here_is_not_whole():
         await transport.aclose()
         with pytest.raises(httpx2.RemoteProtocolError, match="closed here"):
             await response.aread()
+
+
+async def test_with_tls_it_is_said_what_will_be_spoken(monkeypatch, tmp_path):
+    """RFC 7301; a server with more protocols than one may refuse whoever names none."""
+    monkeypatch.setattr(http2, "is_usable", lambda: False)
+    made, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, key)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    spoken = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        spoken.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(WHOLE)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    async with connected(url, {"SSL_CERT_FILE": str(made)}) as client, client.get(url, {}) as response:
+        await response.aread()
+    server.close()
+
+    assert ["http/1.1"] == spoken
