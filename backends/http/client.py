@@ -117,14 +117,17 @@ class Client:
         Has no limit of its own. Raises httpx2's own errors.
         """
         sent = {"content-length": str(len(body)), **headers}
-        return self._answer(_request("POST", url, sent, Body(body, on_sending)))
+        return self._answer("POST", url, sent, Body(body, on_sending))
 
     def get(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
         """As `post`, for what is only looked at."""
-        return self._answer(_request("GET", url, headers, Body(b"", lambda: None)))
+        return self._answer("GET", url, headers, Body(b"", lambda: None))
 
     @asynccontextmanager
-    async def _answer(self, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
+    async def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body
+    ) -> AsyncIterator[httpx2.Response]:
+        request = _request(method, url, headers, body)
         async with self._shared.lent() as transport:
             response = await _sent(transport, request)
             try:
@@ -134,7 +137,7 @@ class Client:
 
 
 def _request(method: str, url: str, headers: Mapping[str, str], body: Body) -> httpx2.Request:
-    """With a stream httpx2 takes the headers as they are: half the price of its own preparations."""
+    """Raises InvalidURL. With a stream httpx2 takes the headers as they are: half the price of its own preparations."""
     parsed = _parsed(url)
     sent = {"host": parsed.netloc.decode(), **headers}
     return httpx2.Request(method, parsed, headers=sent, stream=body, extensions={"timeout": _NO_LIMITS})

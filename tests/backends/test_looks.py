@@ -100,6 +100,15 @@ async def _when(clock: FakeClock, server: Provider, backend) -> Looked:
 
 
 @pytest.mark.parametrize("kind", BY_KIND)
+async def test_an_address_that_is_none_fails_the_look(tools, kind):
+    """Four numbers with dots between are an IPv4 address, and none of these is that large."""
+    async with opened(kind, "http://999.1.1.1:9", tools) as backend:
+        found = await backend.look()
+
+    assert FailureKind.UNREACHABLE == found.failure.kind
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
 async def test_a_model_that_is_not_there_is_said_with_those_that_are(tools, kind):
     """Most often it is a slip of the pen."""
     members = {"preset": "lmstudio"} if kind == "openai" else {}
