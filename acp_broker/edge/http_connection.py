@@ -87,19 +87,15 @@ class HttpConnection(asyncio.Protocol):
             lenient_keep_alive=True,
         )
         self._waiter: asyncio.Future[None] | None = None
-        self._is_paused = False
-        self._forget()
-        self._is_whole = self._is_kept = True
-
-    def _forget(self) -> None:
-        self._status = 0
+        self._error: Broken | Lost | None = None
         self._headers: list[tuple[bytes, bytes]] = []
-        self._has_head = self._has_length = self._is_whole = self._is_kept = False
+        self._has_head = self._is_paused = False
+        # Nobody has asked yet.
+        self._is_whole = True
         self._pieces: list[bytes] = []
         self._unread = 0
         # Bytes since the last ones of a body.
         self._headers_size = 0
-        self._error: Broken | Lost | None = None
 
     # For whoever asks.
 
@@ -109,7 +105,9 @@ class HttpConnection(asyncio.Protocol):
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Only while it is free."""
-        self._forget()
+        self._headers = []
+        self._has_head = self._is_whole = False
+        self._headers_size = 0
         self._transport.write(head + body)
 
     async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:

@@ -11,6 +11,7 @@ import anyio
 import httpx2
 import pytest
 
+from acp_broker.edge import http_connection
 from acp_broker.edge.http_connection import MOST_UNREAD, HttpConnection
 from backends.http import http2, http11
 from backends.http.client import connected
@@ -197,6 +198,18 @@ async def test_a_connection_is_kept_as_its_server_says(answer, connections):
     assert ([(200, b"hi")] * 2, connections) == (answers, server.connections)
 
 
+async def test_each_answer_has_its_own_headers():
+    """The first one's would change what the second one means."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        server.is_lasting = True
+        for _ in range(2):
+            async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+                headers = [name for name, _ in response.headers.raw]
+                await response.aread()
+
+    assert ([b"content-type", b"content-length"], 1) == (headers, server.connections)
+
+
 async def test_long_headers_are_long_for_each_answer_by_itself():
     """A connection lives through thousands."""
     answer = head(204, "text/plain", None, {"x": "y" * 60_000}).replace(b"transfer-encoding: chunked\r\n", b"")
@@ -370,6 +383,86 @@ async def test_a_host_s_next_address_is_tried(monkeypatch):
                 read = await response.aread()
 
     assert b"hi" == read
+
+
+async def test_a_host_s_next_address_is_tried_while_the_first_is_silent(monkeypatch):
+    """RFC 8305: behind a broken tunnel IPv6 says nothing at all, and a user would wait for minutes."""
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+
+    async def connecting(sock, address):
+        if address[0] == "127.0.0.2":
+            await anyio.sleep_forever()
+        await connect(sock, address)
+
+    async with writing(WHOLE) as server:
+
+        async def found(*_args, **_more):
+            every = ("127.0.0.2", "127.0.0.1")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, server.door.port)) for one in every]
+
+        monkeypatch.setattr(loop, "getaddrinfo", found, raising=False)
+        monkeypatch.setattr(loop, "sock_connect", connecting, raising=False)
+        monkeypatch.setattr(http_connection, "_NEXT_ADDRESS_S", 0.001)
+        with anyio.fail_after(DEADLINE_S):
+            url = f"http://two.test:{server.door.port}/v1"
+            async with connected(url, {}) as client, client.post(url, {}, b"", lambda: None) as response:
+                read = await response.aread()
+
+    assert b"hi" == read
+
+
+async def test_a_name_is_not_looked_up_in_the_way_of_all_others(monkeypatch):
+    """A name server may take half a minute, and the event loop would stand still."""
+    asked = []
+    async with writing(WHOLE) as server:
+
+        async def found(host, port, **_more):
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found, raising=False)
+        for host in ("127.0.0.1", "localhost"):
+            url = f"http://{host}:{server.door.port}/v1"
+            async with connected(url, {}) as client, client.post(url, {}, b"", lambda: None) as response:
+                await response.aread()
+
+    assert ["localhost"] == asked
+
+
+async def test_a_handshake_has_a_limit_of_its_own(monkeypatch):
+    """For whoever connects without one: asyncio's is a minute, and that may be the time of a slow machine."""
+    monkeypatch.setattr(http2, "is_usable", lambda: False)
+    monkeypatch.setattr(http_connection, "_HANDSHAKE_S", 0.001)
+    async with writing() as server:
+        url = server.url.replace("http:", "https:")
+        async with connected(url, {}) as client:
+            with anyio.fail_after(DEADLINE_S), pytest.raises(httpx2.ConnectError, match="handshake"):
+                await client.post(f"{url}/x", {}, b"{}", lambda: None).__aenter__()
+
+
+async def test_an_answer_that_came_before_its_request_is_none(monkeypatch, tmp_path):
+    """A server of TLS 1.2 may write behind its handshake at once; with whom it speaks it does not know."""
+    monkeypatch.setattr(http2, "is_usable", lambda: False)
+    made, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, key)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    class Hasty(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            transport.write(WHOLE)
+
+        def data_received(self, _data):
+            self.transport.write(WHOLE)
+
+    server = await asyncio.get_running_loop().create_server(Hasty, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    async with connected(url, {"SSL_CERT_FILE": str(made)}) as client:
+        with anyio.fail_after(DEADLINE_S), pytest.raises(httpx2.RemoteProtocolError):
+            await client.post(url, {}, b"{}", lambda: None).__aenter__()
+    server.close()
 
 
 async def test_a_handshake_that_is_given_up_leaves_no_connection(monkeypatch):

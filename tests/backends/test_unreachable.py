@@ -77,6 +77,17 @@ async def test_a_certificate_that_does_not_hold_is_told_by_its_reason(tmp_path, 
     assert told.format(port=port) in found.text
 
 
+async def test_a_certificate_is_for_the_host_that_was_asked(tmp_path):
+    """For localhost is not for 127.0.0.1."""
+    made, key = issued(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, key)
+    async with answering(b"", context) as port:
+        found = await failure(f"https://127.0.0.1:{port}/v1", {"SSL_CERT_FILE": str(made)})
+
+    assert "is not valid for '127.0.0.1'" in found.text
+
+
 async def test_an_authority_that_is_missing_is_told_with_where_to_name_it():
     """Companies have one, and their people do not know of it."""
     error = ssl.SSLCertVerificationError()
@@ -106,12 +117,13 @@ async def test_a_name_that_no_host_can_have_is_told():
     assert "label" in found.text
 
 
-async def test_a_port_that_nobody_listens_on_is_told():
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_port_that_nobody_listens_on_is_told(host):
     """The local server is not running."""
     port = free_port()
-    found = await failure(f"http://127.0.0.1:{port}/v1")
+    found = await failure(f"http://{host}:{port}/v1")
 
-    assert f"127.0.0.1:{port} refuses connections: is it running, and is that its port?" == found.text
+    assert f"{host}:{port} refuses connections: is it running, and is that its port?" == found.text
 
 
 async def test_of_addresses_that_fail_differently_the_last_one_tells(monkeypatch):
