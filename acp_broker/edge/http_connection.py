@@ -190,7 +190,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
-            self._end(Lost("" if isinstance(error, ConnectionError) else str(error)))
+            lost = Lost("" if isinstance(error, ConnectionError) else str(error))
+            lost.__cause__ = error
+            self._end(lost)
         self.eof_received()
 
     def _wake(self) -> None:

@@ -1,6 +1,7 @@
 """HTTP/1.1 as our own transport reads it: real sockets, and servers of every sort."""
 
 import asyncio
+import errno
 import selectors
 import socket
 import ssl
@@ -15,6 +16,7 @@ from acp_broker.edge import http_connection
 from acp_broker.edge.http_connection import MOST_UNREAD, HttpConnection
 from backends.http import http2, http11
 from backends.http.client import connected
+from backends.http.unreachable import why
 from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S
 from tests.support.provider.wire import chunk, head
@@ -463,6 +465,19 @@ async def test_an_answer_that_came_before_its_request_is_none(monkeypatch, tmp_p
         with anyio.fail_after(DEADLINE_S), pytest.raises(httpx2.RemoteProtocolError):
             await client.post(url, {}, b"{}", lambda: None).__aenter__()
     server.close()
+
+
+async def test_a_network_that_goes_away_is_told_as_that(monkeypatch):
+    """A laptop that changes its network: the operating system says so of connections that are open already."""
+    opened = []
+    made = HttpConnection.connection_made
+    monkeypatch.setattr(HttpConnection, "connection_made", lambda self, one: (opened.append(one), made(self, one)))
+    away = OSError(errno.EHOSTUNREACH, "No route to host")
+    async with writing() as server, connected(server.url, {}) as client:
+        with anyio.fail_after(DEADLINE_S), pytest.raises(httpx2.ReadError, match="No route") as raised:
+            await client.post(server.url, {}, b"", lambda: opened[0]._force_close(away)).__aenter__()
+
+    assert "there is no way to model.example: is this machine online?" == why(raised.value, "model.example", None)
 
 
 async def test_a_handshake_that_is_given_up_leaves_no_connection(monkeypatch):
