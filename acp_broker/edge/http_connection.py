@@ -88,7 +88,6 @@ class HttpConnection(asyncio.Protocol):
         )
         self._waiter: asyncio.Future[None] | None = None
         self._error: Broken | Lost | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
         self._has_head = self._is_paused = False
         # Nobody has asked yet.
         self._is_whole = True
@@ -105,7 +104,7 @@ class HttpConnection(asyncio.Protocol):
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Only while it is free."""
-        self._headers = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._has_head = self._is_whole = False
         self._headers_size = 0
         self._transport.write(head + body)
@@ -137,7 +136,7 @@ class HttpConnection(asyncio.Protocol):
         self._end(Broken("it was closed here"))
 
     def _is_over(self) -> bool:
-        """A server may answer before it has read the request, and never read the rest of it."""
+        """The request, too: a server may answer before it has read all of it, and never read the rest."""
         return self._is_whole and self._is_kept and not self._transport.get_write_buffer_size()
 
     def _take(self) -> list[bytes]:
