@@ -88,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         )
         self._waiter: asyncio.Future[None] | None = None
         self._error: Broken | Lost | None = None
-        self._has_head = self._is_paused = False
+        self._has_head = False
         # Nobody has asked yet.
         self._is_whole = True
         self._pieces: list[bytes] = []
@@ -133,17 +133,17 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        self._end(Broken("it was closed here"))
+        self._error = self._error or Broken("it was closed here")
+        self._transport.abort()
 
     def _is_over(self) -> bool:
         """The request, too: a server may answer before it has read all of it, and never read the rest."""
-        return self._is_whole and self._is_kept and not self._transport.get_write_buffer_size()
+        is_answered = self._is_whole and self._is_kept and self._error is None
+        return is_answered and not self._transport.get_write_buffer_size()
 
     def _take(self) -> list[bytes]:
         taken, self._pieces, self._unread = self._pieces, [], 0
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
+        self._transport.resume_reading()
         return taken
 
     def _is_readable(self) -> bool:
@@ -154,10 +154,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def _more(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        await self._waiter
 
     # For the loop.
 
@@ -165,6 +162,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._error is not None:
+            return
         self._headers_size += len(data)
         try:
             self._parser.feed_data(data)
@@ -172,8 +171,7 @@ class HttpConnection(asyncio.Protocol):
             self._broken(error)
         if self._headers_size > _MOST_HEADERS:
             self._end(Broken("its headers have no end"))
-        if self._unread > MOST_UNREAD and not self._is_paused:
-            self._is_paused = True
+        if self._unread > MOST_UNREAD:
             self._transport.pause_reading()
         self._wake()
 
@@ -207,7 +205,8 @@ class HttpConnection(asyncio.Protocol):
     def _end(self, error: Broken | Lost) -> None:
         """What has come is still read; what comes behind a whole answer spoils nothing but the connection."""
         self._error = self._error or error
-        self._transport.abort()
+        # TLS of asyncio bears no end in the middle of its reading.
+        asyncio.get_running_loop().call_soon(self._transport.abort)
 
     # For the parser.
 

@@ -282,7 +282,7 @@ async def test_what_nobody_reads_is_not_taken_from_the_server():
         connection = response.stream._connection
         tasks.start_soon(write, server)
         with anyio.fail_after(DEADLINE_S):
-            while not connection._is_paused:
+            while connection._unread <= MOST_UNREAD:
                 await anyio.lowlevel.checkpoint()
             held = connection._unread
             read = [len(piece) async for piece in response.stream]
@@ -529,6 +529,39 @@ async def test_a_body_that_is_given_up_here_is_not_whole():
         await transport.aclose()
         with pytest.raises(httpx2.RemoteProtocolError, match="closed here"):
             await response.aread()
+
+
+async def test_nonsense_behind_much_that_nobody_has_read_is_told_with_tls(monkeypatch, tmp_path):
+    """Reading is paused, and the server has left: asyncio reads on and shuts down in one go."""
+    monkeypatch.setattr(http2, "is_usable", lambda: False)
+    made, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, key)
+    part = bytes(MOST_UNREAD + 1)
+    paused = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(STREAM + chunk(part))
+        await paused.wait()
+        writer.write(b"what is this\r\n")
+        writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    async with connected(url, {"SSL_CERT_FILE": str(made)}) as client, client.get(url, {}) as response:
+        connection = response.stream._connection
+        with anyio.fail_after(DEADLINE_S):
+            while connection._unread <= MOST_UNREAD:
+                await anyio.lowlevel.checkpoint()
+            paused.set()
+            while not connection._transport._ssl_protocol._eof_received:
+                await anyio.lowlevel.checkpoint()
+            with pytest.raises(httpx2.RemoteProtocolError, match="chunk size"):
+                await response.aread()
+    server.close()
 
 
 async def test_with_tls_it_is_said_what_will_be_spoken(monkeypatch, tmp_path):
