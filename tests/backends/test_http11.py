@@ -16,7 +16,7 @@ from acp_broker.edge import http_connection
 from acp_broker.edge.http_connection import MOST_UNREAD, HttpConnection
 from backends.http import http2, http11
 from backends.http.client import connected
-from backends.http.unreachable import why
+from backends.http.unreachable import why, words
 from tests.support.certificates import certificate
 from tests.support.client import DEADLINE_S
 from tests.support.provider.wire import chunk, head
@@ -214,7 +214,7 @@ async def test_each_answer_has_its_own_headers():
 
 async def test_long_headers_are_long_for_each_answer_by_itself():
     """A connection lives through thousands."""
-    answer = head(204, "text/plain", None, {"x": "y" * 60_000}).replace(b"transfer-encoding: chunked\r\n", b"")
+    answer = head(204, "text/plain", None, {"x": "y" * 120_000}).replace(b"transfer-encoding: chunked\r\n", b"")
     async with writing(answer) as server:
         server.is_lasting = True
         answers = await asked(server, 4)
@@ -283,6 +283,8 @@ async def test_what_nobody_reads_is_not_taken_from_the_server():
         tasks.start_soon(write, server)
         with anyio.fail_after(DEADLINE_S):
             while connection._unread <= MOST_UNREAD:
+                await anyio.lowlevel.checkpoint()
+            for _ in range(100):  # each is a write of the server's, if somebody reads
                 await anyio.lowlevel.checkpoint()
             held = connection._unread
             read = [len(piece) async for piece in response.stream]
@@ -467,6 +469,60 @@ async def test_an_answer_that_came_before_its_request_is_none(monkeypatch, tmp_p
     server.close()
 
 
+async def test_a_connection_that_is_spoilt_is_free_no_more_at_once():
+    """Another turn may want it before the event loop has come to close it."""
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        async with client.get(f"{server.url}/x", {}) as response:
+            await response.aread()
+        connection = response.stream._connection
+        was_free = connection.is_free()
+        connection.data_received(WHOLE)
+        is_free = connection.is_free()
+
+    assert (True, False) == (was_free, is_free)
+
+
+async def test_a_connection_that_was_closed_behind_an_answer_without_a_body_is_not_used():
+    """Nothing went wrong on it."""
+    async with writing(b"HTTP/1.1 204 No Content\r\n\r\n") as server, connected(server.url, {}) as client:
+        for _ in range(2):
+            async with client.get(f"{server.url}/x", {}) as response:
+                connection = response.stream._connection
+            server.end()
+            with anyio.fail_after(DEADLINE_S):
+                while not connection._transport.is_closing():
+                    await anyio.lowlevel.checkpoint()
+
+    assert 2 == server.connections
+
+
+async def test_nothing_is_read_behind_what_was_no_answer():
+    """The rest may look like one."""
+    async with writing() as server:
+        connection = await http_connection.dial("127.0.0.1", server.door.port, None)
+        connection.ask(b"", b"")
+        connection.data_received(b"HTTP/1.1 103 Early Hints\r\nx: " + b"y" * 131_072)
+        connection.data_received(b"\r\n\r\n" + WHOLE)
+        with pytest.raises(http_connection.Broken, match="no end"):
+            await connection.head()
+
+
+async def test_a_connection_that_is_reset_is_told_in_plain_words():
+    """The number of an error helps nobody."""
+    async with (
+        writing(STREAM + chunk(b"hi")) as server,
+        connected(server.url, {}) as client,
+        client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response,
+    ):
+        read = aiter(response.stream)
+        first = await anext(read)
+        server.reset()
+        with pytest.raises(httpx2.ReadError) as raised:
+            await anext(read)
+
+    assert (b"hi", "the connection was reset") == (first, words(raised.value))
+
+
 async def test_a_network_that_goes_away_is_told_as_that(monkeypatch):
     """A laptop that changes its network: the operating system says so of connections that are open already."""
     opened = []
@@ -527,6 +583,8 @@ async def test_a_body_that_is_given_up_here_is_not_whole():
         request = httpx2.Request("GET", f"{server.url}/x", stream=http11.Body(b"", lambda: None))
         response = await transport.handle_async_request(request)
         await transport.aclose()
+        with anyio.fail_after(DEADLINE_S):
+            await server.left.wait()
         with pytest.raises(httpx2.RemoteProtocolError, match="closed here"):
             await response.aread()
 
