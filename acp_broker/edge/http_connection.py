@@ -215,8 +215,9 @@ class HttpConnection(asyncio.Protocol):
             raise ValueError("nobody has asked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_head:  # a trailer is none: RFC 9110, 6.5.1
-            self._headers.append((name, value))
+        """Blanks may stand behind a name (RFC 9112, 5.1), and a trailer is no header (RFC 9110, 6.5.1)."""
+        if not self._has_head:
+            self._headers.append((name.rstrip(), value))
 
     def on_headers_complete(self) -> None:
         lengths = {name.lower() for name, _ in self._headers} & _LENGTHS
