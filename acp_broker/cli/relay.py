@@ -1,6 +1,7 @@
-"""`acp-broker stdio` where a daemon serves the same config and state: bytes both ways, until one side is through.
+"""`acp-broker stdio` where a daemon serves the same config and state: until one side is through.
 
-One thread for each direction, and nothing but the standard library: an editor that starts us waits for every import.
+The daemon is handed the editor's pipes, and reads and writes them itself. Of a terminal or a file the bytes are carried
+both ways, by a thread for each. Nothing but the standard library: an editor that starts us waits for every import.
 Descriptors that we inherited stay blocking, or not, as they are: their flags are our parent's too.
 """
 
@@ -8,8 +9,11 @@ import os
 import select
 import signal
 import socket
+import stat
+import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from acp_broker import __version__
@@ -34,7 +38,13 @@ def run(config: Path | None, environ: Mapping[str, str], read_fd: int, write_fd:
     try:
         daemon = meeting.daemon(state_folder(environ))
         place = config_file(config, environ)
-        hello = meeting.hello(version=__version__, config=place, asks="frontend", environment=environ)
+        hello = meeting.hello(
+            version=__version__,
+            config=place,
+            asks="frontend",
+            environment=environ,
+            has_pipes=_are_pipes(read_fd, write_fd),
+        )
         sock, answer = meeting.met(daemon, hello, MEET_S)
     except ValueError:  # a variable that leads nowhere: the broker in this process says so
         return None
@@ -46,11 +56,53 @@ def run(config: Path | None, environ: Mapping[str, str], read_fd: int, write_fd:
         sock.close()
         _say_alone(daemon, str(answer.get("refused", "it does not say why it refused")))
         return None
+    if answer.get("pipes") is True:
+        return _Aside(sock, daemon, read_fd, write_fd).run()
     return _Relay(sock, daemon, read_fd, write_fd).run()
+
+
+def _are_pipes(*fds: int) -> bool:
+    """Whether the daemon can use them as we can, and never wait: it opens a pipe anew, and asks a socket so."""
+    modes = [os.fstat(fd).st_mode for fd in fds]
+    return sys.platform == "linux" and all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
 
 
 def _say_alone(daemon: meeting.Daemon, why: str) -> None:
     _say(f"not through the daemon (pid {daemon.pid}), but in this process: {why}")
+
+
+class _Aside:
+    """The daemon has the editor's pipes: nothing is left to do but to end when one of them is through."""
+
+    def __init__(self, sock: socket.socket, daemon: meeting.Daemon, read_fd: int, write_fd: int) -> None:
+        self._socket = sock
+        self._daemon = daemon
+        self._told = _told()
+        self._asked, self._heard = read_fd, write_fd
+
+    def run(self) -> int:
+        try:
+            socket.send_fds(self._socket, [b"\n"], [self._asked, self._heard])
+        except OSError:
+            return _say_ended(self._daemon)
+        poll = select.poll()
+        for fd, event in ((self._asked, select.POLLRDHUP), (self._heard, 0)):
+            poll.register(fd, event)
+        for told in (self._socket, self._told):
+            poll.register(told, select.POLLIN)
+        is_through = False
+        while found := [fd for fd, _ in poll.poll(SILENT_S * 1000 if is_through else None)]:
+            is_through = is_through or self._asked in found or self._told.fileno() in found
+            if self._heard in found:  # nobody listens any more
+                return 0
+            if self._socket.fileno() in found:
+                return 0 if is_through else _say_ended(self._daemon)
+            for fd in found:
+                poll.unregister(fd)
+            if self._told.fileno() in found:
+                with suppress(OSError):  # the daemon is gone too
+                    self._socket.shutdown(socket.SHUT_WR)
+        return _say_silent(self._daemon)
 
 
 class _Relay:
@@ -59,16 +111,11 @@ class _Relay:
         self._daemon = daemon
         self._read_fd = read_fd
         self._write_fd = write_fd
-        self._told, told = socket.socketpair()
-        told.setblocking(False)  # noqa: FBT003 - it takes no keyword
-        self._teller = told
+        self._told = _told()
         self._editor_is_through = False
         self._relayed = 0
 
     def run(self) -> int:
-        signal.set_wakeup_fd(self._teller.fileno())
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
         back = threading.Thread(target=self._back, daemon=True)
         back.start()
         if self._forth():
@@ -120,8 +167,7 @@ class _Relay:
             relayed = self._relayed
             back.join(SILENT_S)
         if back.is_alive():
-            _say(f"the daemon (pid {self._daemon.pid}) had no last word within {SILENT_S:g} s")
-            return 1
+            return _say_silent(self._daemon)
         return 0
 
     # --- the other thread: from the daemon to the editor
@@ -134,7 +180,7 @@ class _Relay:
         except OSError:  # the editor does not listen any more
             os._exit(0)
         if not self._editor_is_through:
-            _say(f"the daemon (pid {self._daemon.pid}) has ended; start the session again, its sessions are kept")
+            _say_ended(self._daemon)
             # The other thread is waiting for the editor, and nothing that it says can be answered.
             os._exit(1)
 
@@ -165,6 +211,26 @@ class _Wait:
     def is_ready(self) -> bool:
         """False when we are told to end first."""
         return all(found != self._told for found, _ in self._poll.poll())
+
+
+def _told() -> socket.socket:
+    """Readable once a signal has told us to end."""
+    told, teller = socket.socketpair()
+    teller.setblocking(False)  # noqa: FBT003 - it takes no keyword
+    signal.set_wakeup_fd(teller.detach())
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    return told
+
+
+def _say_ended(daemon: meeting.Daemon) -> int:
+    _say(f"the daemon (pid {daemon.pid}) has ended; start the session again, its sessions are kept")
+    return 1
+
+
+def _say_silent(daemon: meeting.Daemon) -> int:
+    _say(f"the daemon (pid {daemon.pid}) had no last word within {SILENT_S:g} s")
+    return 1
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,11 @@ Each relay loads this as it starts: nothing but the standard library, and little
 
     ours:   {"acp-broker": {"version": ..., "config": ..., "pid": ..., "environment": {...}, "asks": "frontend"}}
     theirs: {"acp-broker": {"welcome": true}}        from here on the socket carries JSON-RPC, a line each
+        or: {"acp-broker": {"welcome": true, "pipes": true}}
+                                                     where ours had "pipes": true. Then ours is one byte, with the two
+                                                     descriptors of the editor's pipes (SCM_RIGHTS), to read and to
+                                                     write: they use these, and the socket carries nothing more. Each
+                                                     side sees by its end that the other has left
         or: {"acp-broker": {"refused": "why"}}       and the end
         or: {"acp-broker": {"status": {...}}}        and the end, where "asks" is "status"
 """
@@ -64,10 +69,11 @@ def met(daemon: Daemon, hello: bytes, limit_s: float) -> tuple[socket.socket, di
     return sock, answer
 
 
-def hello(*, version: str, config: Path, asks: str, environment: Mapping[str, str]) -> bytes:
+def hello(*, version: str, config: Path, asks: str, environment: Mapping[str, str], has_pipes: bool = False) -> bytes:
     """What a client says first; of its environment all but what is between a broker and its user."""
     carried = {_sent(name): _sent(value) for name, value in environment.items() if not name.startswith("ACP_BROKER_")}
-    return line(version=version, config=_sent(str(config)), pid=os.getpid(), asks=asks, environment=carried)
+    pipes = {"pipes": True} if has_pipes else {}
+    return line(version=version, config=_sent(str(config)), pid=os.getpid(), asks=asks, environment=carried, **pipes)
 
 
 def _sent(text: str) -> str:

@@ -25,6 +25,8 @@ READ_BYTES = 64 * 1024
 SAFE_WRITE_BYTES = select.PIPE_BUF
 
 Write = Callable[[memoryview], int]
+# Of a descriptor, so many bytes at most; raises BlockingIOError where there are none.
+Read = Callable[[int, int], bytes]
 
 
 class Sink(Protocol):
@@ -59,6 +61,9 @@ class InheritedSocket:
 
     def write(self, data: memoryview) -> int:
         return self._socket.send(data, socket.MSG_DONTWAIT)
+
+    def read(self, _fd: int, size: int) -> bytes:
+        return self._socket.recv(size, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         self._socket.close()
@@ -181,8 +186,9 @@ class Writer:
 class Reader:
     """Reads a descriptor until its end and hands over the lines of each read, in one call."""
 
-    def __init__(self, fd: int, max_line_bytes: int) -> None:
+    def __init__(self, fd: int, max_line_bytes: int, read: Read = os.read) -> None:
         self._fd = fd
+        self._read = read
         self._lines = Lines(max_line_bytes)
         self._ended: asyncio.Future[None] | None = None
         self._on_lines: OnLines
@@ -236,7 +242,7 @@ class Reader:
 
     def _readable(self) -> None:
         try:
-            chunk = os.read(self._fd, READ_BYTES)
+            chunk = self._read(self._fd, READ_BYTES)
         except BlockingIOError:
             return
         except OSError as error:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from acp_broker.clock import Clock, SystemClock
 from acp_broker.edge import meeting, ownership
+from acp_broker.edge.handed import Handed
 from acp_broker.edge.peers import PeerLimits, Seats
 from acp_broker.edge.sparing import SparingLog
 from acp_broker.edge.unix_channel import UnixChannel
@@ -33,6 +34,8 @@ UNHEARD = 64
 FULL_S = 0.5
 # How long those who are still connected may take to leave when the listener ends.
 END_S = 10.0
+# Linux: by what a process has open, a pipe is opened anew.
+CAN_TAKE_PIPES = Path("/proc/self/fd").is_dir()
 
 
 Log = Callable[..., None]
@@ -48,6 +51,8 @@ class Hello(Struct, frozen=True):
     pid: int
     environment: dict[str, str]
     asks: Literal["frontend", "status"]
+    # It can hand over the pipes that its editor gave it.
+    pipes: bool = False
 
 
 Answer = Callable[[Hello], bytes | None]
@@ -172,9 +177,10 @@ class _Door:
                 return
             finally:
                 self._unheard.release()
-            await self._meet(UnixChannel(sock, f"unix {hello.pid}", self._limits, self._clock, self._log), hello)
+            channel = UnixChannel(sock, f"unix {hello.pid}", self._limits, self._clock, self._log)
+            await self._meet(channel, sock, hello)
 
-    async def _meet(self, channel: UnixChannel, hello: Hello) -> None:
+    async def _meet(self, channel: UnixChannel, sock: socket.socket, hello: Hello) -> None:
         self._channels.add(channel)
         try:
             said = self._answer(hello)
@@ -182,8 +188,8 @@ class _Door:
                 channel.write(said)
             elif self._seats.take():
                 try:
-                    channel.write(meeting.line(welcome=True))
-                    await self._serve(channel, hello)
+                    if await self._welcome(channel, sock, hello):
+                        await self._serve(channel, hello)
                 finally:
                     self._seats.leave()
             else:
@@ -195,9 +201,36 @@ class _Door:
             self._channels.discard(channel)
             self._empty.set()
 
+    async def _welcome(self, channel: UnixChannel, sock: socket.socket, hello: Hello) -> bool:
+        """Whether it can be served now."""
+        takes = hello.pipes and CAN_TAKE_PIPES
+        channel.write(meeting.line(welcome=True, **({"pipes": True} if takes else {})))
+        if takes:
+            try:
+                channel.take(await _handed(sock))
+            except (_Unwelcome, OSError) as error:
+                self._log("client_refused", way="unix", pid=hello.pid, why=str(error))
+                return False
+        return True
+
 
 class _Unwelcome(Exception):  # noqa: N818 - it is not our error
     """A client that did not say hello as it must."""
+
+
+async def _handed(sock: socket.socket) -> Handed:
+    """The editor's pipes, which a relay gives whom it was told to. Raises _Unwelcome, OSError."""
+    fds: list[int] = []
+    try:
+        with anyio.move_on_after(HELLO_S):
+            await anyio.wait_readable(sock)
+            _, fds, _, _ = socket.recv_fds(sock, 1, 2)
+        if len(fds) != 2:
+            raise _Unwelcome("it did not give the pipes that it has")
+        return Handed(*fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 async def _hello(sock: socket.socket) -> Hello:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from acp_broker.clock import Clock, Timer
 from acp_broker.edge.channel import OnLines
+from acp_broker.edge.handed import Handed
 from acp_broker.edge.patience import Patience
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.pipes import OwnPipe, Reader, Writer
@@ -20,7 +21,10 @@ Log = Callable[..., None]
 
 
 class UnixChannel:
-    """The socket is ours alone from now on; `name` is what the log calls the peer."""
+    """The socket is ours alone from now on; `name` is what the log calls the peer.
+
+    After `take` the peer's lines come from elsewhere, and the socket says no more than that it has left.
+    """
 
     def __init__(
         self, sock: socket.socket, name: str, limits: Callable[[], PeerLimits], clock: Clock, log: Log
@@ -44,7 +48,16 @@ class UnixChannel:
         self._next: Timer | None = None
         # Whoever is handed the lines wants no more for now.
         self._is_paused = False
+        self._handed: Handed | None = None
         self._patience = Patience(limits, clock, lambda: self._written - self._writer.pending, self._cut_off)
+
+    def take(self, handed: Handed) -> None:
+        """Before `run`, and with nothing left to write."""
+        self._writer.close()
+        self._handed = handed
+        self._reader = Reader(handed.fd, self._limits().max_message_bytes, handed.read)
+        self._writer = Writer(handed.sink)
+        self._writer.when_drained(self._drained)
 
     @property
     def pending(self) -> int:
@@ -83,6 +96,8 @@ class UnixChannel:
         if self._is_closed:
             return
         self._on_lines = on_lines
+        if self._handed is not None:
+            asyncio.get_running_loop().add_reader(self._socket, self._heard_of)
         try:
             await self._reader.run(self._received)
         finally:
@@ -97,6 +112,10 @@ class UnixChannel:
         self._stop_reading()
         self._patience.end()
         self._writer.close()
+        if self._handed is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._handed.close()
+            self._handed = None
         self._socket.close()
 
     # --- what the peer sends
@@ -127,6 +146,11 @@ class UnixChannel:
             self._next = asyncio.get_running_loop().call_soon(self._work)
         elif not self._is_paused:
             self._reader.resume()
+
+    def _heard_of(self) -> None:
+        """A relay whose pipes were taken has nothing to say: it leaves, or its editor has asked it to."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._stop_reading()
 
     def _stop_reading(self) -> None:
         self._is_closed = True

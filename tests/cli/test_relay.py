@@ -16,6 +16,7 @@ import tty
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -29,6 +30,7 @@ DEADLINE_S = 30.0
 MUCH = 4 * 1024 * 1024
 INITIALIZE = b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}\n'
 WELCOME = meeting.line(welcome=True)
+WELCOME_WITH_PIPES = meeting.line(welcome=True, pipes=True)
 
 
 class Daemon:
@@ -44,13 +46,22 @@ class Daemon:
         said = {"socket": str(folder / "s"), "pid": 4711, "version": "1", "config": "/c.json"}
         (self.home / "daemon.json").write_text(json.dumps(said))
 
-    def meet(self, answer: bytes = WELCOME) -> dict:
-        """The relay's hello."""
+    def meet(self, answer: bytes = WELCOME, *, is_deaf: bool = False) -> dict:
+        """The relay's hello; `is_deaf`: it hears no more than that."""
         self.sock = self._listening.accept()[0]
         self.sock.settimeout(DEADLINE_S)
         said = self.read_line()
+        if is_deaf:
+            self.sock.shutdown(socket.SHUT_RD)
         self.sock.sendall(answer)
         return json.loads(said)["acp-broker"]
+
+    def take(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Meet the relay, and take the editor's pipes from it."""
+        assert self.meet(WELCOME_WITH_PIPES)["pipes"]
+        said, (read_fd, write_fd), _, _ = socket.recv_fds(self.sock, 10, 3)
+        assert said == b"\n"
+        return os.fdopen(read_fd, "rb", 0), os.fdopen(write_fd, "wb", 0)
 
     def read_line(self) -> bytes:
         line = b""
@@ -169,7 +180,13 @@ def test_it_says_who_it_is(tmp_path: Path, daemon: Daemon) -> None:
         hello = daemon.meet()
         environment = hello.pop("environment")
 
-    expected = {"version": __version__, "config": str(editor.config), "pid": editor.process.pid, "asks": "frontend"}
+    expected = {
+        "version": __version__,
+        "config": str(editor.config),
+        "pid": editor.process.pid,
+        "asks": "frontend",
+        "pipes": True,
+    }
     assert (expected, "the editor", False) == (hello, environment["FROM"], "ACP_BROKER_HOME" in environment)
 
 
@@ -347,6 +364,110 @@ def test_it_loads_nothing_but_the_standard_library(tmp_path: Path, daemon: Daemo
     heavy = {"anyio", "asyncio", "msgspec", "platformdirs", "subprocess", "typing", "backends"} & set(loaded)
     expected = ["", ".cli", ".edge", ".edge.descriptors", ".edge.meeting", ".home", ".cli.relay"]
     assert ([f"acp_broker{name}" for name in expected], set()) == (ours, heavy)
+
+
+# --- with a daemon that takes the editor's pipes
+
+
+def test_the_daemon_is_handed_the_pipes_of_the_editor(tmp_path: Path, daemon: Daemon) -> None:
+    """And nothing of what they carry comes by the relay."""
+    with Editor(tmp_path) as editor:
+        editor.write(b"early")
+        asks, answers = daemon.take()
+        with asks, answers:
+            editor.write(b" and late")
+            heard = asks.read(5) + asks.read(9)
+            answers.write(b"back")
+            back = editor.read(4)
+            editor.process.stdin.close()
+            assert (b"early and late", b"back", b"") == (heard, back, asks.read(1))
+        daemon.sock.close()
+
+        assert (0, b"", b"") == editor.end()
+
+
+def test_what_node_gives_its_children_is_handed_over_too(tmp_path: Path, daemon: Daemon) -> None:
+    """They are sockets; and Node ends a child's stdin by closing its half of one."""
+    (mine, stdin), (heard, stdout) = socket.socketpair(), socket.socketpair()
+    with mine, stdin, heard, stdout, Editor(tmp_path, stdin=stdin, stdout=stdout) as editor:
+        asks, answers = daemon.take()
+        with asks, answers:
+            mine.sendall(b"there")
+            answers.write(b"back")
+            carried = asks.read(5), heard.recv(4)
+            mine.shutdown(socket.SHUT_WR)
+            end = asks.read(1)
+            daemon.sock.close()
+
+            assert ((b"there", b"back"), b"", 0) == (carried, end, editor.process.wait(DEADLINE_S))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_daemon_with_the_pipes_is_told_of_a_signal(tmp_path: Path, daemon: Daemon, number: signal.Signals) -> None:
+    """Its last answers still reach the editor, and a second signal takes nothing away."""
+    with Editor(tmp_path) as editor:
+        asks, answers = daemon.take()
+        editor.process.send_signal(number)
+        end = daemon.read(1)
+        editor.process.send_signal(number)
+        with asks, answers:
+            answers.write(b"answered")
+        daemon.sock.close()
+
+        assert (b"", (0, b"answered", b"")) == (end, editor.end())
+
+
+def test_a_daemon_that_ends_with_the_pipes_is_said(tmp_path: Path, daemon: Daemon) -> None:
+    """What it had written is in the pipe."""
+    with Editor(tmp_path) as editor:
+        asks, answers = daemon.take()
+        editor.write(b"unread")
+        with asks, answers:
+            answers.write(b"written")
+        daemon.close()
+
+        why = b"acp-broker: the daemon (pid 4711) has ended; start the session again, its sessions are kept\n"
+        assert (1, b"written", why) == editor.end()
+
+
+def test_a_daemon_that_ends_before_it_has_the_pipes_is_said(tmp_path: Path, daemon: Daemon) -> None:
+    """It was killed just then."""
+    with Editor(tmp_path) as editor:
+        daemon.meet(WELCOME_WITH_PIPES, is_deaf=True)
+        daemon.close()
+        status, out, why = editor.end()
+
+    assert (1, b"", True) == (status, out, b"has ended" in why)
+
+
+def test_a_daemon_that_keeps_the_pipes_without_a_word_is_not_waited_for(tmp_path: Path, daemon: Daemon) -> None:
+    """It is stopped, and the editor has gone."""
+    with Editor(tmp_path, patch="relay.SILENT_S = 0.05") as editor:
+        asks, answers = daemon.take()
+        with asks, answers:
+            editor.process.stdin.close()
+            status = editor.process.wait(DEADLINE_S)
+
+        why = b"acp-broker: the daemon (pid 4711) had no last word within 0.05 s\n"
+        assert (1, why) == (status, editor.process.stderr.read())
+
+
+def test_an_editor_that_does_not_listen_ends_it_with_the_pipes_elsewhere(tmp_path: Path, daemon: Daemon) -> None:
+    """The daemon sees the end of the relay, and ends what runs for that editor."""
+    with Editor(tmp_path) as editor:
+        asks, answers = daemon.take()
+        with asks, answers:
+            editor.process.stdout.close()
+
+            assert (b"", 0) == (daemon.read(1), editor.process.wait(DEADLINE_S))
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_a_file_is_not_handed_over(tmp_path: Path, daemon: Daemon, stream: str) -> None:
+    """A file is never ready and never not: the daemon reads and writes for many, and must not wait for one."""
+    (tmp_path / "file").write_bytes(b"")
+    with (tmp_path / "file").open("r+b") as file, Editor(tmp_path, **{stream: file}):
+        assert "pipes" not in daemon.meet()
 
 
 # --- without one

@@ -101,6 +101,15 @@ async def welcomed(home: Path) -> bool:
     return answer == {"welcome": True}
 
 
+def opened() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+WITH_PIPES = meeting.hello(
+    version="1", config=Path("/etc/config.json"), asks="frontend", environment={}, has_pipes=True
+)
+
+
 async def heard(sock: socket.socket) -> bytes:
     """Everything until the other side closes."""
     data = b""
@@ -538,3 +547,50 @@ def test_an_agent_gets_the_variables_that_config_allows(patterns: list[str], kep
     environment = dict.fromkeys(["HOME", "LC_ALL", "LC_CTYPE", "lc_x"], "1")
 
     assert kept == [*allowed(environment, patterns)]
+
+
+async def test_a_client_with_pipes_is_served_by_them(tmp_path: Path, listening: Listening) -> None:
+    """Its bytes pass no other process; and once it has left, its editor sees the end."""
+    before = opened()
+    editor, theirs = socket.socketpair()
+    async with listening.at(tmp_path):
+        sock, answer = await met(tmp_path, WITH_PIPES)
+        socket.send_fds(sock, [b"\n"], [theirs.fileno(), theirs.fileno()])
+        theirs.close()
+        editor.sendall(b"by pipe\n")
+        editor.setblocking(False)
+        await anyio.wait_readable(editor)
+        echoed = editor.recv(100)
+        sock.close()
+
+        assert ({"welcome": True, "pipes": True}, b"by pipe\n", b"") == (answer, echoed, await heard(editor))
+    assert before == opened()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_a_client_that_does_not_give_its_pipes_is_refused(
+    tmp_path: Path, listening: Listening, count: int
+) -> None:
+    """It was promised, and what is on the socket is no JSON-RPC."""
+    before = opened()
+    one, other = socket.socketpair()
+    with one, other:
+        async with listening.at(tmp_path):
+            sock, _ = await met(tmp_path, WITH_PIPES)
+            socket.send_fds(sock, [b"\n"], [one.fileno()] * count)
+
+            assert b"" == await heard(sock)
+    assert [("client_refused", "it did not give the pipes that it has")] == listening.logged
+    assert before == opened()
+
+
+async def test_where_pipes_cannot_be_opened_anew_they_stay_with_the_relay(
+    tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(unix, "CAN_TAKE_PIPES", False)
+    async with listening.at(tmp_path):
+        sock, answer = await met(tmp_path, WITH_PIPES)
+        sock.close()
+
+    assert {"welcome": True} == answer

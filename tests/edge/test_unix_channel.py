@@ -1,5 +1,6 @@
 """What one client of the unix socket may cost: how fast it may speak, and how long it may take nothing."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -8,6 +9,7 @@ import anyio
 import pytest
 from anyio import Event, create_task_group
 
+from acp_broker.edge.handed import Handed
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.throttle import WEIGHT_BYTES
 from acp_broker.edge.unix_channel import UnixChannel
@@ -23,7 +25,7 @@ MUCH = 4 * 1024 * 1024
 class Connection:
     """A channel that is served, and its peer's end. `batches` is what it handed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_handed: bool = False) -> None:
         self.limits = PeerLimits()
         self.clock = FakeClock()
         self.logged: list[tuple[str, dict[str, object]]] = []
@@ -31,9 +33,15 @@ class Connection:
         self.over = Event()
         self.on_batch: Callable[[], None] = lambda: None
         self._came = Event()
-        ours, self.peer = socket.socketpair()
-        self.peer.setblocking(False)
+        ours, self.relay = socket.socketpair()
+        self.ours = ours.fileno()
         self.channel = UnixChannel(ours, "unix 7", lambda: self.limits, self.clock, self.log)
+        self.peer = self.relay
+        if is_handed:
+            theirs, self.peer = socket.socketpair()
+            with theirs:
+                self.channel.take(Handed(theirs.fileno(), theirs.fileno()))
+        self.peer.setblocking(False)
 
     @property
     def lines(self) -> list[bytes]:
@@ -65,9 +73,10 @@ class Connection:
         return data
 
 
-@pytest.fixture
-async def connection() -> AsyncIterator[Connection]:
-    connection = Connection()
+@pytest.fixture(params=[False, True], ids=["relayed", "handed"])
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    """By the socket of a relay, and by what the relay has handed over."""
+    connection = Connection(is_handed=request.param)
     async with create_task_group() as tasks:
         tasks.start_soon(connection.run)
         with anyio.fail_after(DEADLINE_S):
@@ -75,6 +84,7 @@ async def connection() -> AsyncIterator[Connection]:
         connection.channel.release()
         tasks.cancel_scope.cancel()
     connection.peer.close()
+    connection.relay.close()
     assert [] == connection.clock.armed
 
 
@@ -262,3 +272,30 @@ async def test_what_is_closed_before_it_is_served_ends_at_once() -> None:
     connection.peer.close()
 
     assert [] == connection.batches
+
+
+@pytest.mark.parametrize("connection", [True], indirect=True)
+@pytest.mark.parametrize("how", ["close", "shutdown"])
+async def test_the_end_of_the_relay_is_the_end_of_its_editor(connection: Connection, how: str) -> None:
+    """The editor has killed it, or asked it to end, and may keep its own ends of the pipes."""
+    await settled()
+    if how == "close":
+        connection.relay.close()
+    else:
+        connection.relay.shutdown(socket.SHUT_WR)
+    await connection.over.wait()
+    is_heard_of = asyncio.get_running_loop().remove_reader(connection.ours)
+    connection.channel.write(b"last words")
+
+    assert (False, b"last words") == (is_heard_of, await connection.take(10))
+
+
+@pytest.mark.parametrize("connection", [True], indirect=True)
+async def test_what_was_handed_over_is_given_back(connection: Connection) -> None:
+    """The editor waits for the end of what it reads."""
+    await settled()
+    connection.channel.release()
+    await anyio.wait_readable(connection.peer)
+
+    assert not asyncio.get_running_loop().remove_reader(connection.ours)
+    assert (b"", b"") == (connection.peer.recv(1), connection.relay.recv(1))
