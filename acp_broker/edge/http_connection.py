@@ -88,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         )
         self._waiter: asyncio.Future[None] | None = None
         self._error: Broken | Lost | None = None
-        self._has_head = False
+        self._has_head = self._is_kept = False
         # Nobody has asked yet.
         self._is_whole = True
         self._pieces: list[bytes] = []

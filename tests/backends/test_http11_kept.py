@@ -173,6 +173,21 @@ async def test_a_connection_with_a_request_under_way_takes_no_other():
     assert b"hi" == told
 
 
+async def test_a_connection_on_which_nothing_was_asked_is_closed():
+    """Whoever wanted to ask was stopped just before."""
+
+    def stopped():
+        raise LookupError
+
+    async with writing(WHOLE) as server, connected(server.url, {}) as client:
+        with pytest.raises(LookupError):
+            await client.post(f"{server.url}/x", {}, b"{}", stopped).__aenter__()
+        async with client.post(f"{server.url}/x", {}, b"{}", lambda: None) as response:
+            read = await response.aread()
+
+    assert (b"hi", 2) == (read, server.connections)
+
+
 async def test_a_connection_whose_answer_nobody_reads_to_its_end_is_closed():
     """By that its server knows."""
     async with writing(STREAM + chunk(b"hi")) as server, connected(server.url, {}) as client:
