@@ -20,7 +20,7 @@ from acp_broker.core.failures import Failure, FailureKind
 from acp_broker.core.redact import plain
 from acp_broker.errors import BackendFailure
 from backends.http import http2
-from backends.http.http11 import Body, Http11
+from backends.http.http11 import Answer, Body, Http11
 from backends.http.written import LOOPBACK, PORTS
 
 # Requests in one HTTP/2 connection or more of them; connections that wait for the next request.
@@ -183,6 +183,11 @@ def pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
         return response.aiter_bytes()
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     return aiter(response.stream)
+
+
+def is_read_whole(response: httpx2.Response) -> bool:
+    """Whether each of its pieces is all that has come since the last."""
+    return isinstance(response.stream, Answer)
 
 
 @asynccontextmanager

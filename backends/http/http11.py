@@ -55,14 +55,14 @@ class Http11(httpx2.AsyncBaseTransport):
             if isinstance(error, Broken | Lost):
                 raise _of_httpx2(error) from error
             raise
-        return httpx2.Response(status, headers=headers, stream=_Answer(connection))
+        return httpx2.Response(status, headers=headers, stream=Answer(connection))
 
     async def aclose(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
 
-class _Answer(httpx2.AsyncByteStream):
+class Answer(httpx2.AsyncByteStream):
     """The body of an answer: each piece is all that has come since the last."""
 
     def __init__(self, connection: HttpConnection) -> None:

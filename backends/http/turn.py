@@ -23,7 +23,7 @@ from acp_broker.core.rules import Rule, fitting, of_rule, ruled
 from acp_broker.errors import BackendFailure, WireError
 from acp_broker.wire.acp import Update, update
 from backends.http import failing
-from backends.http.client import Client, pieces
+from backends.http.client import Client, is_read_whole, pieces
 from backends.http.clocks import Watch
 from backends.http.speaking import Piece, Voice
 from backends.http.sse import Event, EventStream
@@ -171,9 +171,10 @@ class _Answer:
 
     async def _stream(self, response: httpx2.Response) -> None:
         first = b""
+        take = self._heard if is_read_whole(response) else self._take
         async for piece in pieces(response):
             first = first or piece
-            self._take(piece)
+            take(piece)
         self._hear()
         if self._decoder.stop is None and http_failures.is_page(first):
             raise BackendFailure(failing.of_page(first, self._client.host))
@@ -193,7 +194,7 @@ class _Answer:
                 raise BackendFailure(failure)
 
     def _take(self, piece: bytes) -> None:
-        """What one read of the connection held comes in pieces, without a pause between them: it is heard at once."""
+        """What one read of the connection held comes in pieces here, without a pause between: it is heard at once."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._hear_soon)
         self._waiting.append(piece)
@@ -213,8 +214,10 @@ class _Answer:
 
     def _hear(self) -> None:
         heard, self._waiting, self._waiting_size = b"".join(self._waiting), [], 0
-        if not heard or self._error is not None:
-            return
+        if heard and self._error is None:
+            self._heard(heard)
+
+    def _heard(self, heard: bytes) -> None:
         try:
             events = self._events.feed(heard)
         except WireError as error:
