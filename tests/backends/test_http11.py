@@ -96,6 +96,7 @@ async def test_a_body_without_a_length_ends_with_its_connection(version):
         (b"HTTP/1.1 200 OK\r\nconten", "without sending a response"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "without sending a response"),
         (head(200, "text/plain", 3, {}) + b"hi", "in the middle"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", "in the middle"),
         (b"HTTP/1.1 200 OK\r\ncontent-length : 3\r\n\r\nhi", "in the middle"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding : chunked\r\n\r\n2\r\nhi\r\n", "in the middle"),
         (STREAM + b"2\r\nhi\r\n", "in the middle"),
