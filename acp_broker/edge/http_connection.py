@@ -102,6 +102,11 @@ class HttpConnection(asyncio.Protocol):
         """Whether another request can be sent: nothing is read between two answers but the end of the connection."""
         return self._is_over() and not self._transport.is_closing() and not self._is_readable()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come since the request; told before the answer's head has."""
+        return self._headers_size > 0
+
     def ask(self, head: bytes, body: bytes) -> None:
         """Only while it is free."""
         self._headers: list[tuple[bytes, bytes]] = []

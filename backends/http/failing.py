@@ -12,6 +12,7 @@ from acp_broker.core.rules import Rule, ruled
 from acp_broker.errors import BackendFailure
 from backends.http.client import Client, pieces
 from backends.http.clocks import Watch
+from backends.http.http11 import Stale
 from backends.http.unreachable import told_by_http2, why, words
 
 # More of an error is not read: the reason stands at its beginning.
@@ -30,7 +31,9 @@ def of_transport(error: Exception, client: Client, *, is_answered: bool) -> Fail
             FailureKind.SERVER_ERROR, f"{client.host} broke off its answer: {said}", code, seen_at="submitted"
         )
     text = why(error, client.host, client.proxy)
-    return Failure(FailureKind.UNREACHABLE, text, NO_CONNECTION if is_of_host else code, seen_at="submitted")
+    # Whose connection had been idle for too long is asked again in the next turn, on a new one.
+    rest_s = 0.0 if isinstance(error, Stale) else None
+    return Failure(FailureKind.UNREACHABLE, text, NO_CONNECTION if is_of_host else code, rest_s, "submitted")
 
 
 def not_connected(host: str, within_s: float) -> Failure:

@@ -13,6 +13,11 @@ from acp_broker.edge.http_connection import Broken, HttpConnection, Lost, dial
 from backends.http.written import PORTS
 
 
+class Stale(httpx2.RemoteProtocolError):
+    """A connection that was kept ended under the next request without a byte of its answer: as a rule it had been idle
+    for longer than its server bears, and nothing is wrong there. The request may have been read all the same."""
+
+
 class Body(httpx2.AsyncByteStream):
     """What is sent. `on_sending` is called before the first byte of it is written."""
 
@@ -43,7 +48,8 @@ class Http11(httpx2.AsyncBaseTransport):
         assert isinstance(body, Body)
         head = _head(request)
         connection = self._connection
-        if connection is None or not connection.is_free():
+        is_kept = connection is not None and connection.is_free()
+        if connection is None or not is_kept:
             await self.aclose()
             connection = self._connection = await _connected(request.url, self._trusted)
         try:
@@ -53,7 +59,7 @@ class Http11(httpx2.AsyncBaseTransport):
         except BaseException as error:
             connection.close()
             if isinstance(error, Broken | Lost):
-                raise _of_httpx2(error) from error
+                raise Stale(str(error)) if is_kept and not connection.has_begun else _of_httpx2(error) from error
             raise
         return httpx2.Response(status, headers=headers, stream=Answer(connection))
 

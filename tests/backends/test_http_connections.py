@@ -49,25 +49,38 @@ async def test_a_kept_connection_that_its_server_has_closed_costs_nothing(clock)
     assert (["end_turn"] * 2, ["a duck"] * 2, 2) == (ends, client.texts, server.connections)
 
 
-async def test_a_kept_connection_that_closes_under_a_request_is_a_failure(clock):
-    """Its server may have begun to answer: nothing is sent twice."""
-    client, failed = FakeClient(), []
+async def ended_under_a_request(clock, earlier: int, begun: bytes = b"") -> tuple[FailureKind, float | None, int]:
+    """Kind and rest of the failure of a request after so many, whose connection ends behind these bytes; and how many
+    connections there were."""
+    client, failures = FakeClient(), []
 
     async def run(backend):
         with pytest.raises(BackendFailure) as raised:
             await backend.run(turn(), client)
-        failed.append(raised.value.failure.kind)
+        failures.append(raised.value.failure)
 
-    answer = HEAD + chunk(said(content="a duck")) + END
-    async with writing(answer) as server, opened(server.url, clock) as backend:
-        await backend.run(turn(), client)
+    answers = [HEAD + chunk(said(content="a duck")) + END] if earlier else []
+    async with writing(*answers) as server, opened(server.url, clock) as backend:
+        for _ in range(earlier):
+            await backend.run(turn(), client)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run, backend)
-            await client.until(lambda one: len(one.phases) == 2)
+            await client.until(lambda one: len(one.phases) == earlier + 1)
+            await until_open(server, 1)
+            await server.say(begun)
             server.end()
-        connections = server.connections
+    return failures[0].kind, failures[0].retry_after_s, server.connections
 
-    assert ([FailureKind.UNREACHABLE], 1) == (failed, connections)
+
+async def test_a_kept_connection_that_closes_under_a_request_is_a_failure(clock):
+    """Its server may have begun to answer: nothing is sent twice. But the next turn asks it again."""
+    assert (FailureKind.UNREACHABLE, 0.0, 1) == await ended_under_a_request(clock, earlier=1)
+
+
+@pytest.mark.parametrize(("earlier", "begun"), [(0, b""), (1, b"HTTP/1.1 2")])
+async def test_a_server_that_leaves_as_it_answers_rests(clock, earlier, begun):
+    """A connection of its own, or the beginning of an answer: no idle one was closed by its clock."""
+    assert (FailureKind.UNREACHABLE, None, 1) == await ended_under_a_request(clock, earlier, begun)
 
 
 async def test_connections_of_a_crowded_minute_are_not_kept_for_hours(clock, monkeypatch):

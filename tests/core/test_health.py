@@ -182,6 +182,18 @@ def test_a_wait_that_was_asked_for_is_the_rest(wait_s: float) -> None:
     assert wait_s == left_s(fail(Health(), K.RATE_LIMITED, wait_s=wait_s))
 
 
+def test_who_asks_for_no_wait_is_asked_again_at_once() -> None:
+    """An idle connection was closed: nothing is wrong with who closed it."""
+    assert Ready(is_probe=True) == at(fail(Health(), K.UNREACHABLE, wait_s=0.0))
+
+
+def test_who_asks_for_no_wait_time_and_again_rests() -> None:
+    """Then it was no idle connection."""
+    once = fail(Health(), K.UNREACHABLE, wait_s=0.0)
+
+    assert LADDER_S[0] == left_s(fail(once, K.UNREACHABLE, wait_s=0.0))
+
+
 def test_a_wait_that_was_wrong_is_believed_less() -> None:
     """It asked for 2 s, we waited, it failed again: now the ladder's rung before is the least."""
     health = fail(Health(), K.RATE_LIMITED, wait_s=2.0)

@@ -143,8 +143,9 @@ async def test_a_server_that_is_killed_comes_back_to_its_conversation(tmp_path):
     assert (2, 2) == (asked, len(far.asked()))
 
 
-@pytest.mark.parametrize("fault", ["refused", "reset-headers", "eof-headers", "503"])
-async def test_however_long_it_was_away_it_is_back_within_thirty_seconds(tmp_path, fault):
+# The first reset may be that of an idle connection: the next turn asks once more.
+@pytest.mark.parametrize(("fault", "times"), [("refused", 20), ("reset-headers", 21), ("eof-headers", 20), ("503", 20)])
+async def test_however_long_it_was_away_it_is_back_within_thirty_seconds(tmp_path, fault, times):
     """And while it was, it was asked once in half a minute, for whoever prompts each few seconds."""
     async with (
         provider(LOCAL, pace=FAST) as near,
@@ -164,7 +165,7 @@ async def test_however_long_it_was_away_it_is_back_within_thirty_seconds(tmp_pat
         await home.clock.advance(25)
         back = await editor.prompted(session)
 
-    assert (20, {"end_turn"}, ["primary"]) == (knocks, {turn.outcome for turn in turns}, back.attempts)
+    assert (times, {"end_turn"}, ["primary"]) == (knocks, {turn.outcome for turn in turns}, back.attempts)
     # One more when it is back.
     assert near.connections - before <= knocks + 1
 
