@@ -160,10 +160,11 @@ scope offline_access.
     assert (0, "s3cret") == (code, terminal.kept().access)
 
 
-async def test_ctrl_c_gives_up(tmp_path: Path, server: OidcServer) -> None:
-    """Without a word, and nothing is left of it."""
+@pytest.mark.parametrize("way", ["--browser", "--device"])
+async def test_ctrl_c_gives_up(tmp_path: Path, server: OidcServer, way: str) -> None:
+    """Without a word, and nothing is left of it; the server has nothing to say for minutes yet."""
     terminal = Terminal(tmp_path, of(server))
-    await terminal.begin("--browser")
+    await terminal.begin(way)
     await terminal.until(r"(Ctrl-C gives up\.)")
     terminal.process.send_signal(signal.SIGINT)
     code = await terminal.end()
