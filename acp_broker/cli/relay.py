@@ -1,7 +1,8 @@
 """`acp-broker stdio` where a daemon serves the same config and state: until one side is through.
 
-The daemon is handed the editor's pipes, and reads and writes them itself. Of a terminal or a file the bytes are carried
-both ways, by a thread for each. Nothing but the standard library: an editor that starts us waits for every import.
+The daemon is handed the editor's pipes, and reads and writes them itself. Of a terminal, a file or a named pipe the
+bytes are carried both ways, by a thread for each. Nothing but the standard library: an editor that starts us waits for
+every import.
 Descriptors that we inherited stay blocking, or not, as they are: their flags are our parent's too.
 """
 
@@ -9,8 +10,6 @@ import os
 import select
 import signal
 import socket
-import stat
-import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -43,7 +42,7 @@ def run(config: Path | None, environ: Mapping[str, str], read_fd: int, write_fd:
             config=place,
             asks="frontend",
             environment=environ,
-            has_pipes=_are_pipes(read_fd, write_fd),
+            has_pipes=meeting.is_pipe(read_fd) and meeting.is_pipe(write_fd),
         )
         sock, answer = meeting.met(daemon, hello, MEET_S)
     except ValueError:  # a variable that leads nowhere: the broker in this process says so
@@ -59,12 +58,6 @@ def run(config: Path | None, environ: Mapping[str, str], read_fd: int, write_fd:
     if answer.get("pipes") is True:
         return _Aside(sock, daemon, read_fd, write_fd).run()
     return _Relay(sock, daemon, read_fd, write_fd).run()
-
-
-def _are_pipes(*fds: int) -> bool:
-    """Whether the daemon can use them as we can, and never wait: it opens a pipe anew, and asks a socket so."""
-    modes = [os.fstat(fd).st_mode for fd in fds]
-    return sys.platform == "linux" and all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
 
 
 def _say_alone(daemon: meeting.Daemon, why: str) -> None:

@@ -81,6 +81,19 @@ def _sent(text: str) -> str:
     return os.fsencode(text).decode(errors="surrogateescape")
 
 
+def is_pipe(fd: int) -> bool:
+    """Whether a process of the same user that is given it can use it and never wait: a socket, or a pipe opened anew.
+
+    Only Linux opens them anew. A pipe with a name does not say then that its writers have left.
+    """
+    place = Path(f"/proc/self/fd/{fd}")
+    try:
+        # One that another user has made, before su(1), is not ours to open.
+        return str(place.readlink()).startswith(("pipe:", "socket:")) and os.access(place, os.R_OK | os.W_OK)
+    except OSError:
+        return False
+
+
 def line(**said: object) -> bytes:
     """One line of the exchange. A byte that is no UTF-8 is in it as Python's surrogateescape has it."""
     return json.dumps({MEMBER: said}).encode() + b"\n"

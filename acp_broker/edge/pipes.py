@@ -40,7 +40,7 @@ class Sink(Protocol):
 
 
 class OwnPipe:
-    """The writing end of a pipe that is ours alone and non-blocking."""
+    """One end of a pipe that is ours alone and non-blocking."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -56,8 +56,12 @@ class InheritedSocket:
     """A socket that we share with our parent: each send says for itself that it must not wait."""
 
     def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=os.dup(fd))
-        self.fd = self._socket.fileno()
+        self.fd = os.dup(fd)
+        try:
+            self._socket = socket.socket(fileno=self.fd)
+        except OSError:  # it can be looked at, and not be used (O_PATH)
+            os.close(self.fd)
+            raise
 
     def write(self, data: memoryview) -> int:
         return self._socket.send(data, socket.MSG_DONTWAIT)

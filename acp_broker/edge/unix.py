@@ -225,7 +225,7 @@ async def _handed(sock: socket.socket) -> Handed:
         with anyio.move_on_after(HELLO_S):
             await anyio.wait_readable(sock)
             _, fds, _, _ = socket.recv_fds(sock, 1, 2)
-        if len(fds) != 2:
+        if len(fds) != 2 or not all(map(meeting.is_pipe, fds)):
             raise _Unwelcome("it did not give the pipes that it has")
         return Handed(*fds)
     finally:

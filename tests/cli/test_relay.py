@@ -462,11 +462,12 @@ def test_an_editor_that_does_not_listen_ends_it_with_the_pipes_elsewhere(tmp_pat
             assert (b"", 0) == (daemon.read(1), editor.process.wait(DEADLINE_S))
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
-def test_a_file_is_not_handed_over(tmp_path: Path, daemon: Daemon, stream: str) -> None:
-    """A file is never ready and never not: the daemon reads and writes for many, and must not wait for one."""
-    (tmp_path / "file").write_bytes(b"")
-    with (tmp_path / "file").open("r+b") as file, Editor(tmp_path, **{stream: file}):
+def test_a_file_is_not_handed_over(tmp_path: Path, daemon: Daemon, stream: str, make: Callable[[Path], object]) -> None:
+    """The daemon serves many: it must not wait for a disk, nor for the end of a named pipe, which it is not told."""
+    make(tmp_path / "file")
+    with os.fdopen(os.open(tmp_path / "file", os.O_RDWR), "rb", 0) as file, Editor(tmp_path, **{stream: file}):
         assert "pipes" not in daemon.meet()
 
 

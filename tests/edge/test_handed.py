@@ -99,3 +99,16 @@ def test_nothing_is_left_open_of_what_cannot_be_used(pipes: Pipes) -> None:
         Handed(pipes.stdin, 9_999)
 
     assert before == opened()
+
+
+def test_nothing_is_left_open_of_a_socket_that_can_only_be_looked_at(pipes: Pipes) -> None:
+    """A descriptor of that kind has a number, and refuses everything."""
+    with socket.socket() as whole:
+        seen = os.open(f"/proc/self/fd/{whole.fileno()}", os.O_PATH)
+    before = opened()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Handed(pipes.stdin, seen)
+    after = opened()
+    os.close(seen)
+
+    assert before == after

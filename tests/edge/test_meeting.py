@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -222,3 +222,55 @@ def test_a_socket_of_another_user_is_told_nothing(tmp_path: Path, monkeypatch: p
             heard = sock.recv(100)
 
     assert (f"{tmp_path / 's'} belongs to another user (4242)", b"") == (said, heard)
+
+
+# --- what a daemon can be handed
+
+
+@contextmanager
+def opened(tmp_path: Path, kind: str) -> Iterator[int]:
+    """A descriptor of that kind."""
+    with ExitStack() as stack:
+        if kind == "socket":
+            yield stack.enter_context(socket.socket()).fileno()
+            return
+        if kind == "pipe":
+            fds = list(os.pipe())
+        elif kind == "named pipe":
+            os.mkfifo(tmp_path / "fifo")
+            fds = [os.open(tmp_path / "fifo", os.O_RDWR)]
+        elif kind == "socket's name":
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(tmp_path / "s"))
+            fds = [os.open(tmp_path / "s", os.O_PATH)]
+        else:
+            fds = [os.open({"folder": tmp_path, "device": "/dev/zero", "file": __file__}[kind], os.O_RDONLY)]
+        for fd in fds:
+            stack.callback(os.close, fd)
+        yield fds[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_pipe"),
+    [
+        ("pipe", True),
+        ("socket", True),
+        ("named pipe", False),
+        ("socket's name", False),
+        ("folder", False),
+        ("device", False),
+        ("file", False),
+    ],
+)
+def test_a_pipe_is_what_others_can_use_without_waiting(tmp_path: Path, kind: str, is_pipe: bool) -> None:
+    """A device has no end, a file may be on a disk that hangs, and a named pipe keeps the end of its writers secret."""
+    with opened(tmp_path, kind) as fd:
+        assert is_pipe == meeting.is_pipe(fd)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_a_pipe_of_another_user_is_not_ours_to_open(tmp_path: Path) -> None:
+    """As after su(1): only who has its descriptor can read it."""
+    with opened(tmp_path, "pipe") as fd:
+        os.fchmod(fd, 0)
+
+        assert not meeting.is_pipe(fd)

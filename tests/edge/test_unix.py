@@ -567,17 +567,18 @@ async def test_a_client_with_pipes_is_served_by_them(tmp_path: Path, listening: 
     assert before == opened()
 
 
-@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("given", [[], ["pipe"], ["pipe", "device"], ["device", "pipe"]])
 async def test_a_client_that_does_not_give_its_pipes_is_refused(
-    tmp_path: Path, listening: Listening, count: int
+    tmp_path: Path, listening: Listening, given: list[str]
 ) -> None:
-    """It was promised, and what is on the socket is no JSON-RPC."""
+    """It was promised, what is on the socket is no JSON-RPC, and of a device without end we would read for ever."""
     before = opened()
     one, other = socket.socketpair()
-    with one, other:
+    with one, other, os.fdopen(os.open("/dev/zero", os.O_RDWR), "rb", 0) as device:
+        fds = {"pipe": one.fileno(), "device": device.fileno()}
         async with listening.at(tmp_path):
             sock, _ = await met(tmp_path, WITH_PIPES)
-            socket.send_fds(sock, [b"\n"], [one.fileno()] * count)
+            socket.send_fds(sock, [b"\n"], [fds[kind] for kind in given])
 
             assert b"" == await heard(sock)
     assert [("client_refused", "it did not give the pipes that it has")] == listening.logged
