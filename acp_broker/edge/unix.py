@@ -132,6 +132,8 @@ class _Door:
         self._tasks = tasks
         self._unheard = Semaphore(UNHEARD)
         self._channels: set[UnixChannel] = set()
+        # Each waits for the pipes of a relay.
+        self._waits: set[CancelScope] = set()
         self._empty = anyio.Event()
 
     async def accept(self, listening: socket.socket, until: CancelScope) -> None:
@@ -156,6 +158,8 @@ class _Door:
         await checkpoint()  # who was accepted a moment ago is in by now
         for channel in tuple(self._channels):
             channel.close("the broker ends")
+        for wait in self._waits:
+            wait.cancel()
         with anyio.move_on_after(END_S):
             while self._channels:
                 self._empty = anyio.Event()
@@ -207,30 +211,31 @@ class _Door:
         channel.write(meeting.line(welcome=True, **({"pipes": True} if takes else {})))
         if takes:
             try:
-                channel.take(await _handed(sock))
+                channel.take(await self._handed(sock))
             except (_Unwelcome, OSError) as error:
                 self._log("client_refused", way="unix", pid=hello.pid, why=str(error))
                 return False
         return True
 
+    async def _handed(self, sock: socket.socket) -> Handed:
+        """The editor's pipes, which a relay gives whom it was told to. Raises _Unwelcome, OSError."""
+        fds: list[int] = []
+        try:
+            with anyio.move_on_after(HELLO_S) as wait:
+                self._waits.add(wait)
+                await anyio.wait_readable(sock)
+                _, fds, _, _ = socket.recv_fds(sock, 1, 2)
+            if len(fds) != 2 or not all(map(meeting.is_pipe, fds)):
+                raise _Unwelcome("it did not give the pipes that it has")
+            return Handed(*fds)
+        finally:
+            self._waits.discard(wait)
+            for fd in fds:
+                os.close(fd)
+
 
 class _Unwelcome(Exception):  # noqa: N818 - it is not our error
     """A client that did not say hello as it must."""
-
-
-async def _handed(sock: socket.socket) -> Handed:
-    """The editor's pipes, which a relay gives whom it was told to. Raises _Unwelcome, OSError."""
-    fds: list[int] = []
-    try:
-        with anyio.move_on_after(HELLO_S):
-            await anyio.wait_readable(sock)
-            _, fds, _, _ = socket.recv_fds(sock, 1, 2)
-        if len(fds) != 2 or not all(map(meeting.is_pipe, fds)):
-            raise _Unwelcome("it did not give the pipes that it has")
-        return Handed(*fds)
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 async def _hello(sock: socket.socket) -> Hello:

@@ -585,6 +585,19 @@ async def test_a_client_that_does_not_give_its_pipes_is_refused(
     assert before == opened()
 
 
+async def test_an_end_does_not_wait_for_pipes(
+    tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that is stopped between its two words must not hold up the end of a daemon."""
+    monkeypatch.setattr(unix, "END_S", 0.5)
+    async with listening.at(tmp_path):
+        sock, _ = await met(tmp_path, WITH_PIPES)
+    sock.close()
+
+    # Who is cut off after END_S has no time to say so.
+    assert [("client_refused", "it did not give the pipes that it has")] == listening.logged
+
+
 async def test_where_pipes_cannot_be_opened_anew_they_stay_with_the_relay(
     tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
