@@ -73,29 +73,45 @@ class _Aside:
         self._told = _told()
         self._asked, self._heard = read_fd, write_fd
 
-    def run(self) -> int:
-        try:
+    def run(self) -> int | None:
+        """The exit status; None: the daemon was gone before it took them, so nothing was read."""
+        with suppress(OSError):  # it is gone already
             socket.send_fds(self._socket, [b"\n"], [self._asked, self._heard])
-        except OSError:
-            return _say_ended(self._daemon)
         poll = select.poll()
         for fd, event in ((self._asked, select.POLLRDHUP), (self._heard, 0)):
             poll.register(fd, event)
         for told in (self._socket, self._told):
             poll.register(told, select.POLLIN)
-        is_through = False
-        while found := [fd for fd, _ in poll.poll(SILENT_S * 1000 if is_through else None)]:
-            is_through = is_through or self._asked in found or self._told.fileno() in found
+        is_taken = is_told = is_through = False
+        while found := {fd for fd, _ in poll.poll(SILENT_S * 1000 if is_through else None)}:
+            is_told = is_told or self._told.fileno() in found
+            is_through = is_through or is_told or self._asked in found
             if self._heard in found:  # nobody listens any more
                 return 0
             if self._socket.fileno() in found:
-                return 0 if is_through else _say_ended(self._daemon)
-            for fd in found:
+                if is_taken or not self._is_answered():
+                    return self._left(is_taken=is_taken, is_told=is_told, is_through=is_through)
+                is_taken = True
+            for fd in found - {self._socket.fileno()}:
                 poll.unregister(fd)
             if self._told.fileno() in found:
                 with suppress(OSError):  # the daemon is gone too
                     self._socket.shutdown(socket.SHUT_WR)
         return _say_silent(self._daemon)
+
+    def _is_answered(self) -> bool:
+        try:
+            return self._socket.recv(1) != b""
+        except OSError:  # it was killed
+            return False
+
+    def _left(self, *, is_taken: bool, is_told: bool, is_through: bool) -> int | None:
+        """What the daemon's end means."""
+        if not is_taken and not is_told:
+            _untold()
+            _say_alone(self._daemon, "it ended before it began")
+            return None
+        return 0 if is_through else _say_ended(self._daemon)
 
 
 class _Relay:
@@ -214,6 +230,13 @@ def _told() -> socket.socket:
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     return told
+
+
+def _untold() -> None:
+    """From here on a signal means what it means to every process."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _say_ended(daemon: meeting.Daemon) -> int:

@@ -41,4 +41,4 @@ def _opened(fd: int, way: int) -> InheritedSocket | OwnPipe:
     if stat.S_ISSOCK(os.fstat(fd).st_mode):
         return InheritedSocket(fd)
     # Linux: opening a pipe once more gives a description of our own, and O_NONBLOCK is ours alone.
-    return OwnPipe(os.open(f"/proc/self/fd/{fd}", way | os.O_NONBLOCK | os.O_CLOEXEC))
+    return OwnPipe(os.open(f"/proc/self/fd/{fd}", way | os.O_NONBLOCK))

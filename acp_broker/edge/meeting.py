@@ -7,8 +7,9 @@ Each relay loads this as it starts: nothing but the standard library, and little
         or: {"acp-broker": {"welcome": true, "pipes": true}}
                                                      where ours had "pipes": true. Then ours is one byte, with the two
                                                      descriptors of the editor's pipes (SCM_RIGHTS), to read and to
-                                                     write: they use these, and the socket carries nothing more. Each
-                                                     side sees by its end that the other has left
+                                                     write; theirs is one byte, before they use these: who ends
+                                                     without it has read nothing. The socket carries nothing more.
+                                                     Each side sees by its end that the other has left
         or: {"acp-broker": {"refused": "why"}}       and the end
         or: {"acp-broker": {"status": {...}}}        and the end, where "asks" is "status"
 """

@@ -211,7 +211,9 @@ class _Door:
         channel.write(meeting.line(welcome=True, **({"pipes": True} if takes else {})))
         if takes:
             try:
-                channel.take(await self._handed(sock))
+                handed = await self._handed(sock)
+                channel.write(b"\n")
+                channel.take(handed)
             except (_Unwelcome, OSError) as error:
                 self._log("client_refused", way="unix", pid=hello.pid, why=str(error))
                 return False

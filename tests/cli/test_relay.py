@@ -15,6 +15,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +62,7 @@ class Daemon:
         assert self.meet(WELCOME_WITH_PIPES)["pipes"]
         said, (read_fd, write_fd), _, _ = socket.recv_fds(self.sock, 10, 3)
         assert said == b"\n"
+        self.sock.sendall(b"\n")
         return os.fdopen(read_fd, "rb", 0), os.fdopen(write_fd, "wb", 0)
 
     def read_line(self) -> bytes:
@@ -71,8 +73,9 @@ class Daemon:
 
     def read(self, size: int) -> bytes:
         data = b""
-        while len(data) < size and (chunk := self.sock.recv(65536)):
-            data += chunk
+        with suppress(ConnectionResetError):  # the relay has left something unread
+            while len(data) < size and (chunk := self.sock.recv(65536)):
+                data += chunk
         return data
 
     def close(self) -> None:
@@ -430,14 +433,45 @@ def test_a_daemon_that_ends_with_the_pipes_is_said(tmp_path: Path, daemon: Daemo
         assert (1, b"written", why) == editor.end()
 
 
-def test_a_daemon_that_ends_before_it_has_the_pipes_is_said(tmp_path: Path, daemon: Daemon) -> None:
-    """It was killed just then."""
+@pytest.mark.parametrize("how", ["deaf", "hears them", "leaves them unread"])
+def test_a_daemon_that_does_not_take_the_pipes_is_not_needed(tmp_path: Path, daemon: Daemon, how: str) -> None:
+    """It was killed just then, or has no descriptors left; what the editor wrote is still in them."""
     with Editor(tmp_path) as editor:
-        daemon.meet(WELCOME_WITH_PIPES, is_deaf=True)
+        editor.write(INITIALIZE)
+        daemon.meet(WELCOME_WITH_PIPES, is_deaf=how == "deaf")
+        assert select.select([daemon.sock], [], [], DEADLINE_S)[0]
+        if how == "hears them":
+            daemon.sock.recv(1)
         daemon.close()
+        first = editor.read(1)
+        editor.process.send_signal(signal.SIGTERM)
         status, out, why = editor.end()
 
-    assert (1, b"", True) == (status, out, b"has ended" in why)
+    alone = b"acp-broker: not through the daemon (pid 4711), but in this process: it ended before it began\n"
+    assert (0, "acp-broker", alone) == (status, json.loads(first + out)["result"]["agentInfo"]["name"], why)
+
+
+def test_a_signal_is_heeded_although_nobody_took_the_pipes(tmp_path: Path, daemon: Daemon) -> None:
+    """The editor wants no answer any more, from whomever."""
+    with Editor(tmp_path) as editor:
+        editor.write(INITIALIZE)
+        daemon.meet(WELCOME_WITH_PIPES)
+        daemon.read(1)
+        editor.process.send_signal(signal.SIGTERM)
+        end = daemon.read(1)
+        daemon.close()
+
+        assert (b"", (0, b"", b"")) == (end, editor.end())
+
+
+def test_a_signal_ends_what_goes_on_alone(tmp_path: Path, daemon: Daemon) -> None:
+    """While the broker in this process loads, nobody else hears it."""
+    with Editor(tmp_path, patch="import os; relay._say_alone = lambda *_: os.kill(os.getpid(), 15)") as editor:
+        daemon.meet(WELCOME_WITH_PIPES)
+        daemon.read(1)
+        daemon.close()
+
+        assert (-signal.SIGTERM, b"", b"") == editor.end()
 
 
 def test_a_daemon_that_keeps_the_pipes_without_a_word_is_not_waited_for(tmp_path: Path, daemon: Daemon) -> None:

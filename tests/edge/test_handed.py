@@ -23,8 +23,12 @@ class Pipes:
             self.stdin, self.speaks = (one.detach() for one in socket.socketpair())
             self.hears, self.stdout = (one.detach() for one in socket.socketpair())
 
-    def close(self) -> None:
-        for fd in (self.stdin, self.speaks, self.hears, self.stdout):
+        self._open = {self.stdin, self.speaks, self.hears, self.stdout}
+
+    def close(self, *fds: int) -> None:
+        """These; without any, all that are open."""
+        for fd in fds or tuple(self._open):
+            self._open.remove(fd)
             os.close(fd)
 
 
@@ -53,6 +57,15 @@ def test_both_ways_lead_to_the_editor(pipes: Pipes, handed: Handed) -> None:
     handed.sink.write(memoryview(b"back"))
 
     assert (b"there", b"back") == (handed.read(handed.fd, 100), os.read(pipes.hears, 100))
+
+
+def test_the_end_of_the_editor_is_seen(pipes: Pipes, handed: Handed) -> None:
+    """Whoever has the other end of a pipe too waits for himself."""
+    pipes.close(pipes.speaks, pipes.hears)
+    with pytest.raises(BrokenPipeError):
+        handed.sink.write(memoryview(b"x"))
+
+    assert b"" == handed.read(handed.fd, 100)
 
 
 def test_what_somebody_else_has_read_is_not_waited_for(pipes: Pipes, handed: Handed) -> None:
