@@ -85,18 +85,27 @@ class Renewals:
             self.waits_for.pop(profile, None)
 
     async def save(self, profile: ProfileId) -> Stored:
-        """Write what could not be written; what holds then. Raises Unresolved where somebody has logged out."""
+        """Write what could not be written; what holds then. Raises Unresolved where somebody has logged out.
+
+        While a disk takes its time, a newer login may have come that it refuses too: that stays as it is.
+        """
         one = self.unsaved[profile]
         try:
             login = await self._aside(profile, partial(self.logins.settle, one.held, one.login.tokens))
         except (StoreError, Unresolved) as error:
-            self.unsaved[profile] = replace(one, tries=one.tries + 1)
+            if self._is_unsaved(one.login):
+                self.unsaved[profile] = replace(one, tries=one.tries + 1)
             self._log("login_not_kept", profile=profile, why=str(error), again_in_s=self.mend_again_s(profile))
-            return one.login
+            return self.unsaved.get(profile, one).login
         if one.tries:
             self._log("login_kept", profile=profile, tries=one.tries)
-        self.unsaved.pop(profile, None)
+        if self._is_unsaved(one.login):
+            del self.unsaved[profile]
         return _there(login, profile)
+
+    def _is_unsaved(self, login: Stored) -> bool:
+        unsaved = self.unsaved.get(login.profile)
+        return unsaved is not None and unsaved.login is login
 
     async def mend(self, profile: ProfileId) -> None:
         """Try again what the disk has refused. As `save`."""

@@ -345,6 +345,39 @@ async def test_a_login_in_memory_is_renewed_under_the_same_claim(
         assert (given, ["r0", "r1"]) == (it.others().read(WORK).tokens.access, it.source.asked)
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+async def test_a_disk_that_takes_its_time_loses_no_newer_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    """The login before it was on its way to the disk when the newer one came, which the disk does not take either."""
+    has_begun, may_end, tries = threading.Event(), threading.Event(), []
+
+    def settle(held: Held, tokens: TokenSet) -> Stored:
+        tries.append(tokens.refresh)
+        if len(tries) != 2:
+            raise StoreError("no space left")
+        has_begun.set()
+        may_end.wait(LONG_S)
+        if is_full:
+            raise StoreError("no space left")
+        return replace(held.stored, tokens=tokens)
+
+    async with room(tmp_path) as it:
+        monkeypatch.setattr(it.logins, "settle", settle)
+        it.put(-1)
+        await it.access()
+        renewals = it.refresher._renewals
+        slow = asyncio.create_task(renewals.mend(WORK))
+        await to_thread.run_sync(has_begun.wait, LONG_S)
+        await it.clock.advance(LIFE_S + 1)
+        given = await it.access()
+        may_end.set()
+        await slow
+
+        assert ("a2", "a2", ["r0", "r1"]) == (given, renewals.unsaved[WORK].login.tokens.access, it.source.asked)
+        monkeypatch.undo()
+
+
 async def test_a_login_in_memory_keeps_its_claim_though_its_renewal_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
