@@ -126,7 +126,7 @@ def row(drill: Drill, seen: Seen) -> Row:
     said = f"{verdict}: {why}" if why else verdict
     is_of_bench = drill.name.startswith("S")
     return Row(
-        drill.name, drill.title, _caller(seen), _provider(seen), said, letter(drill, seen) if is_of_bench else ""
+        drill.name, drill.title, _caller(seen), _provider(drill, seen), said, letter(drill, seen) if is_of_bench else ""
     )
 
 
@@ -154,8 +154,9 @@ def _caller(seen: Seen) -> str:
     return f"{'its words, then ' if seen.words else ''}error {seen.outcome}{failed}"
 
 
-def _provider(seen: Seen) -> str:
-    closed = ", closed" if seen.left else ""
+def _provider(drill: Drill, seen: Seen) -> str:
+    # Where the server has more to say, it is chance whether it has said it by then.
+    closed = ", closed" if seen.left and drill.is_silent else ""
     rest = "" if seen.rest_s is None else f"; left alone for {_long(seen.rest_s)}"
     return f"{seen.primary} at the primary{closed}, {seen.fallback} at the fallback{rest}"
 
