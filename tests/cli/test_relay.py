@@ -486,6 +486,19 @@ def test_a_daemon_that_keeps_the_pipes_without_a_word_is_not_waited_for(tmp_path
         assert (1, why) == (status, editor.process.stderr.read())
 
 
+@pytest.mark.parametrize(("patch", "is_through"), [("relay.SILENT_S = 0", False), ("", True)])
+def test_a_daemon_with_the_pipes_has_its_time(tmp_path: Path, daemon: Daemon, patch: str, is_through: bool) -> None:
+    """An editor may be quiet over night; and once it has left, thirty seconds are not thirty milliseconds."""
+    with Editor(tmp_path, patch=patch or "pass") as editor:
+        asks, answers = daemon.take()
+        with asks, answers:
+            if is_through:
+                editor.process.stdin.close()
+            # Whoever does not wait at all is gone by then.
+            with pytest.raises(subprocess.TimeoutExpired):
+                editor.process.wait(0.2)
+
+
 def test_an_editor_that_does_not_listen_ends_it_with_the_pipes_elsewhere(tmp_path: Path, daemon: Daemon) -> None:
     """The daemon sees the end of the relay, and ends what runs for that editor."""
     with Editor(tmp_path) as editor:
