@@ -95,8 +95,7 @@ class _Aside:
             for fd in found - {self._socket.fileno()}:
                 poll.unregister(fd)
             if self._told.fileno() in found:
-                with suppress(OSError):  # the daemon is gone too
-                    self._socket.shutdown(socket.SHUT_WR)
+                self._socket.shutdown(socket.SHUT_WR)
         return _say_silent(self._daemon)
 
     def _is_answered(self) -> bool:

@@ -601,6 +601,22 @@ async def test_an_end_does_not_wait_for_pipes(
     assert [("client_refused", "it did not give the pipes that it has")] == listening.logged
 
 
+async def test_a_client_whose_pipes_cannot_be_used_is_refused(tmp_path: Path, listening: Listening) -> None:
+    """As where no descriptor is left; it is no fault of ours, and it can go on alone."""
+    before = opened()
+    one, other = socket.socketpair()
+    with one, other:
+        looked_at = os.open(f"/proc/self/fd/{one.fileno()}", os.O_PATH)
+        async with listening.at(tmp_path):
+            sock, _ = await met(tmp_path, WITH_PIPES)
+            socket.send_fds(sock, [b"\n"], [looked_at] * 2)
+            os.close(looked_at)
+
+            assert b"" == await heard(sock)
+    assert [("client_refused", "[Errno 9] Bad file descriptor")] == listening.logged
+    assert before == opened()
+
+
 async def test_where_pipes_cannot_be_opened_anew_they_stay_with_the_relay(
     tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
