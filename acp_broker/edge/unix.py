@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
+from weakref import WeakSet
 
 import anyio
 import msgspec
@@ -133,7 +134,7 @@ class _Door:
         self._unheard = Semaphore(UNHEARD)
         self._channels: set[UnixChannel] = set()
         # Each waits for the pipes of a relay.
-        self._waits: set[CancelScope] = set()
+        self._waits: WeakSet[CancelScope] = WeakSet()
         self._empty = anyio.Event()
 
     async def accept(self, listening: socket.socket, until: CancelScope) -> None:
@@ -226,12 +227,11 @@ class _Door:
             with anyio.move_on_after(HELLO_S) as wait:
                 self._waits.add(wait)
                 await anyio.wait_readable(sock)
-                _, fds, _, _ = socket.recv_fds(sock, 1, 2)
+                _, fds, _, _ = socket.recv_fds(sock, 1, 3)
             if len(fds) != 2 or not all(map(meeting.is_pipe, fds)):
                 raise _Unwelcome("it did not give the pipes that it has")
             return Handed(*fds)
         finally:
-            self._waits.discard(wait)
             for fd in fds:
                 os.close(fd)
 

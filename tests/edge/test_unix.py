@@ -570,7 +570,7 @@ async def test_a_client_with_pipes_is_served_by_them(tmp_path: Path, listening: 
     assert before == opened()
 
 
-@pytest.mark.parametrize("given", [[], ["pipe"], ["pipe", "device"], ["device", "pipe"]])
+@pytest.mark.parametrize("given", [[], ["pipe"], ["pipe"] * 3, ["pipe", "device"], ["device", "pipe"]])
 async def test_a_client_that_does_not_give_its_pipes_is_refused(
     tmp_path: Path, listening: Listening, given: list[str]
 ) -> None:
@@ -586,6 +586,21 @@ async def test_a_client_that_does_not_give_its_pipes_is_refused(
             assert b"" == await heard(sock)
     assert [("client_refused", "it did not give the pipes that it has")] == listening.logged
     assert before == opened()
+
+
+async def test_who_keeps_its_pipes_is_shown_out(
+    tmp_path: Path, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a seat."""
+
+    def answers(_hello: Hello) -> None:
+        monkeypatch.setattr(unix, "HELLO_S", 0.01)
+
+    listening.answers = answers
+    async with listening.at(tmp_path):
+        sock, _ = await met(tmp_path, WITH_PIPES)
+
+        assert b"" == await heard(sock)
 
 
 async def test_an_end_does_not_wait_for_pipes(

@@ -13,6 +13,7 @@ from acp_broker.edge.handed import Handed
 from acp_broker.edge.peers import PeerLimits
 from acp_broker.edge.throttle import WEIGHT_BYTES
 from acp_broker.edge.unix_channel import UnixChannel
+from acp_broker.wire.framing import Overlong
 from tests.support.clock import FakeClock, settled
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +26,8 @@ MUCH = 4 * 1024 * 1024
 class Connection:
     """A channel that is served, and its peer's end. `batches` is what it handed over."""
 
-    def __init__(self, *, is_handed: bool = False) -> None:
-        self.limits = PeerLimits()
+    def __init__(self, *, is_handed: bool = False, limits: PeerLimits | None = None) -> None:
+        self.limits = limits or PeerLimits()
         self.clock = FakeClock()
         self.logged: list[tuple[str, dict[str, object]]] = []
         self.batches: list[list[bytes]] = []
@@ -299,3 +300,51 @@ async def test_what_was_handed_over_is_given_back(connection: Connection) -> Non
 
     assert not asyncio.get_running_loop().remove_reader(connection.ours)
     assert (b"", b"") == (connection.peer.recv(1), connection.relay.recv(1))
+
+
+@pytest.mark.parametrize("is_handed", [False, True])
+async def test_a_line_without_end_is_not_kept(is_handed: bool) -> None:
+    """Only that it was too long is handed over."""
+    connection = Connection(is_handed=is_handed, limits=PeerLimits(max_message_bytes=10))
+    async with create_task_group() as tasks:
+        tasks.start_soon(connection.run)
+        with anyio.fail_after(DEADLINE_S):
+            connection.peer.send(b"x" * 100_000 + b"\nshort\n")
+            await connection.until(2)
+        connection.channel.release()
+    connection.peer.close()
+    connection.relay.close()
+
+    assert [Overlong, bytes] == [type(line) for line in connection.lines]
+
+
+async def test_what_somebody_else_has_read_is_not_waited_for() -> None:
+    """A shell may have given the same stdin to others too; one of them is before us."""
+    ours, relay = socket.socketpair()
+    stdin, editor = socket.socketpair()
+    taken, lines, loop = [], [], asyncio.get_running_loop()
+    channel = UnixChannel(ours, "unix 7", PeerLimits, FakeClock(), lambda *_, **__: None)
+    channel.take(Handed(stdin.fileno(), stdin.fileno()))
+    others = [stdin.dup(), stdin.dup()]
+
+    def take(other: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            taken.append(other.recv(100, socket.MSG_DONTWAIT))
+
+    # Whatever the order in which the kernel tells: one has asked before us, and one behind us.
+    loop.add_reader(others[0], take, others[0])
+    async with create_task_group() as tasks:
+        tasks.start_soon(channel.run, lines.extend)
+        await settled()
+        loop.add_reader(others[1], take, others[1])
+        editor.send(b"theirs\n")
+        await settled()
+        for other in others:
+            loop.remove_reader(other)
+        editor.send(b"ours\n")
+        editor.close()
+    channel.release()
+    for sock in (relay, stdin, *others):
+        sock.close()
+
+    assert ([b"theirs\n"], [b"ours"]) == (taken, lines)
