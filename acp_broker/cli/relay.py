@@ -74,7 +74,7 @@ class _Aside:
         self._asked, self._heard = read_fd, write_fd
 
     def run(self) -> int | None:
-        """The exit status; None: the daemon was gone before it took them, so nothing was read."""
+        """The exit status; None: the daemon did not take them, so nothing was read."""
         with suppress(OSError):  # it is gone already
             socket.send_fds(self._socket, [b"\n"], [self._asked, self._heard])
         poll = select.poll()
@@ -105,10 +105,10 @@ class _Aside:
             return False
 
     def _left(self, *, is_taken: bool, is_told: bool, is_through: bool) -> int | None:
-        """What the daemon's end means."""
+        """What it means that the daemon has closed the connection."""
         if not is_taken and not is_told:
             _untold()
-            _say_alone(self._daemon, "it ended before it began")
+            _say_alone(self._daemon, "it did not begin")
             return None
         return 0 if is_through else _say_ended(self._daemon)
 

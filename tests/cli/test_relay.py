@@ -447,7 +447,7 @@ def test_a_daemon_that_does_not_take_the_pipes_is_not_needed(tmp_path: Path, dae
         editor.process.send_signal(signal.SIGTERM)
         status, out, why = editor.end()
 
-    alone = b"acp-broker: not through the daemon (pid 4711), but in this process: it ended before it began\n"
+    alone = b"acp-broker: not through the daemon (pid 4711), but in this process: it did not begin\n"
     assert (0, "acp-broker", alone) == (status, json.loads(first + out)["result"]["agentInfo"]["name"], why)
 
 
