@@ -205,7 +205,9 @@ async def test_stderr_is_complete_when_the_exit_is_known(household: Household, m
     """The news of the exit may overtake the last words."""
     monkeypatch.delattr(os, "pidfd_open")
     child = await household.spawn(script("import os; os.write(2, b'the reason')"), env=ENV, cwd=None)
-    next(thread for thread in threading.enumerate() if thread.name == f"wait-{child.pid}").join()
+    for thread in threading.enumerate():  # it may have ended by now
+        if thread.name == f"wait-{child.pid}":
+            thread.join()
 
     await child.wait()
 
