@@ -18,12 +18,12 @@ def said(*blocks: dict, id: str = "m", usage: dict | None = None) -> wire.ApiMes
 def called(name: str, **arguments: object) -> dict:
     """The `tool_call` of one call."""
     block = {"type": "tool_use", "id": "t", "name": name, "input": arguments}
-    (update,) = Showing("/work").whole(said(block))
+    (update,) = Showing("/project").whole(said(block))
     return body(update)
 
 
 def result(name: str, content: object, *, is_error: bool = False, **arguments: object) -> dict:
-    showing = Showing("/work")
+    showing = Showing("/project")
     list(showing.whole(said({"type": "tool_use", "id": "t", "name": name, "input": arguments})))
     block = {"type": "tool_result", "tool_use_id": "t", "content": content, "is_error": is_error}
     (update,) = showing.results(said(block))
@@ -36,7 +36,7 @@ def words(updates: Iterable[Update]) -> list[tuple[str, str]]:
 
 def test_two_messages_have_two_ids():
     """Frontends put words of one id into one bubble."""
-    showing = Showing("/work")
+    showing = Showing("/project")
     (first, _), (second, _) = (
         *words(showing.whole(said({"type": "text", "text": "one"}, id="a"))),
         *words(showing.whole(said({"type": "text", "text": "two"}, id="b"))),
@@ -72,19 +72,19 @@ def test_a_plan_is_told_once_it_is_whole():
     block = {"type": "tool_use", "id": "t", "name": "TodoWrite", "input": {"todos": []}}
     start = wire.streamed(json.dumps({"event": {"type": "content_block_start", "content_block": block}}).encode())
 
-    assert [] == list(Showing("/work").streamed(start.event))
+    assert [] == list(Showing("/project").streamed(start.event))
 
 
 def test_an_entry_of_a_plan_in_a_state_that_acp_lacks_is_pending():
     """Frontends refuse a plan with an odd one."""
     todos = [{"content": "one", "status": "blocked"}, {"content": "two", "status": "completed"}]
     block = {"type": "tool_use", "id": "t", "name": "TodoWrite", "input": {"todos": todos}}
-    (plan,) = Showing("/work").whole(said(block))
+    (plan,) = Showing("/project").whole(said(block))
 
     assert ["pending", "completed"] == [entry["status"] for entry in body(plan)["entries"]]
 
 
-@pytest.mark.parametrize(("path", "expected"), [("a.txt", "/work/a.txt"), ("/b.txt", "/b.txt")])
+@pytest.mark.parametrize(("path", "expected"), [("a.txt", "/project/a.txt"), ("/b.txt", "/b.txt")])
 def test_a_file_is_named_by_its_whole_path(path, expected):
     """ACP v1, "File Paths"."""
     assert [{"path": expected}] == called("Read", file_path=path)["locations"]
@@ -112,7 +112,7 @@ def test_of_several_edits_those_that_change_something_are_diffs():
 
 def test_the_context_holds_the_answer_too():
     """The next request sends it."""
-    showing = Showing("/work")
+    showing = Showing("/project")
     start = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 10, "output_tokens": 1}}}
     delta = {"type": "message_delta", "usage": {"output_tokens": 5}}
     for event in (start, delta):

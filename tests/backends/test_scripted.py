@@ -23,7 +23,7 @@ class TestScripted(BackendContract):
 
 @pytest.fixture
 def tools():
-    return FakeTools(clock=FakeClock(), setup=setup("/work"))
+    return FakeTools(clock=FakeClock(), setup=setup("/project"))
 
 
 def configured(script) -> ScriptedConfig:
@@ -341,7 +341,7 @@ async def test_relative_paths_are_below_the_sessions_folder(tools):
     client = FakeClient(replies={"fs/read_text_file": {"content": "words"}})
     await played(tools, client, {"do": "readFile", "path": "notes.txt"}, {"do": "sayAnswer"})
 
-    assert (plain(client.questions[0].params["path"]), client.texts) == ("/work/notes.txt", ["words"])
+    assert (plain(client.questions[0].params["path"]), client.texts) == ("/project/notes.txt", ["words"])
 
 
 async def test_a_branch_is_played_for_the_outcome_it_is_named_by(tools):
